@@ -1,0 +1,187 @@
+package fakegoogle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+)
+
+// apiError is a failure in the shape of all Google APIs: google.rpc.Status with
+// a google.rpc.ErrorInfo. See "Errors" in Google's API design guide (AIP-193).
+type apiError struct {
+	code     int // HTTP
+	message  string
+	reason   string // of the ErrorInfo; none without
+	domain   string
+	metadata map[string]string
+	details  []any // further ones
+	header   http.Header
+}
+
+func (e *apiError) Error() string {
+	return fmt.Sprintf("%d %s: %s", e.code, rpcStatus(e.code), e.message)
+}
+
+func newAPIError(code int, message string) *apiError {
+	return &apiError{code: code, message: message}
+}
+
+// rpcStatus is the name of the google.rpc.Code that Google's front end maps to
+// an HTTP status.
+func rpcStatus(code int) string {
+	switch code {
+	case http.StatusBadRequest:
+		return "INVALID_ARGUMENT"
+	case http.StatusUnauthorized:
+		return "UNAUTHENTICATED"
+	case http.StatusForbidden:
+		return "PERMISSION_DENIED"
+	case http.StatusNotFound:
+		return "NOT_FOUND"
+	case http.StatusConflict:
+		return "ABORTED"
+	case http.StatusTooManyRequests:
+		return "RESOURCE_EXHAUSTED"
+	case 499:
+		return "CANCELLED"
+	case http.StatusNotImplemented:
+		return "UNIMPLEMENTED"
+	case http.StatusServiceUnavailable:
+		return "UNAVAILABLE"
+	case http.StatusGatewayTimeout:
+		return "DEADLINE_EXCEEDED"
+	default:
+		if code < http.StatusInternalServerError {
+			return "FAILED_PRECONDITION"
+		}
+		return "INTERNAL"
+	}
+}
+
+func (e *apiError) body() any {
+	details := e.details
+	if e.reason != "" {
+		info := map[string]any{
+			"@type":  "type.googleapis.com/google.rpc.ErrorInfo",
+			"reason": e.reason,
+			"domain": e.domain,
+		}
+		if len(e.metadata) > 0 {
+			info["metadata"] = e.metadata
+		}
+		details = append([]any{info}, details...)
+	}
+	status := map[string]any{"code": e.code, "message": e.message, "status": rpcStatus(e.code)}
+	if len(details) > 0 {
+		status["details"] = details
+	}
+	return map[string]any{"error": status}
+}
+
+// invalidArgument is a 400. Google names the field only for some mistakes.
+func invalidArgument(format string, args ...any) *apiError {
+	return newAPIError(http.StatusBadRequest, fmt.Sprintf(format, args...))
+}
+
+// unknownField is how Google's front end refuses a field that a request message
+// does not have.
+func unknownField(name string) *apiError {
+	text := fmt.Sprintf("Invalid JSON payload received. Unknown name %q: Cannot find field.", name)
+	e := newAPIError(http.StatusBadRequest, text)
+	e.details = []any{map[string]any{
+		"@type":           "type.googleapis.com/google.rpc.BadRequest",
+		"fieldViolations": []any{map[string]any{"description": text}},
+	}}
+	return e
+}
+
+// permissionDenied is IAM's refusal. It does not say whether the service
+// account exists.
+func permissionDenied(permission string) *apiError {
+	return &apiError{
+		code:     http.StatusForbidden,
+		message:  fmt.Sprintf("Permission '%s' denied on resource (or it may not exist).", permission),
+		reason:   "IAM_PERMISSION_DENIED",
+		domain:   "iam.googleapis.com",
+		metadata: map[string]string{"permission": permission},
+	}
+}
+
+// unauthenticated is the refusal of a bearer token, or of none.
+func unauthenticated(reason string, api apiName) *apiError {
+	const expected = "Expected OAuth 2 access token, login cookie or other valid authentication credential. " +
+		"See https://developers.google.com/identity/sign-in/web/devconsole-project."
+	message, challenge := "Request had invalid authentication credentials. ", `Bearer realm="https://accounts.google.com/", error="invalid_token"`
+	if reason == "CREDENTIALS_MISSING" {
+		message, challenge = "Request is missing required authentication credential. ", `Bearer realm="https://accounts.google.com/"`
+	}
+	return &apiError{
+		code:     http.StatusUnauthorized,
+		message:  message + expected,
+		reason:   reason,
+		domain:   "googleapis.com",
+		metadata: map[string]string{"service": api.service, "method": api.method},
+		header:   http.Header{"Www-Authenticate": {challenge}},
+	}
+}
+
+func insufficientScopes(api apiName) *apiError {
+	return &apiError{
+		code:     http.StatusForbidden,
+		message:  "Request had insufficient authentication scopes.",
+		reason:   "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+		domain:   "googleapis.com",
+		metadata: map[string]string{"service": api.service, "method": api.method},
+		header:   http.Header{"Www-Authenticate": {`Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="` + scopeCloudPlatform + ` ` + scopeIAM + `"`}},
+	}
+}
+
+// oauthError is a failure in the shape of RFC 6749, section 5.2, which the
+// Security Token Service and the OAuth 2.0 endpoints use.
+type oauthError struct {
+	Status      int    `json:"-"`
+	Code        string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+	header      http.Header
+}
+
+func (e *oauthError) Error() string {
+	return fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Description)
+}
+
+func oauthFailure(code, format string, args ...any) *oauthError {
+	return &oauthError{Status: http.StatusBadRequest, Code: code, Description: fmt.Sprintf(format, args...)}
+}
+
+func writeError(w http.ResponseWriter, err error) int {
+	var api *apiError
+	var oauth *oauthError
+	switch {
+	case errors.As(err, &api):
+		maps.Copy(w.Header(), api.header)
+		writeJSON(w, api.code, api.body())
+		return api.code
+	case errors.As(err, &oauth):
+		maps.Copy(w.Header(), oauth.header)
+		writeJSON(w, oauth.Status, oauth)
+		return oauth.Status
+	default:
+		api = newAPIError(http.StatusInternalServerError, "Internal error encountered.")
+		writeJSON(w, api.code, api.body())
+		return api.code
+	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+	w.Header().Set("Cache-Control", "private")
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, "fakegoogle: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a caller that hung up is its own problem
+}

@@ -1,0 +1,43 @@
+package fakegoogle
+
+import (
+	"net"
+	"net/http"
+	"time"
+)
+
+// T is what Start needs of a testing.TB. An interface of our own keeps the
+// testing package out of the binaries that embed a Server.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Fatalf(format string, args ...any)
+}
+
+// Running is a Server that listens.
+type Running struct {
+	*Server
+	URL string // http://127.0.0.1:PORT
+}
+
+// Start serves an offline Google on a loopback port for the life of a test.
+func Start(t T, opts Options) *Running {
+	t.Helper()
+	// Not httptest: importing it registers a command line flag.
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("fakegoogle: %v", err)
+	}
+	s := New(opts)
+	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(listener) // always returns an error, http.ErrServerClosed after Close
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-served
+	})
+	return &Running{Server: s, URL: "http://" + listener.Addr().String()}
+}

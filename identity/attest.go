@@ -1,0 +1,41 @@
+package identity
+
+import (
+	"context"
+	"net/netip"
+)
+
+// Caller is what is known of the process at the other end of a connection.
+type Caller struct {
+	// PodUID is the caller's pod as the kernel attests it; empty where nothing
+	// but the address is known.
+	PodUID string
+	// IP is the connection's source address.
+	IP netip.Addr
+}
+
+// Attestor finds the caller of a connection.
+type Attestor interface {
+	Attest(ctx context.Context, conn Connection) (Caller, error)
+}
+
+// SourceIP attests nothing but the source address. It is weak: whoever can send
+// from a pod's address is that pod. [Kubernetes] therefore confirms with the API
+// server, once for each connection, that the pod still exists.
+type SourceIP struct{}
+
+// Attest implements [Attestor]. An address that connects to itself belongs to
+// the node's own network namespace: the kernel picks the destination as source
+// for its local routes.
+func (SourceIP) Attest(_ context.Context, conn Connection) (Caller, error) {
+	remote := conn.Remote.Addr().Unmap()
+	if remote == conn.Local.Addr().Unmap() {
+		return Caller{}, hostNetworkError(remote)
+	}
+	return Caller{IP: remote}, nil
+}
+
+func hostNetworkError(ip netip.Addr) *Error {
+	return failf(HostNetwork, "%s is an address of the node itself, which all its host-network pods share, so this caller cannot be told from others: "+
+		"run the pod without hostNetwork to give it a workload identity", ip)
+}

@@ -1,0 +1,136 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Static resolves callers from a list, for machines without a cluster. Of the
+// rows that hold a caller's address the most specific one names it.
+type Static struct {
+	rows []staticRow
+}
+
+type staticRow struct {
+	prefix   netip.Prefix
+	workload Workload
+}
+
+// staticFile is the YAML form of the list.
+type staticFile struct {
+	Identities []struct {
+		Address        string `json:"address"`        // an IP or a CIDR; all callers where empty
+		Namespace      string `json:"namespace"`      // default: default
+		ServiceAccount string `json:"serviceAccount"` // default: default
+		GSA            string `json:"gsa"`
+		QuotaProject   string `json:"quotaProject"`
+		PrincipalEmail bool   `json:"principalAsEmail"`
+	} `json:"identities"`
+}
+
+// ParseStatic reads a list of identities in YAML. An unknown field, an address
+// that is none or an address that stands twice is an error that names it.
+func ParseStatic(document []byte) (*Static, error) {
+	var file staticFile
+	if err := yaml.UnmarshalStrict(document, &file); err != nil {
+		return nil, fmt.Errorf("identities: %w", err)
+	}
+	if len(file.Identities) == 0 {
+		return nil, fmt.Errorf(`identities: the list is empty: add at least "identities: [{serviceAccount: NAME, gsa: EMAIL}]"`)
+	}
+	s := &Static{}
+	for i, id := range file.Identities {
+		prefixes, err := parseAddress(id.Address)
+		if err != nil {
+			return nil, fmt.Errorf("identities[%d].address: %w", i, err)
+		}
+		w := Workload{
+			KSA:            ServiceAccount{Namespace: cmp.Or(id.Namespace, "default"), Name: cmp.Or(id.ServiceAccount, "default")},
+			GSA:            id.GSA,
+			QuotaProject:   id.QuotaProject,
+			PrincipalEmail: id.PrincipalEmail,
+		}
+		if w.GSA != "" && !ValidGSA(w.GSA) {
+			return nil, fmt.Errorf("identities[%d].gsa: %q is not the e-mail address of a Google service account", i, w.GSA)
+		}
+		w.KSA.UID = derivedUID("serviceaccount", w.KSA.Namespace, w.KSA.Name)
+		w.Pod = Pod{Namespace: w.KSA.Namespace, Name: w.KSA.Name, UID: derivedUID("pod", w.KSA.Namespace, w.KSA.Name)}
+		for _, prefix := range prefixes {
+			if slices.ContainsFunc(s.rows, func(r staticRow) bool { return r.prefix == prefix }) {
+				return nil, fmt.Errorf("identities[%d].address: %s stands twice, so that its callers cannot be told apart", i, prefix)
+			}
+			s.rows = append(s.rows, staticRow{prefix, w})
+		}
+	}
+	slices.SortStableFunc(s.rows, func(a, b staticRow) int { return b.prefix.Bits() - a.prefix.Bits() })
+	return s, nil
+}
+
+// SingleIdentity gives every caller the same identity.
+func SingleIdentity(namespace, serviceAccount, gsa string) (*Static, error) {
+	document, err := yaml.Marshal(map[string]any{"identities": []map[string]string{{"namespace": namespace, "serviceAccount": serviceAccount, "gsa": gsa}}})
+	if err != nil {
+		return nil, err
+	}
+	return ParseStatic(document)
+}
+
+func parseAddress(s string) ([]netip.Prefix, error) {
+	if s == "" {
+		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}, nil
+	}
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}, nil
+	}
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		return nil, fmt.Errorf("%q is neither an IP address nor a CIDR range", s)
+	}
+	return []netip.Prefix{prefix.Masked()}, nil
+}
+
+// derivedUID gives a name the same UID at every start.
+func derivedUID(kind, namespace, name string) string {
+	sum := sha256.Sum256([]byte(kind + "/" + namespace + "/" + name))
+	h := hex.EncodeToString(sum[:16])
+	return fmt.Sprintf("%s-%s-%s-%s-%s", h[:8], h[8:12], h[12:16], h[16:20], h[20:])
+}
+
+// Pod implements the resolver. A caller outside the list is unknown.
+func (s *Static) Pod(_ context.Context, conn Connection) (Pod, error) {
+	ip := conn.Remote.Addr().Unmap()
+	for _, row := range s.rows {
+		if row.prefix.Contains(ip) {
+			return row.workload.Pod, nil
+		}
+	}
+	return Pod{}, &Error{Reason: NotListed, Message: fmt.Sprintf("no identity is listed for the address %s: add it to the identities file", ip)}
+}
+
+// Workload returns the listed workload of a pod.
+func (s *Static) Workload(_ context.Context, pod Pod) (Workload, error) {
+	for _, row := range s.rows {
+		if row.workload.Pod == pod {
+			return row.workload, nil
+		}
+	}
+	return Workload{}, failf(Gone, "pod %s/%s is no longer listed", pod.Namespace, pod.Name)
+}
+
+// Workloads are all that the list holds, each once.
+func (s *Static) Workloads() []Workload {
+	var all []Workload
+	for _, row := range s.rows {
+		if !slices.Contains(all, row.workload) {
+			all = append(all, row.workload)
+		}
+	}
+	return all
+}

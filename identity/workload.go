@@ -1,0 +1,50 @@
+package identity
+
+import (
+	"net/netip"
+)
+
+// The annotations of a Kubernetes service account that GKE honours; see
+// "About Workload Identity Federation for GKE" in Google's documentation.
+const (
+	AnnotationGSA            = "iam.gke.io/gcp-service-account"
+	AnnotationQuotaProject   = "iam.gke.io/credential-quota-project"
+	AnnotationPrincipalEmail = "iam.gke.io/return-principal-id-as-email"
+)
+
+// Connection is an accepted TCP connection: who is calling is a property of it,
+// never of a header in a request.
+type Connection struct {
+	Remote netip.AddrPort // the caller's end
+	Local  netip.AddrPort // our end
+}
+
+// Pod is the pod at the other end of a connection. It does not change while the
+// connection lives.
+type Pod struct {
+	Namespace string
+	Name      string
+	UID       string
+}
+
+// ServiceAccount is a Kubernetes service account (KSA).
+type ServiceAccount struct {
+	Namespace string
+	Name      string
+	UID       string // a KSA that is deleted and created anew has another UID
+}
+
+// Workload is a pod with what its KSA says at the moment of the request.
+type Workload struct {
+	Pod Pod
+	KSA ServiceAccount
+	// GSA is the e-mail address of the Google service account that the KSA is
+	// annotated with; empty where it is not annotated.
+	GSA string
+	// QuotaProject is the project that Google bills the calls of this workload
+	// to; empty for Google's default.
+	QuotaProject string
+	// PrincipalEmail says that the KSA wants its principal identifier shown
+	// where a service account's e-mail address stands otherwise.
+	PrincipalEmail bool
+}

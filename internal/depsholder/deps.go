@@ -1,0 +1,31 @@
+// Package depsholder is temporary.
+package depsholder
+
+import (
+	_ "cloud.google.com/go/auth/credentials"
+	_ "cloud.google.com/go/auth/credentials/idtoken"
+	_ "cloud.google.com/go/compute/metadata"
+	_ "github.com/go-jose/go-jose/v4/jwt"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/gorilla/mux"
+	_ "github.com/hashicorp/golang-lru/v2/simplelru"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/spf13/cobra"
+	_ "github.com/vishvananda/netlink"
+	_ "github.com/vishvananda/netns"
+	_ "go.uber.org/goleak"
+	_ "golang.org/x/oauth2/clientcredentials"
+	_ "golang.org/x/oauth2/google"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sync/singleflight"
+	_ "golang.org/x/sys/unix"
+	_ "google.golang.org/api/iam/v1"
+	_ "google.golang.org/api/iamcredentials/v1"
+	_ "google.golang.org/api/idtoken"
+	_ "google.golang.org/api/impersonate"
+	_ "k8s.io/client-go/kubernetes"
+	_ "k8s.io/client-go/metadata/metadatainformer"
+	_ "k8s.io/client-go/tools/clientcmd"
+	_ "sigs.k8s.io/yaml"
+)
