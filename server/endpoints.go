@@ -1,0 +1,51 @@
+package server
+
+import (
+	"cmp"
+
+	"gke-metadata-emulator/tokens"
+)
+
+// endpoint is one key of the metadata tree.
+type endpoint struct {
+	// path is the key's place below /computeMetadata/v1/. {account} stands for each
+	// name of the caller's service account: default, and its e-mail address.
+	path string
+	// value answers for the key.
+	value func(*request) (value, error)
+	// listedOnly keys stand in listings and not in recursive answers.
+	listedOnly bool
+}
+
+// endpoints is the table of all keys. What GKE does not serve is not here, so that
+// software that tells GKE from Compute Engine by a missing key is right.
+func (s *Server) endpoints() []endpoint {
+	return []endpoint{
+		{path: "instance/attributes/cluster-location", value: fact(func(f Facts) value { return text(f.ClusterLocation) })},
+		{path: "instance/attributes/cluster-name", value: fact(func(f Facts) value { return text(f.ClusterName) })},
+		{path: "instance/attributes/cluster-uid", value: fact(func(f Facts) value { return text(f.ClusterUID) })},
+		{path: "instance/hostname", value: fact(func(f Facts) value { return text(f.Hostname) })},
+		{path: "instance/id", value: fact(func(f Facts) value { return number(f.InstanceID) })},
+		{path: "instance/service-accounts/{account}/aliases", value: func(*request) (value, error) { return lines{defaultAccount}, nil }},
+		{path: "instance/service-accounts/{account}/email", value: (*request).email},
+		{path: "instance/service-accounts/{account}/identity", value: (*request).idToken, listedOnly: true},
+		{path: "instance/service-accounts/{account}/scopes", value: func(*request) (value, error) { return lines(tokens.DefaultScopes()), nil }},
+		{path: "instance/service-accounts/{account}/token", value: (*request).accessToken, listedOnly: true},
+		{path: "instance/zone", value: fact(func(f Facts) value { return text("projects/" + f.NumericProjectID + "/zones/" + f.Zone) })},
+		{path: "project/numeric-project-id", value: fact(func(f Facts) value { return number(f.NumericProjectID) })},
+		{path: "project/project-id", value: fact(func(f Facts) value { return text(f.ProjectID) })},
+		{path: "universe/universe-domain", value: fact(func(f Facts) value { return text(cmp.Or(f.UniverseDomain, "googleapis.com")) })},
+	}
+}
+
+// fact is a key that is the same for every caller: it needs no identity and never
+// waits for one.
+func fact(of func(Facts) value) func(*request) (value, error) {
+	return func(q *request) (value, error) {
+		v := of(q.server.options.Facts())
+		if v == text("") || v == number("") {
+			return nil, errUnknownFact
+		}
+		return v, nil
+	}
+}

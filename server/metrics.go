@@ -1,0 +1,51 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gme_http_requests_total",
+			Help: "Answers, by endpoint (a key of the metadata tree, directory, or none) and status code.",
+		}, []string{"endpoint", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:                        "gme_http_request_seconds",
+			Help:                        "Time to answer, by endpoint.",
+			Buckets:                     []float64{.0005, .001, .005, .025, .1, .5, 1, 2.5, 5},
+			NativeHistogramBucketFactor: 1.1,
+		}, []string{"endpoint"}),
+	}
+	reg.MustRegister(m.requests, m.seconds)
+	return m
+}
+
+// measured notes the status of an answer.
+type measured struct {
+	http.ResponseWriter
+	status   int
+	endpoint string
+}
+
+func (m *measured) WriteHeader(status int) {
+	m.status = status
+	m.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (m *measured) Unwrap() http.ResponseWriter { return m.ResponseWriter }
+
+func (m *metrics) observe(w *measured, start time.Time) {
+	m.requests.WithLabelValues(w.endpoint, strconv.Itoa(w.status)).Inc()
+	m.seconds.WithLabelValues(w.endpoint).Observe(time.Since(start).Seconds())
+}

@@ -1,0 +1,206 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gke-metadata-emulator/tokens"
+)
+
+const (
+	root         = "/computeMetadata/v1"
+	flavorHeader = "Metadata-Flavor"
+	flavor       = "Google"
+
+	readTimeout  = 5 * time.Second  // of a whole request
+	writeTimeout = 30 * time.Second // of its answer, waiting included
+	idleTimeout  = 2 * time.Minute  // of a kept-alive connection; Go's clients drop theirs after 90 s
+	maxHeader    = 16 << 10         // bytes
+	drainTimeout = 10 * time.Second // for requests under way when the server stops
+)
+
+// Options is what a [Server] needs. Identity, Tokens and Facts are required.
+type Options struct {
+	Identity Identity
+	Tokens   tokens.Source
+	Facts    func() Facts
+
+	// IdentityWait is how long a request that needs an identity waits for it
+	// before 503: 2.5 s where zero, as Node's library gives up after 3 s.
+	IdentityWait time.Duration
+	// AllowSource refuses connections by their source address; nil allows all.
+	AllowSource func(netip.Addr) bool
+
+	Now     func() time.Time      // time.Now where nil
+	Log     *slog.Logger          // none where nil
+	Metrics prometheus.Registerer // none where nil
+}
+
+// Server is GKE's metadata server.
+type Server struct {
+	options Options
+	metrics *metrics
+	router  *mux.Router
+}
+
+// New makes a server from its endpoint table.
+func New(o Options) *Server {
+	if o.IdentityWait == 0 {
+		o.IdentityWait = 2500 * time.Millisecond
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = prometheus.NewRegistry()
+	}
+	s := &Server{options: o, metrics: newMetrics(o.Metrics)}
+	// Paths are taken as they come: cleaning them would redirect account names
+	// that hold slashes, and let a path slip past a check.
+	s.router = mux.NewRouter().SkipClean(true)
+	s.router.NotFoundHandler = s.handle("none", func(*request) (value, error) { return nil, errNotFound })
+	s.router.Handle("/", s.handle("directory", func(*request) (value, error) { return lines{"computeMetadata/"}, nil }))
+	s.directory("/computeMetadata", s.handle("directory", func(*request) (value, error) { return lines{"v1/"}, nil }))
+	s.routes(root, newTree(s.endpoints()))
+	return s
+}
+
+// routes adds the routes of a directory and all below it, keys first: an account's
+// name may hold slashes, so that its directory's pattern matches theirs too.
+func (s *Server) routes(path string, n *node) {
+	for _, child := range n.sorted() {
+		pattern := path + "/" + strings.Replace(child.name, accountSegment, "{account:.+}", 1)
+		if child.key != nil {
+			s.router.Handle(pattern, s.handle(child.key.path, child.key.value))
+			continue
+		}
+		s.routes(pattern, child)
+	}
+	s.directory(path, s.handle("directory", func(q *request) (value, error) {
+		if q.query.Get("recursive") == "true" {
+			return n.recursive(q)
+		}
+		return n.listing(q)
+	}))
+}
+
+func (s *Server) directory(path string, handler http.Handler) {
+	s.router.Handle(path+"/", handler)
+	s.router.Handle(path, s.handle("directory", func(q *request) (value, error) { return nil, errMoved }))
+}
+
+// handle makes a handler of a key or a directory: the only place that writes.
+func (s *Server) handle(name string, of func(*request) (value, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m, ok := w.(*measured); ok {
+			m.endpoint = name
+		}
+		q := s.request(r)
+		err := q.ownAccount()
+		var v value
+		if err == nil {
+			v, err = of(q)
+		}
+		if errors.Is(err, errMoved) {
+			redirect(w, r)
+			return
+		}
+		if err == nil {
+			err = write(w, v)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+// errMoved sends the client to the directory's own name, with a slash.
+var errMoved = errors.New("moved")
+
+func redirect(w http.ResponseWriter, r *http.Request) {
+	// Back to the host that was asked: a client that has only the address cannot
+	// resolve the name.
+	to := "http://" + r.Host + r.URL.EscapedPath() + "/"
+	if r.URL.RawQuery != "" {
+		to += "?" + r.URL.RawQuery
+	}
+	w.Header().Set("Location", to)
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(http.StatusMovedPermanently)
+	_, _ = fmt.Fprintln(w, r.URL.EscapedPath()+"/")
+}
+
+// ServeHTTP checks what holds for every request before the router sees it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m := &measured{ResponseWriter: w, status: http.StatusOK, endpoint: "none"}
+	defer s.metrics.observe(m, time.Now())
+	// On every answer, errors included: Node's library takes one without for no
+	// metadata server at all.
+	m.Header().Set(flavorHeader, flavor)
+	m.Header().Set("Server", "GKE Metadata Server")
+	if err := s.check(r); err != nil {
+		s.fail(m, r, err)
+		return
+	}
+	s.router.ServeHTTP(m, r)
+}
+
+func (s *Server) check(r *http.Request) error {
+	if allow := s.options.AllowSource; allow != nil && !allow(connectionOf(r.Context()).addresses.Remote.Addr().Unmap()) {
+		return &refusal{http.StatusForbidden, "The metadata server answers this machine and private networks only"}
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return errMethod
+	}
+	if _, forwarded := r.Header["X-Forwarded-For"]; forwarded {
+		return errForwarded
+	}
+	// Compute Engine answers / to everybody, GKE does not; Go's and Fluentd's
+	// probes come without the header and look for it in the answer.
+	if r.URL.Path != "/" && r.Header.Get(flavorHeader) != flavor {
+		return errNoFlavor
+	}
+	return nil
+}
+
+// Serve answers on a listener until ctx ends, then lets the requests under way end.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           s,
+		ConnContext:       withConnection,
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
+	}
+	drained := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		drained <- server.Shutdown(ctx)
+	})
+	err := server.Serve(listener)
+	if stop() { // it failed by itself
+		return fmt.Errorf("metadata server on %s: %w", listener.Addr(), err)
+	}
+	if err := <-drained; err != nil {
+		_ = server.Close()
+		return fmt.Errorf("metadata server on %s: requests were still under way after %s: %w", listener.Addr(), drainTimeout, err)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// The content types of GKE's metadata server. Ruby's client accepts an identity
+// token only with exactly this one or text/html, and without a charset.
+const (
+	contentText = "application/text"
+	contentJSON = "application/json"
+)
+
+// value is what an endpoint answers: a text, a list or an object.
+type value interface {
+	// body is what stands on the wire.
+	body() (contentType string, bytes []byte, err error)
+	// recursive is what stands in a recursive answer.
+	recursive() any
+}
+
+// text is a bare value, without a newline: gcloud tests the numeric project ID for
+// being digits only, and others take a newline for a part of the value.
+type text string
+
+func (t text) body() (string, []byte, error) { return contentText, []byte(t), nil }
+func (t text) recursive() any                { return string(t) }
+
+// number is a text whose recursive form is a number, larger than a float64 holds.
+type number string
+
+func (n number) body() (string, []byte, error) { return contentText, []byte(n), nil }
+func (n number) recursive() any                { return json.Number(n) }
+
+// lines is a list: a newline after each line, the last one included.
+type lines []string
+
+func (l lines) body() (string, []byte, error) {
+	var b strings.Builder
+	for _, line := range l {
+		b.WriteString(line)
+		b.WriteByte('\n')
+	}
+	return contentText, []byte(b.String()), nil
+}
+func (l lines) recursive() any { return []string(l) }
+
+// object is a JSON answer.
+type object struct{ of any }
+
+func (o object) body() (string, []byte, error) {
+	b, err := json.Marshal(o.of)
+	return contentJSON, b, err
+}
+func (o object) recursive() any { return o.of }
+
+func write(w http.ResponseWriter, v value) error {
+	contentType, body, err := v.body()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body) // the caller has gone: nobody to tell
+	return nil
+}

@@ -1,0 +1,110 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/oauth2"
+	"google.golang.org/api/googleapi"
+)
+
+// Kind is the kind of an [Error]. The set is closed: it labels metrics.
+type Kind string
+
+const (
+	// NotLinked: the KSA is annotated with no GSA, and what was asked for needs one.
+	NotLinked Kind = "not_linked"
+	// Denied: the policy or Google's IAM says no. Asking again changes nothing.
+	Denied Kind = "denied"
+	// NotFound: the GSA does not exist.
+	NotFound Kind = "not_found"
+	// Invalid: what was asked for makes no sense to Google, like an unknown scope.
+	Invalid Kind = "invalid"
+	// Misconfigured: Google does not accept the credential that the operator set up.
+	Misconfigured Kind = "misconfigured"
+	// Unavailable: no answer now. Ask again.
+	Unavailable Kind = "unavailable"
+)
+
+// Error says why there is no token, and what to do about it.
+type Error struct {
+	Kind       Kind
+	Message    string        // for the caller's eyes; never holds a token
+	RetryAfter time.Duration // when Google said so
+	Err        error
+}
+
+func (e *Error) Error() string { return e.Message }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Permanent says that asking again changes nothing until somebody mends what the
+// message names.
+func (e *Error) Permanent() bool { return e.Kind != Unavailable }
+
+// kindOf is the kind of err, for metrics; empty where it is none of ours.
+func kindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return Unavailable
+}
+
+// googleError turns the failure of a call of Google's API clients into an [*Error].
+// The task completes the sentence "Unable to …".
+func googleError(task string, err error) *Error {
+	var api *googleapi.Error
+	if !errors.As(err, &api) {
+		return unreachable(task, "IAM", err)
+	}
+	text := fmt.Sprintf("Unable to %s; IAM returned %d %s: %s", task, api.Code, http.StatusText(api.Code), api.Message)
+	e := &Error{Kind: Unavailable, Message: text, Err: err, RetryAfter: retryAfter(api.Header)}
+	switch api.Code {
+	case http.StatusBadRequest:
+		e.Kind = Invalid
+	case http.StatusUnauthorized:
+		e.Kind = Misconfigured
+	case http.StatusForbidden:
+		e.Kind = Denied
+	case http.StatusNotFound:
+		e.Kind = NotFound
+	}
+	return e
+}
+
+// oauthError turns the failure of a token endpoint into an [*Error]: RFC 6749
+// section 5.2 has 400 and 401 for what is wrong for good.
+func oauthError(task, service string, err error) *Error {
+	var e *oauth2.RetrieveError
+	if !errors.As(err, &e) || e.Response == nil {
+		return unreachable(task, service, err)
+	}
+	text := fmt.Sprintf("Unable to %s; %s returned %d %s: %s: %s", task, service,
+		e.Response.StatusCode, http.StatusText(e.Response.StatusCode), e.ErrorCode, e.ErrorDescription)
+	kind := Unavailable
+	if code := e.Response.StatusCode; code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout {
+		kind = Misconfigured
+	}
+	return &Error{Kind: kind, Message: text, Err: err, RetryAfter: retryAfter(e.Response.Header)}
+}
+
+func unreachable(task, service string, err error) *Error {
+	why := "it could not be reached"
+	if errors.Is(err, context.DeadlineExceeded) {
+		why = "it did not answer in time"
+	}
+	return &Error{Kind: Unavailable, Message: fmt.Sprintf("Unable to %s; %s did not help: %s", task, service, why), Err: err}
+}
+
+func retryAfter(h http.Header) time.Duration {
+	seconds, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}

@@ -1,0 +1,185 @@
+package tokens
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/sync/singleflight"
+	"google.golang.org/api/iam/v1"
+	"google.golang.org/api/option"
+
+	"gke-metadata-emulator/identity"
+)
+
+const (
+	workloadIdentityUser = "roles/iam.workloadIdentityUser"
+
+	policyLife      = time.Minute     // an answer is believed for so long
+	denialLife      = 5 * time.Second // and so long where it denies: somebody is about to add the binding
+	policyCacheSize = 1024            // GSAs
+)
+
+// iamPolicy is the policy that the GSA's own IAM policy states, exactly as on GKE:
+// a binding of the KSA to roles/iam.workloadIdentityUser.
+type iamPolicy struct {
+	credential base
+	calls      *iam.ProjectsServiceAccountsService
+	pool       string // PROJECT_ID.svc.id.goog
+	provider   string // of federation, or empty
+	now        func() time.Time
+	metrics    *metrics
+	tasks      *tasks
+	flights    singleflight.Group
+
+	mu    sync.Mutex
+	known *simplelru.LRU[string, readPolicy]
+}
+
+// readPolicy is whom a GSA is bound to, and when that was read.
+type readPolicy struct {
+	members []string
+	at      time.Time
+}
+
+func newIAMPolicy(credential base, o Options, tasks *tasks, m *metrics) (*iamPolicy, error) {
+	service, err := iam.NewService(context.Background(), option.WithHTTPClient(o.HTTPClient), option.WithEndpoint(o.IAMEndpoint))
+	if err != nil {
+		return nil, fmt.Errorf("IAM client for %s: %w", o.IAMEndpoint, err)
+	}
+	known, err := simplelru.NewLRU[string, readPolicy](policyCacheSize, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &iamPolicy{credential: credential, calls: service.Projects.ServiceAccounts, pool: o.WorkloadPool, provider: o.Provider,
+		now: o.Now, metrics: m, tasks: tasks, known: known}, nil
+}
+
+// Allow implements [Policy].
+func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) error {
+	p.mu.Lock()
+	read, found := p.known.Get(w.GSA)
+	p.mu.Unlock()
+	age := p.now().Sub(read.at)
+	if found && age < policyLife {
+		if p.binds(read, w.KSA) {
+			return nil
+		}
+		if age < denialLife {
+			return p.denied(w)
+		}
+	}
+	read, err := p.read(ctx, w)
+	if err != nil {
+		return err
+	}
+	if !p.binds(read, w.KSA) {
+		return p.denied(w)
+	}
+	return nil
+}
+
+func (p *iamPolicy) binds(read readPolicy, ksa identity.ServiceAccount) bool {
+	return slices.ContainsFunc(workloadMembers(p.pool, p.provider, ksa), func(member string) bool {
+		return slices.Contains(read.members, member)
+	})
+}
+
+func (p *iamPolicy) denied(w identity.Workload) *Error {
+	return &Error{Kind: Denied, Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
+		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, poolMember(p.pool, w.KSA)))}
+}
+
+// read asks IAM, once for all who ask at the same time.
+func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (readPolicy, error) {
+	landed := p.flights.DoChan(w.GSA, func() (any, error) {
+		read, err := readPolicy{}, error(&Error{Kind: Unavailable, Message: "The metadata server is shutting down"})
+		p.tasks.run(func(ctx context.Context) { read, err = p.fetch(ctx, w) })
+		return read, err
+	})
+	select {
+	case flight := <-landed:
+		return flight.Val.(readPolicy), flight.Err
+	case <-ctx.Done():
+		return readPolicy{}, unreachable("read the IAM policy of "+w.GSA, "IAM", ctx.Err())
+	}
+}
+
+func (p *iamPolicy) fetch(ctx context.Context, w identity.Workload) (readPolicy, error) {
+	bearer, err := p.credential.bearer(ctx, w)
+	if err != nil {
+		return readPolicy{}, err
+	}
+	// Version 3 shows conditional bindings as such; lower ones hide the condition.
+	call := p.calls.GetIamPolicy(resource(w.GSA)).OptionsRequestedPolicyVersion(3).Context(ctx)
+	authorize(call.Header(), bearer)
+	read := readPolicy{at: p.now()}
+	err = p.metrics.time("getIamPolicy", func() error {
+		policy, err := call.Do()
+		if err != nil {
+			return p.unread(w, err)
+		}
+		for _, binding := range policy.Bindings {
+			// A condition cannot be evaluated here, so that it counts as not met.
+			if binding.Role == workloadIdentityUser && binding.Condition == nil {
+				read.members = append(read.members, binding.Members...)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return readPolicy{}, err
+	}
+	p.mu.Lock()
+	p.known.Add(w.GSA, read)
+	p.mu.Unlock()
+	return read, nil
+}
+
+func (p *iamPolicy) unread(w identity.Workload, err error) *Error {
+	e := googleError("read the IAM policy of "+w.GSA, err)
+	if e.Kind == Denied {
+		e.Message += fmt.Sprintf("\nThe metadata server's source credential needs roles/iam.serviceAccountViewer on it to see which KSA may use it:\n"+
+			"gcloud iam service-accounts add-iam-policy-binding %s --role=roles/iam.serviceAccountViewer --member=MEMBER\n"+
+			"Its operator can state who may use what in a file instead: --impersonation-policy=file", w.GSA)
+	}
+	if e.Kind == NotFound {
+		e.Message += "\nCheck the annotation " + identity.AnnotationGSA + " of service account " + w.KSA.Namespace + "/" + w.KSA.Name
+	}
+	return e
+}
+
+// workloadMembers are the names that IAM bindings have for a KSA: GKE's form, and
+// the principals of its pool and of a federation provider's, with both subjects.
+func workloadMembers(pool, provider string, ksa identity.ServiceAccount) []string {
+	members := []string{poolMember(pool, ksa)}
+	federation, _, found := strings.Cut(provider, "/providers/")
+	if !found {
+		return members
+	}
+	number := ""
+	if parts := strings.Split(federation, "/"); len(parts) > 4 && parts[3] == "projects" {
+		number = parts[4]
+	}
+	gke := "//iam.googleapis.com/projects/" + number + "/locations/global/workloadIdentityPools/" + pool
+	for _, of := range []string{federation, gke} {
+		members = append(members, principal(of, kubernetesSubject(ksa)), principal(of, "ns/"+ksa.Namespace+"/sa/"+ksa.Name))
+	}
+	return members
+}
+
+func poolMember(pool string, ksa identity.ServiceAccount) string {
+	return fmt.Sprintf("serviceAccount:%s[%s/%s]", pool, ksa.Namespace, ksa.Name)
+}
+
+func principal(pool, subject string) string { return "principal:" + pool + "/subject/" + subject }
+
+// federatedMember is how IAM names a KSA that came through a federation provider.
+func federatedMember(provider string) func(identity.ServiceAccount) string {
+	pool, _, _ := strings.Cut(provider, "/providers/")
+	return func(ksa identity.ServiceAccount) string { return principal(pool, kubernetesSubject(ksa)) }
+}

@@ -1,0 +1,61 @@
+package tokens
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/oauth2"
+
+	"gke-metadata-emulator/identity"
+)
+
+// sourceCredential is the [base] of impersonation: one credential of the operator's
+// for all workloads. It could be more than each of them may have, so that a
+// [Policy] stands before it and nothing ever hands it out.
+type sourceCredential struct {
+	tokens  oauth2.TokenSource // caches; its HTTP client has a time-out
+	metrics *metrics
+}
+
+// bearer returns the operator's token, and gives up waiting for it when ctx ends.
+func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Token, error) {
+	// oauth2's sources know no context: the HTTP client's time-out ends the call.
+	type answer struct {
+		token *oauth2.Token
+		err   error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		t, err := s.tokens.Token()
+		got <- answer{t, err}
+	}()
+	var token Token
+	err := s.metrics.time("sourceCredential", func() error {
+		select {
+		case a := <-got:
+			if a.err != nil {
+				return oauthError("refresh the source credential of the metadata server", "Google", a.err)
+			}
+			token = NewToken(a.token.AccessToken, a.token.Expiry)
+			return nil
+		case <-ctx.Done():
+			return unreachable("refresh the source credential of the metadata server", "Google", ctx.Err())
+		}
+	})
+	return token, err
+}
+
+func (s *sourceCredential) unlinked(_ context.Context, w identity.Workload, _ Scopes) (Token, error) {
+	return Token{}, notLinked(w, "Access Tokens without Workload Identity Federation")
+}
+
+// notLinked is GKE's text for what a KSA without annotation cannot have.
+func notLinked(w identity.Workload, what string) *Error {
+	return &Error{Kind: NotLinked, Message: fmt.Sprintf(
+		"Your Kubernetes service account (%[1]s/%[2]s) is not annotated with a target Google service account, which is a requirement for retrieving %[3]s using Workload Identity.\n"+
+			"Please add the %[4]s=[GSA_NAME]@[PROJECT_ID] annotation to your Kubernetes service account by running:\n"+
+			"kubectl annotate serviceaccount --namespace %[1]s %[2]s %[4]s=[GSA_NAME]@[PROJECT_ID].iam.gserviceaccount.com\n"+
+			"For more information, refer to the Workload Identity documentation:\n"+
+			"\thttps://cloud.google.com/kubernetes-engine/docs/how-to/workload-identity#authenticating_to",
+		w.KSA.Namespace, w.KSA.Name, what, identity.AnnotationGSA)}
+}
