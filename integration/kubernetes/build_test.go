@@ -1,0 +1,104 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// tiny is a builder and a program that takes a second to build.
+func tiny(t *testing.T, source string) (builder, program, *strings.Builder) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"go.mod":  "module tiny\n\ngo 1.26\n",
+		"main.go": source,
+	} {
+		path := filepath.Join(dir, "tiny", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log strings.Builder
+	return builder{source: dir, cache: filepath.Join(dir, "cache"), log: &log},
+		program{name: "tiny", folder: "tiny", module: "tiny", pkg: "tiny", takes: "a second", ldflags: kubernetesVersion},
+		&log
+}
+
+func TestBinaryIsBuiltOnce(t *testing.T) {
+	b, p, log := tiny(t, "package main\n\nfunc main() { println(\"tiny\") }\n")
+	path, err := b.binary(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(path).CombinedOutput(); err != nil || string(out) != "tiny\n" {
+		t.Errorf("it says %q, error %v", out, err)
+	}
+	if !strings.Contains(log.String(), "building it from source, once (a second") {
+		t.Errorf("log is %q", log)
+	}
+	log.Reset()
+	again, err := b.binary(t.Context(), p)
+	if err != nil || again != path || log.Len() > 0 {
+		t.Errorf("second time: %s, error %v, log %q; want %s and no log", again, err, log, path)
+	}
+}
+
+func TestFailedBuildSaysWhatTheCompilerSaid(t *testing.T) {
+	b, p, _ := tiny(t, "package main\n\nfunc main() { nonsense }\n")
+	path, err := b.binary(t.Context(), p)
+	if err == nil || !strings.Contains(err.Error(), "undefined: nonsense") {
+		t.Errorf("%s, error %v, want the compiler's message", path, err)
+	}
+}
+
+func TestLockIsForOneAtATime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := lock(t.Context(), path, func() { t.Error("waits for a free lock") })
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := lock(ctx, path, cancel); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting, canceled: error is %v", err)
+	}
+
+	waits := make(chan struct{})
+	var second sync.WaitGroup
+	second.Go(func() {
+		unlock, err := lock(t.Context(), path, func() { close(waits) })
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		unlock()
+	})
+	<-waits
+	unlock()
+	second.Wait()
+}
+
+func TestModuleRootIsFoundFromBelow(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir("apiserver") // a module of its own, to be passed by
+	root, err := moduleRoot()
+	if err != nil || root != filepath.Dir(filepath.Dir(here)) {
+		t.Errorf("root is %q, error %v", root, err)
+	}
+	t.Chdir(t.TempDir())
+	if root, err := moduleRoot(); err == nil || !strings.Contains(err.Error(), "checkout") {
+		t.Errorf("elsewhere: root is %q, error %v; want an error that names the remedy", root, err)
+	}
+}

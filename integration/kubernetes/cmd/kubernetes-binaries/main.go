@@ -1,0 +1,24 @@
+// Command kubernetes-binaries builds the programs that the integration tests
+// start, ahead of the tests, and prints where they are.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"gke-metadata-emulator/integration/kubernetes"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	paths, err := kubernetes.Binaries(ctx, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kubernetes-binaries:", err)
+		os.Exit(1)
+	}
+	fmt.Println(paths.APIServer)
+	fmt.Println(paths.Etcd)
+}

@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"k8s.io/client-go/kubernetes"
+
+	"gke-metadata-emulator/fakegoogle"
+)
+
+// startFake serves the built-in offline Google, which lets every KSA use every
+// GSA, and returns where it listens. Its provider is added by the caller.
+func startFake(g group, address string, log *slog.Logger) (*fakegoogle.Server, string, error) {
+	listener, err := listen("fake-listen", address)
+	if err != nil {
+		return nil, "", err
+	}
+	google := fakegoogle.New(fakegoogle.Options{AllowAll: true, Log: log})
+	g.serveHTTP("fake Google", listener, google)
+	return google, "http://" + listener.Addr().(*net.TCPAddr).String(), nil
+}
+
+// trustCluster makes the fake accept the KSA tokens of a cluster, as its operator
+// would tell Google: by issuer and key set, which the API server publishes.
+func trustCluster(ctx context.Context, google *fakegoogle.Server, provider string, client kubernetes.Interface, log *slog.Logger) error {
+	get := func(ctx context.Context, path string) ([]byte, error) {
+		return client.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+	}
+	return retry(ctx, func(ctx context.Context) error {
+		err := func() error {
+			configuration, err := get(ctx, "/.well-known/openid-configuration")
+			if err != nil {
+				return fmt.Errorf("issuer discovery: %w", err)
+			}
+			var discovered struct {
+				Issuer string `json:"issuer"`
+			}
+			if err := json.Unmarshal(configuration, &discovered); err != nil {
+				return fmt.Errorf("issuer discovery: %w", err)
+			}
+			keys, err := get(ctx, "/openid/v1/jwks")
+			if err != nil {
+				return fmt.Errorf("key set: %w", err)
+			}
+			return google.AddProvider(fakegoogle.Provider{Name: provider, Issuer: discovered.Issuer, JWKS: keys})
+		}()
+		if err != nil {
+			log.Warn("the fake Google does not know the cluster's keys yet, it is tried again", "error", err)
+		}
+		return err
+	})
+}

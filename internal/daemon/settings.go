@@ -1,0 +1,304 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FlagError is a setting that is wrong or contradicts another.
+type FlagError struct {
+	Flag    string // without dashes
+	Problem string
+	Remedy  string
+}
+
+func (e *FlagError) Error() string {
+	return fmt.Sprintf("--%s: %s; %s", e.Flag, e.Problem, e.Remedy)
+}
+
+func wrong(flag, remedy, problem string, args ...any) error {
+	return &FlagError{Flag: flag, Problem: fmt.Sprintf(problem, args...), Remedy: remedy}
+}
+
+// The values of --credentials.
+const (
+	Federation    = "federation"
+	Impersonation = "impersonation"
+	Fake          = "fake"
+)
+
+// The values of --impersonation-policy.
+const (
+	PolicyIAM  = "iam"
+	PolicyFile = "file"
+	PolicyOff  = "off"
+)
+
+// The values of --routing.
+const (
+	RoutingAddress = "address"
+	RoutingNone    = "none"
+)
+
+// MetadataAddress is where software looks for the metadata server.
+const MetadataAddress = "169.254.169.254"
+
+// Logging says what is logged and how.
+type Logging struct {
+	Level  string // debug, info, warn, error
+	Format string // text, json
+}
+
+// Project says where the metadata server claims to be.
+type Project struct {
+	ID              string
+	Number          string
+	WorkloadPool    string
+	ClusterName     string
+	ClusterLocation string
+	Zone            string
+	UniverseDomain  string
+}
+
+// Google says where Google's services are.
+type Google struct {
+	STS            string
+	IAMCredentials string
+	IAM            string
+	FakeListen     string // where the built-in fake listens
+}
+
+// Serve is the settings of [Serve.Run], the daemon of a node.
+type Serve struct {
+	Project
+	Google
+	Logging
+
+	NodeName   string
+	Kubeconfig string
+
+	Listen       string
+	AdminListen  string
+	IdentityWait time.Duration
+	Routing      string
+	Interface    string
+
+	Credentials       string
+	Provider          string
+	SourceCredentials string
+	Policy            string
+	PolicyFile        string
+}
+
+const (
+	fakeProjectID     = "demo-project"
+	fakeProjectNumber = "123456789012"
+	fakeProvider      = "//iam.googleapis.com/projects/" + fakeProjectNumber + "/locations/global/workloadIdentityPools/demo-pool/providers/demo-provider"
+)
+
+var (
+	projectID     = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
+	projectNumber = regexp.MustCompile(`^[1-9][0-9]*$`)
+	providerName  = regexp.MustCompile(`^//iam\.googleapis\.com/projects/([0-9]+)/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+$`)
+	location      = regexp.MustCompile(`^[a-z0-9]+-[a-z0-9]+(-[a-z0-9]+)?$`)
+	domain        = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+)
+
+// Complete fills in what follows from other settings, and returns a [*FlagError]
+// for the first that is wrong or contradicts another.
+func (s *Serve) Complete() error {
+	if err := oneOf("credentials", s.Credentials, Federation, Impersonation, Fake); err != nil {
+		return err
+	}
+	if s.NodeName == "" {
+		return wrong("node-name", "set it to the node's name, in a pod by the downward API (spec.nodeName)", "is needed to watch the pods of this node only")
+	}
+	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.addresses, s.Logging.check} {
+		if err := complete(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Serve) credentials() error {
+	if s.Credentials != Impersonation && s.SourceCredentials != "" {
+		return wrong("source-credentials", "use --credentials=impersonation or leave it out", "is not used with --credentials=%s", s.Credentials)
+	}
+	if s.Credentials == Fake {
+		for _, e := range s.endpoints() {
+			if *e.url != "" {
+				return wrong(e.flag+"-endpoint", "leave it out, or use --credentials=federation", "contradicts --credentials=fake, which brings its own")
+			}
+		}
+		s.ID, s.Number = cmp.Or(s.ID, fakeProjectID), cmp.Or(s.Number, fakeProjectNumber)
+		s.Provider = cmp.Or(s.Provider, fakeProvider)
+	} else if s.FakeListen != "" {
+		return wrong("fake-listen", "use --credentials=fake or leave it out", "is not used with --credentials=%s", s.Credentials)
+	}
+	s.FakeListen = cmp.Or(s.FakeListen, "127.0.0.1:0")
+	if s.Credentials == Federation && s.Provider == "" {
+		return wrong("workload-identity-provider", "see docs/federation.md, or use --credentials=impersonation on a laptop", "is needed with --credentials=federation")
+	}
+	if s.Provider != "" && !providerName.MatchString(s.Provider) {
+		return wrong("workload-identity-provider", "give //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER", "%q is not the full name of a provider", s.Provider)
+	}
+	return nil
+}
+
+func (s *Serve) policy() error {
+	if s.Credentials != Impersonation && s.Policy != "" {
+		return wrong("impersonation-policy", "use --credentials=impersonation or leave it out", "is not used with --credentials=%s, where Google's IAM decides", s.Credentials)
+	}
+	s.Policy = cmp.Or(s.Policy, PolicyIAM)
+	if err := oneOf("impersonation-policy", s.Policy, PolicyIAM, PolicyFile, PolicyOff); err != nil {
+		return err
+	}
+	if s.Policy == PolicyFile && s.PolicyFile == "" {
+		return wrong("policy-file", "give the path of a file of rules", "is needed with --impersonation-policy=file")
+	}
+	if s.Policy != PolicyFile && s.PolicyFile != "" {
+		return wrong("policy-file", "use --impersonation-policy=file or leave it out", "is not used with --impersonation-policy=%s", s.Policy)
+	}
+	return nil
+}
+
+func (s *Serve) project() error {
+	if s.Number == "" && s.Credentials == Federation {
+		s.Number = providerName.FindStringSubmatch(s.Provider)[1]
+	}
+	if err := s.Project.complete(); err != nil {
+		return err
+	}
+	return s.Google.complete(s.UniverseDomain)
+}
+
+func (p *Project) complete() error {
+	if p.ID == "" {
+		return wrong("project-id", "give the ID of the Google project that the pods work in", "is needed")
+	}
+	if !projectID.MatchString(p.ID) {
+		return wrong("project-id", "give the ID, not the number or the name", "%q is not the ID of a Google project", p.ID)
+	}
+	if p.Number == "" {
+		return wrong("project-number", "gcloud projects describe "+p.ID+" --format='value(projectNumber)'", "is needed")
+	}
+	if !projectNumber.MatchString(p.Number) {
+		return wrong("project-number", "gcloud projects describe "+p.ID+" --format='value(projectNumber)'", "%q is not a number", p.Number)
+	}
+	if !location.MatchString(p.ClusterLocation) {
+		return wrong("cluster-location", "give a region (europe-west1) or a zone (europe-west1-b)", "%q is neither, and software that reads it fails on other forms", p.ClusterLocation)
+	}
+	if p.Zone == "" {
+		p.Zone = p.ClusterLocation
+		if strings.Count(p.Zone, "-") == 1 {
+			p.Zone += "-a"
+		}
+	}
+	if !location.MatchString(p.Zone) || strings.Count(p.Zone, "-") != 2 {
+		return wrong("zone", "give one like europe-west1-b", "%q is not a zone", p.Zone)
+	}
+	if !domain.MatchString(p.UniverseDomain) {
+		return wrong("universe-domain", "give a bare domain like googleapis.com", "%q is not a domain", p.UniverseDomain)
+	}
+	p.WorkloadPool = cmp.Or(p.WorkloadPool, p.ID+".svc.id.goog")
+	return nil
+}
+
+func (g *Google) complete(universe string) error {
+	for _, e := range g.endpoints() {
+		usual := "https://" + strings.ReplaceAll(e.flag, "-", "") + "." + universe
+		*e.url = strings.TrimSuffix(cmp.Or(*e.url, usual), "/")
+		u, err := url.Parse(*e.url)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			return wrong(e.flag+"-endpoint", "give one like "+usual, "%q is not a URL", *e.url)
+		}
+		if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			return wrong(e.flag+"-endpoint", "use https", "%q would send tokens in the clear", *e.url)
+		}
+	}
+	return nil
+}
+
+type endpoint struct {
+	flag string // without -endpoint
+	url  *string
+}
+
+func (g *Google) endpoints() []endpoint {
+	return []endpoint{{"sts", &g.STS}, {"iam-credentials", &g.IAMCredentials}, {"iam", &g.IAM}}
+}
+
+func (s *Serve) addresses() error {
+	if err := oneOf("routing", s.Routing, RoutingAddress, RoutingNone); err != nil {
+		return err
+	}
+	if err := hostPort("listen", s.Listen); err != nil {
+		return err
+	}
+	if s.Routing == RoutingAddress && s.Listen != MetadataAddress+":80" {
+		return wrong("listen", "use --routing=none and let pods set GCE_METADATA_HOST, or leave it out", "%s contradicts --routing=address, which brings %s:80 to the node", s.Listen, MetadataAddress)
+	}
+	if s.Routing == RoutingAddress && s.Interface == "" {
+		return wrong("interface", "use lo", "is needed with --routing=address")
+	}
+	if err := hostPort("admin-listen", s.AdminListen); err != nil {
+		return err
+	}
+	if s.AdminListen == s.Listen && !strings.HasSuffix(s.Listen, ":0") {
+		return wrong("admin-listen", "use another port", "%s is --listen too, and pods must not reach it", s.AdminListen)
+	}
+	if err := hostPort("fake-listen", s.FakeListen); err != nil {
+		return err
+	}
+	if s.IdentityWait <= 0 || s.IdentityWait > 20*time.Second {
+		return wrong("identity-wait", "use 2.5s: Node's library gives up after 3s", "%s is not between 0 and 20s", s.IdentityWait)
+	}
+	return nil
+}
+
+func (l Logging) check() error {
+	if err := oneOf("log-level", l.Level, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	return oneOf("log-format", l.Format, "text", "json")
+}
+
+func oneOf(flag, value string, values ...string) error {
+	if slices.Contains(values, value) {
+		return nil
+	}
+	return wrong(flag, "use one of "+strings.Join(values, ", "), "%q is not known", value)
+}
+
+func hostPort(flag, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || net.ParseIP(host) == nil {
+		return wrong(flag, "give one like 127.0.0.1:8989", "%q is not IP:PORT", address)
+	}
+	if n, err := net.LookupPort("tcp", port); err != nil || n < 0 {
+		return wrong(flag, "give a port from 0 to 65535", "%q is not IP:PORT", address)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// readFile names the flag that asked for the file.
+func readFile(flag, path string) ([]byte, error) {
+	document, err := os.ReadFile(path)
+	if err != nil {
+		return nil, wrong(flag, "give the path of a file that can be read", "%v", err)
+	}
+	return document, nil
+}
