@@ -14,12 +14,21 @@ import (
 // group runs components until one fails or the context ends, and then waits for all.
 type group struct {
 	*errgroup.Group
-	ctx context.Context
+	ctx  context.Context
+	stop context.CancelFunc
 }
 
 func newGroup(ctx context.Context) group {
+	ctx, stop := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
-	return group{g, ctx}
+	return group{g, ctx, stop}
+}
+
+// abandon ends what has been started, because of err.
+func (g group) abandon(err error) error {
+	g.stop()
+	_ = g.Wait()
+	return err
 }
 
 // serveHTTP runs a plain HTTP server on a listener until the group ends.

@@ -95,6 +95,10 @@ type Serve struct {
 	SourceCredentials string
 	Policy            string
 	PolicyFile        string
+
+	// Listening is told the addresses that pods and operators connect to, once
+	// they can; nil where nobody wants to know.
+	Listening func(pods, admin net.Addr)
 }
 
 const (

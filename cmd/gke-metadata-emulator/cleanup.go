@@ -1,0 +1,18 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"gke-metadata-emulator/internal/daemon"
+)
+
+func newCleanup(env lookupEnv) *cobra.Command {
+	s := &daemon.Cleanup{}
+	node := newGroup("The node")
+	node.StringVar(&s.Interface, "interface", "lo", "`name` of the interface that serve --routing=address used")
+	return command(&cobra.Command{
+		Use:   "cleanup",
+		Short: "Remove from a node what serve leaves there on purpose",
+		Long:  "Remove from a node what serve leaves there when it ends, so that no pod ever falls\nthrough to another metadata server: the address of --routing=address.",
+	}, env, s, func(*cobra.Command) error { return s.Run() }, node)
+}

@@ -1,0 +1,53 @@
+package daemon
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"gke-metadata-emulator/fakegoogle"
+)
+
+// FakeGoogle is the settings of [FakeGoogle.Run]: the offline Google by itself.
+type FakeGoogle struct {
+	Logging
+
+	Listen    string
+	State     string // a file
+	AllowAll  bool
+	TokenLife time.Duration
+}
+
+// Complete returns a [*FlagError] for the first setting that is wrong.
+func (f *FakeGoogle) Complete() error {
+	if err := hostPort("listen", f.Listen); err != nil {
+		return err
+	}
+	if f.TokenLife <= 0 || f.TokenLife > time.Hour {
+		return wrong("token-life", "use 1h or less", "%s is not between 0 and 1h", f.TokenLife)
+	}
+	return f.check()
+}
+
+// Run serves until ctx ends. The settings have been completed. Logs go to stderr.
+func (f *FakeGoogle) Run(ctx context.Context, stderr io.Writer) error {
+	log := f.logger(stderr)
+	google := fakegoogle.New(fakegoogle.Options{AllowAll: f.AllowAll, TokenLife: f.TokenLife, Log: log})
+	if f.State != "" {
+		document, err := readFile("state", f.State)
+		if err != nil {
+			return err
+		}
+		if err := google.LoadState(document); err != nil {
+			return wrong("state", "see docs/fakegoogle.md", "%s: %v", f.State, err)
+		}
+	}
+	listener, err := listen("listen", f.Listen)
+	if err != nil {
+		return err
+	}
+	g := newGroup(ctx)
+	g.serveHTTP("fake Google", listener, google)
+	log.Info("serving", "url", "http://"+listener.Addr().String())
+	return g.Wait()
+}

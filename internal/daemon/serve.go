@@ -1,0 +1,210 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/routing"
+	"gke-metadata-emulator/server"
+	"gke-metadata-emulator/tokens"
+)
+
+// Run is the daemon of a node, until ctx ends. The settings have been completed.
+// Logs go to stderr.
+func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
+	log := s.logger(stderr)
+	registry := newRegistry()
+
+	// What can be wrong with files is said before anything starts.
+	engine, err := s.tokenOptions(registry)
+	if err != nil {
+		return err
+	}
+	defer engine.HTTPClient.CloseIdleConnections()
+	config, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	clients, err := newClients(config)
+	if err != nil {
+		return err
+	}
+	defer clients.close()
+	who, err := identity.NewKubernetes(identity.KubernetesOptions{
+		Node: s.NodeName, Client: clients.watching, Metadata: clients.metadata, Log: log, Metrics: registry,
+	})
+	if err != nil {
+		return err
+	}
+
+	if err := s.route().Install(); err != nil {
+		return err
+	}
+	pods, err := listen("listen", s.Listen)
+	if err != nil {
+		return err
+	}
+	defer pods.Close()
+	admin, err := listen("admin-listen", s.AdminListen)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+
+	g := newGroup(ctx)
+	if s.Credentials == Fake {
+		google, url, err := startFake(g, s.FakeListen, log)
+		if err != nil {
+			return g.abandon(err)
+		}
+		engine.federate(url)
+		g.Go(func() error { return trustCluster(g.ctx, google, s.Provider, clients.requests, log) })
+	}
+	engine.subjects(tokens.ClusterTokens{Accounts: clients.requests.CoreV1()})
+	source, err := tokens.New(engine.Options)
+	if err != nil {
+		return g.abandon(err)
+	}
+	defer source.Close()
+
+	uid := newClusterUID(clients.requests, registry, log)
+	facts := s.facts(s.NodeName)
+	metadataServer := server.New(server.Options{
+		Identity: who, Tokens: source, IdentityWait: s.IdentityWait, Log: log, Metrics: registry,
+		Facts: func() server.Facts {
+			now := facts
+			now.ClusterUID = uid.get()
+			return now
+		},
+	})
+	g.Go(func() error { return who.Run(g.ctx) })
+	g.Go(func() error { return uid.run(g.ctx) })
+	g.Go(func() error { return metadataServer.Serve(g.ctx, pods) })
+	g.serveHTTP("admin server", admin, adminHandler(registry, who.Ready))
+	if s.Listening != nil {
+		s.Listening(pods.Addr(), admin.Addr())
+	}
+	log.Info("serving", "node", s.NodeName, "listen", pods.Addr().String(), "admin", admin.Addr().String(), "credentials", s.Credentials, "routing", s.route().String())
+	return g.Wait()
+}
+
+// Routing brings packets for the metadata address to this program.
+type Routing interface {
+	fmt.Stringer
+	Install() error // no error where it is installed already
+	Remove() error  // no error where it is not there
+}
+
+func (s *Serve) route() Routing {
+	if s.Routing == RoutingAddress {
+		return routing.Address{Interface: s.Interface, IP: net.ParseIP(MetadataAddress)}
+	}
+	return routing.None{}
+}
+
+func (s *Serve) cluster() (*rest.Config, error) {
+	if s.Kubeconfig == "" {
+		config, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, wrong("kubeconfig", "give the path of a kubeconfig file", "outside a pod there is no default: %v", err)
+		}
+		return config, nil
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
+	if err != nil {
+		return nil, wrong("kubeconfig", "give the path of a kubeconfig file", "%v", err)
+	}
+	return config, nil
+}
+
+// clients of the API server. Each has its own budget of requests, so that look-ups
+// by many connections cannot starve the requests for tokens.
+type clients struct {
+	http     *http.Client
+	watching kubernetes.Interface
+	requests kubernetes.Interface
+	metadata metadata.Interface
+}
+
+func newClients(config *rest.Config) (*clients, error) {
+	config = rest.CopyConfig(config)
+	config.UserAgent = "gke-metadata-emulator"
+	// The library's default of 5 requests a second is far below what a dense node
+	// asks when its pods start at once.
+	config.QPS, config.Burst = 100, 200
+	protobuf := rest.CopyConfig(config)
+	protobuf.ContentType = "application/vnd.kubernetes.protobuf"
+	protobuf.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	c := &clients{}
+	var err error
+	if c.http, err = rest.HTTPClientFor(config); err == nil {
+		c.watching, err = kubernetes.NewForConfigAndClient(protobuf, c.http)
+	}
+	if err == nil {
+		c.requests, err = kubernetes.NewForConfigAndClient(protobuf, c.http)
+	}
+	if err == nil {
+		c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), c.http)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("API server client: %w", err)
+	}
+	return c, nil
+}
+
+func (c *clients) close() { utilnet.CloseIdleConnectionsFor(c.http.Transport) }
+
+// tokenOptions are the engine's, but for where KSA tokens come from.
+func (s *Serve) tokenOptions(registry prometheus.Registerer) (*engineOptions, error) {
+	o := &engineOptions{tokens.Options{
+		WorkloadPool: s.WorkloadPool, Provider: s.Provider,
+		IAMCredentialsEndpoint: s.IAMCredentials, IAMEndpoint: s.IAM,
+		HTTPClient: upstreamClient(), Metrics: registry,
+	}}
+	if s.Credentials != Impersonation {
+		o.Federation = &tokens.Federation{Provider: s.Provider, STSEndpoint: s.STS}
+		return o, nil
+	}
+	var err error
+	if o.SourceCredential, err = sourceCredential(s.SourceCredentials, o.HTTPClient); err != nil {
+		return nil, err
+	}
+	switch s.Policy {
+	case PolicyOff:
+		o.Policy = tokens.AllowAll{}
+	case PolicyFile:
+		document, err := readFile("policy-file", s.PolicyFile)
+		if err != nil {
+			return nil, err
+		}
+		if o.Policy, err = tokens.ParseFilePolicy(document); err != nil {
+			return nil, wrong("policy-file", "see docs/impersonation.md", "%s: %v", s.PolicyFile, err)
+		}
+	}
+	return o, nil
+}
+
+type engineOptions struct{ tokens.Options }
+
+// federate points federation at a Google of which all services have one URL.
+func (o *engineOptions) federate(url string) {
+	o.Federation.STSEndpoint, o.IAMCredentialsEndpoint, o.IAMEndpoint = url, url, url
+}
+
+// subjects says where KSA tokens come from, where any are needed.
+func (o *engineOptions) subjects(s tokens.SubjectTokens) {
+	if o.Federation != nil {
+		o.Federation.Subjects = s
+	}
+}
