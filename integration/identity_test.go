@@ -1,0 +1,317 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/daemon"
+)
+
+const tokenPath = "instance/service-accounts/default/token"
+
+// An address that changes hands never carries the old identity along, however
+// soon the new pod asks.
+func TestReusedAddressNeverHasTheOldIdentity(t *testing.T) {
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	ksas := []string{"old", "new"}
+	gsas := []string{writer, reader}
+	for i, ksa := range ksas {
+		cluster.KSA(t, ns, ksa, annotated(gsas[i]))
+		n.link(ns, ksa, gsas[i])
+	}
+	var running *corev1.Pod
+	for i := range 200 {
+		if running != nil {
+			cluster.DeletePod(t, running)
+		}
+		who := i % 2
+		running = cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprintf("job-%d", i), KSA: ksas[who], Node: n.name, IP: "127.0.1.1"})
+		app := n.pod(t, "127.0.1.1") // a new pod, so that its connections are new
+		if got := app.email(); got != gsas[who] {
+			t.Fatalf("pod %d: e-mail %s is another pod's, want %s", i, got, gsas[who])
+		}
+		if got := app.grant().Principal; got != "serviceAccount:"+gsas[who] {
+			t.Fatalf("pod %d: token of %s, want %s", i, got, gsas[who])
+		}
+		app.client.CloseIdleConnections()
+	}
+	t.Log(grep(n.metrics(t), "gme_identity_confirmations_total{"))
+}
+
+// The same where the old pod stays listed, as Jobs do when they have ended.
+func TestAddressOfAFinishedJobIsFree(t *testing.T) {
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "job", annotated(writer))
+	cluster.KSA(t, ns, "app", annotated(reader))
+	for i, phase := range []corev1.PodPhase{corev1.PodSucceeded, corev1.PodFailed} {
+		job := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprint("job-", i), KSA: "job", Node: n.name, IP: "127.0.1.1"})
+		of := n.pod(t, "127.0.1.1")
+		if got := of.email(); got != writer {
+			t.Fatalf("job: %s", got)
+		}
+		cluster.FinishPod(t, job, phase)
+		app := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprint("app-", i), KSA: "app", Node: n.name, IP: "127.0.1.1"})
+		if got := n.pod(t, "127.0.1.1").email(); got != reader {
+			t.Errorf("%s: after the job the address has the identity %s", phase, got)
+		}
+		// What the job left open is nobody's any more.
+		eventually(t, 2*time.Second, "the job's connection is refused", func() error {
+			if got := of.get("instance/service-accounts/default/email"); got.status != http.StatusForbidden || !strings.Contains(got.body, "has ended") {
+				return fmt.Errorf("%d %s", got.status, got.body)
+			}
+			return nil
+		})
+		cluster.DeletePod(t, app)
+	}
+}
+
+// A pod that is being deleted keeps its identity until it is gone.
+func TestTerminatingPodKeepsItsIdentity(t *testing.T) {
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "app", annotated(writer))
+	n.link(ns, "app", writer)
+	p := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: n.name, IP: "127.0.1.1"})
+	p = cluster.TerminatePod(t, p)
+	if p.DeletionTimestamp == nil {
+		t.Fatal("the pod is not terminating")
+	}
+	for range 3 {
+		if got := n.pod(t, "127.0.1.1").grant().Principal; got != "serviceAccount:"+writer {
+			t.Errorf("while terminating: %s", got)
+		}
+	}
+	cluster.DeletePod(t, p)
+}
+
+// Two pods listed with one address are none until one of them is gone.
+func TestAddressOfTwoPodsIsRefused(t *testing.T) {
+	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 200 * time.Millisecond }).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "a", annotated(writer))
+	cluster.KSA(t, ns, "b", annotated(reader))
+	a := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "a", KSA: "a", Node: n.name, IP: "127.0.1.1"})
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "b", KSA: "b", Node: n.name, IP: "127.0.1.1"})
+	eventually(t, 2*time.Second, "both are known", func() error {
+		got := n.pod(t, "127.0.1.1").get(tokenPath)
+		if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "claimed by more than one pod") {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return nil
+	})
+	cluster.DeletePod(t, a)
+	if got := n.pod(t, "127.0.1.1").email(); got != reader {
+		t.Errorf("after one has gone: %s", got)
+	}
+}
+
+// A pod may ask before its address is in its status, before its node's watch has
+// it, and before its service account has been created: the request waits.
+func TestEarlyRequestWaits(t *testing.T) {
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	answer := make(chan reply, 1)
+	ask := func(ip string) {
+		p := n.pod(t, ip)
+		go func() {
+			r, err := p.try("instance/service-accounts/default/email")
+			if err != nil {
+				r.body = err.Error()
+			}
+			answer <- r
+		}()
+		eventually(t, 2*time.Second, "the request is under way", func() error {
+			if !strings.Contains(n.connections(t), ip+":") {
+				return fmt.Errorf("no connection from %s", ip)
+			}
+			return nil
+		})
+	}
+	cluster.KSA(t, ns, "app", annotated(writer))
+
+	ask("127.0.1.1") // bound, without an address
+	p := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "without-address", KSA: "app", Node: n.name})
+	cluster.SetPodIP(t, p, "127.0.1.1")
+	if got := <-answer; got.status != http.StatusOK || got.body != writer {
+		t.Errorf("before its address: %d %s", got.status, got.body)
+	}
+
+	fresh := cluster.Namespace(t, "fresh-") // nobody here has used it: its accounts are not watched
+	cluster.KSA(t, fresh, "app", annotated(reader))
+	ask("127.0.1.2")
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: fresh, Name: "app", KSA: "app", Node: n.name, IP: "127.0.1.2"})
+	if got := <-answer; got.status != http.StatusOK || got.body != reader {
+		t.Errorf("in a new namespace: %d %s", got.status, got.body)
+	}
+}
+
+// Who is no pod of this node is refused, and told so, after the wait; what needs
+// no identity does not wait.
+func TestUnknownSourceIsRefused(t *testing.T) {
+	const wait = 300 * time.Millisecond
+	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = wait }).ready(t)
+	stranger := n.pod(t, "127.0.1.99")
+	start := time.Now()
+	got := stranger.get(tokenPath)
+	if took := time.Since(start); took < wait {
+		t.Errorf("refused after %s already, the watch may lag", took)
+	}
+	if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") != "1" || !strings.Contains(got.body, "no pod on node "+n.name+" has the address 127.0.1.99") {
+		t.Errorf("%d %v %s", got.status, got.header, got.body)
+	}
+	if got := stranger.value("project/project-id"); got != projectID {
+		t.Errorf("project-id: %q", got)
+	}
+}
+
+// A pod of another node is a stranger here.
+func TestPodOfAnotherNodeIsRefused(t *testing.T) {
+	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 100 * time.Millisecond }).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "default", Node: "elsewhere", IP: "127.0.1.1"})
+	if got := n.pod(t, "127.0.1.1").get(tokenPath); got.status != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// Host-network pods look alike by their address: none has an identity.
+func TestHostNetworkPodIsRefused(t *testing.T) {
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "agent", annotated(writer))
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "agent", KSA: "agent", Node: n.name, HostNetwork: true, IP: "127.0.1.7"})
+	for _, ip := range []string{"127.0.1.7", "127.0.0.1"} {
+		var got reply
+		eventually(t, 2*time.Second, "the pod is known", func() error {
+			if got = n.pod(t, ip).get(tokenPath); got.status != http.StatusForbidden {
+				return fmt.Errorf("%d %s", got.status, got.body)
+			}
+			return nil
+		})
+		if !strings.Contains(got.body, "run the pod without hostNetwork") {
+			t.Errorf("from %s: %s", ip, got.body)
+		}
+	}
+}
+
+// A KSA that is deleted and created anew under a running pod works again, on the
+// pod's open connection too.
+func TestKSARecreatedUnderARunningPod(t *testing.T) {
+	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 200 * time.Millisecond }).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "app", annotated(writer))
+	n.link(ns, "app", writer)
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: n.name, IP: "127.0.1.1"})
+	app := n.pod(t, "127.0.1.1")
+	app.grant()
+	for range 3 {
+		cluster.DeleteKSA(t, ns, "app")
+		eventually(t, 2*time.Second, "the deletion is seen", func() error {
+			got := app.get(tokenPath)
+			if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "kubectl create serviceaccount --namespace "+ns+" app") {
+				return fmt.Errorf("%d %s", got.status, got.body)
+			}
+			return nil
+		})
+		cluster.KSA(t, ns, "app", annotated(writer))
+		minted := n.google.Counters()["sts.token"]
+		if got := app.grant().Principal; got != "serviceAccount:"+writer {
+			t.Errorf("after it was created anew: %s", got)
+		}
+		if got := n.google.Counters()["sts.token"]; got != minted+1 {
+			t.Errorf("the new KSA was given the old one's token")
+		}
+	}
+}
+
+// A node watches the service accounts of the namespaces that it has pods of.
+func TestOnlyNamespacesInUseAreWatched(t *testing.T) {
+	n := startNode(t).ready(t)
+	for range 3 {
+		cluster.Namespace(t, "unused-")
+	}
+	ns := cluster.Namespace(t, "team-")
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "default", Node: n.name, IP: "127.0.1.1"})
+	n.pod(t, "127.0.1.1").email()
+	if got := grep(n.metrics(t), "gme_identity_watched_namespaces "); got != "gme_identity_watched_namespaces 1" {
+		t.Error(got)
+	}
+}
+
+// A neighbour cannot name its victim in a header.
+func TestForwardedForIsNotBelieved(t *testing.T) {
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "victim", annotated(writer))
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "victim", KSA: "victim", Node: n.name, IP: "127.0.1.1"})
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "neighbour", KSA: "default", Node: n.name, IP: "127.0.1.2"})
+	request, _ := http.NewRequest(http.MethodGet, "http://"+n.addr+"/computeMetadata/v1/instance/service-accounts/default/email", nil)
+	request.Header.Set("Metadata-Flavor", "Google")
+	for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-IP"} {
+		request.Header.Set(header, "127.0.1.1")
+		response, err := n.pod(t, "127.0.1.2").client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if want := map[string]int{"X-Forwarded-For": http.StatusForbidden}[header]; want != 0 && response.StatusCode != want {
+			t.Errorf("%s: %s, want %d", header, response.Status, want)
+		}
+		request.Header.Del(header)
+	}
+}
+
+// Fifty pods ask at once over many connections; nobody gets another's token.
+func TestManyPodsAtOnceGetTheirOwn(t *testing.T) {
+	const pods, connections = 50, 10
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	gsa := func(i int) string { return fmt.Sprintf("sa-%d@%s.iam.gserviceaccount.com", i, projectID) }
+	for i := range pods {
+		ksa := fmt.Sprint("ksa-", i)
+		cluster.KSA(t, ns, ksa, map[string]string{identity.AnnotationGSA: gsa(i)})
+		n.link(ns, ksa, gsa(i))
+		cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprint("app-", i), KSA: ksa, Node: n.name, IP: fmt.Sprintf("127.0.1.%d", i+1)})
+	}
+	var wait sync.WaitGroup
+	for i := range pods {
+		for range connections {
+			p := n.pod(t, fmt.Sprintf("127.0.1.%d", i+1))
+			wait.Go(func() {
+				got, err := p.try(tokenPath)
+				if err != nil || got.status != http.StatusOK {
+					t.Errorf("pod %d: %d %s %v", i, got.status, got.body, err)
+					return
+				}
+				if who := n.inspect(t, got.body).Principal; who != "serviceAccount:"+gsa(i) {
+					t.Errorf("pod %d has the token of %s", i, who)
+				}
+			})
+		}
+	}
+	wait.Wait()
+	if got := n.google.Counters(); got["sts.token"] != pods || got["iamcredentials.generateAccessToken"] != pods {
+		t.Errorf("%d pods with %d connections each made these calls, want one of each for each pod: %v", pods, connections, got)
+	}
+}
+
+// grep returns the lines that begin with prefix.
+func grep(text, prefix string) string {
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.HasPrefix(line, prefix) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}

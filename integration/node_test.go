@@ -1,0 +1,407 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/daemon"
+)
+
+const (
+	projectID     = "prod-project"
+	projectNumber = "998877665544"
+	pool          = "//iam.googleapis.com/projects/" + projectNumber + "/locations/global/workloadIdentityPools/on-prem"
+	provider      = pool + "/providers/cluster-1"
+	daemonName    = "gke-metadata-emulator" // of the namespace, the KSA and the role in deploy/
+)
+
+// principal is how Google names a KSA that came through the provider.
+func principal(namespace, ksa string) string {
+	return "principal:" + pool + "/subject/system:serviceaccount:" + namespace + ":" + ksa
+}
+
+// cluster is the API server that all tests share; each has namespaces and nodes
+// of its own.
+var cluster *kubernetes.Cluster
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+		defer cancel()
+		var err error
+		if cluster, err = kubernetes.Up(ctx, kubernetes.Config{Log: os.Stderr}); err == nil {
+			defer cluster.Close()
+			err = install(ctx, cluster)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// install gives the daemon the account and the rights that deploy/ gives it, and
+// nothing more.
+func install(ctx context.Context, c *kubernetes.Cluster) error {
+	_, err := c.Client.CoreV1().Namespaces().Create(ctx, namespaceObject(daemonName), metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	document, err := os.ReadFile("../deploy/base/rbac.yaml")
+	if err != nil {
+		return err
+	}
+	for part := range bytes.SplitSeq(document, []byte("\n---\n")) {
+		if err := create(ctx, c, part); err != nil {
+			return fmt.Errorf("deploy/base/rbac.yaml: %w", err)
+		}
+	}
+	return nil
+}
+
+func create(ctx context.Context, c *kubernetes.Cluster, document []byte) error {
+	var kind metav1.TypeMeta
+	if err := yaml.Unmarshal(document, &kind); err != nil {
+		return err
+	}
+	switch kind.Kind {
+	case "ServiceAccount":
+		account := serviceAccountObject()
+		if err := yaml.UnmarshalStrict(document, account); err != nil {
+			return err
+		}
+		_, err := c.Client.CoreV1().ServiceAccounts(account.Namespace).Create(ctx, account, metav1.CreateOptions{})
+		return err
+	case "ClusterRole":
+		role := &rbacv1.ClusterRole{}
+		if err := yaml.UnmarshalStrict(document, role); err != nil {
+			return err
+		}
+		_, err := c.Client.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{})
+		return err
+	case "ClusterRoleBinding":
+		binding := &rbacv1.ClusterRoleBinding{}
+		if err := yaml.UnmarshalStrict(document, binding); err != nil {
+			return err
+		}
+		_, err := c.Client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
+		return err
+	}
+	return fmt.Errorf("kind %q is not known to the tests", kind.Kind)
+}
+
+// node is a daemon that runs in this process as main would run it.
+type node struct {
+	name    string
+	addr    string // that pods connect to
+	admin   string
+	google  *fakegoogle.Running
+	cluster *kubernetes.Cluster
+	log     *logBuffer
+	stop    func() // and waits until everything has ended
+}
+
+// newGoogle is an offline Google that knows the cluster's issuer.
+func newGoogle(t testing.TB, c *kubernetes.Cluster) *fakegoogle.Running {
+	t.Helper()
+	google := fakegoogle.Start(t, fakegoogle.Options{})
+	keys, err := c.JWKS(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := google.AddProvider(fakegoogle.Provider{Name: provider, Issuer: c.Issuer, JWKS: keys}); err != nil {
+		t.Fatal(err)
+	}
+	return google
+}
+
+// settings are those of a node in federation mode.
+func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *daemon.Serve {
+	t.Helper()
+	kubeconfig, err := c.KubeconfigFor(t.Context(), daemonName, daemonName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &daemon.Serve{
+		NodeName: "node-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())), Kubeconfig: kubeconfig,
+		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Routing: daemon.RoutingNone, IdentityWait: 2500 * time.Millisecond,
+		Credentials: daemon.Federation, Provider: provider,
+		Project: daemon.Project{ID: projectID, ClusterName: "cluster-1", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},
+		Google:  daemon.Google{STS: google.URL, IAMCredentials: google.URL, IAM: google.URL},
+		Logging: daemon.Logging{Level: "debug", Format: "json"},
+	}
+}
+
+func startNode(t testing.TB, change ...func(*daemon.Serve)) *node {
+	t.Helper()
+	return startNodeOn(t, cluster, newGoogle(t, cluster), change...)
+}
+
+func startNodeOn(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, change ...func(*daemon.Serve)) *node {
+	t.Helper()
+	s := settings(t, c, google)
+	for _, f := range change {
+		f(s)
+	}
+	if err := s.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	n := &node{name: s.NodeName, google: google, cluster: c, log: &logBuffer{}}
+	listening := make(chan struct{})
+	s.Listening = func(pods, admin net.Addr) {
+		n.addr, n.admin = pods.String(), admin.String()
+		close(listening)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, n.log) }()
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the daemon ended with: %v", err)
+		}
+		n.log.refuseTokens(t)
+	})
+	select {
+	case <-listening:
+	case err := <-ended:
+		t.Fatalf("the daemon did not start: %v", err)
+	}
+	t.Cleanup(n.stop)
+	return n
+}
+
+// ready waits until the daemon says that it is.
+func (n *node) ready(t testing.TB) *node {
+	t.Helper()
+	eventually(t, 20*time.Second, "the daemon is ready", func() error {
+		response, err := http.Get("http://" + n.admin + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s: %s", response.Status, body)
+		}
+		return nil
+	})
+	return n
+}
+
+// metrics are what the daemon tells Prometheus.
+func (n *node) metrics(t testing.TB) string {
+	t.Helper()
+	response, err := http.Get("http://" + n.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// pod is a client with a pod's address.
+type pod struct {
+	t      testing.TB
+	client *http.Client
+	node   *node
+	ip     string
+}
+
+func (n *node) pod(t testing.TB, ip string) *pod {
+	t.Helper()
+	return &pod{t: t, client: kubernetes.Client(t, ip), node: n, ip: ip}
+}
+
+// reply is an answer as it came.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// get asks for a path below /computeMetadata/v1/.
+func (p *pod) get(path string) reply {
+	p.t.Helper()
+	r, err := p.try(path)
+	if err != nil {
+		p.t.Fatalf("GET %s: %v", path, err)
+	}
+	return r
+}
+
+func (p *pod) try(path string) (reply, error) {
+	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, "http://"+p.node.addr+"/computeMetadata/v1/"+path, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	request.Header.Set("Metadata-Flavor", "Google")
+	response, err := p.client.Do(request)
+	if err != nil {
+		return reply{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return reply{response.StatusCode, response.Header, string(body)}, err
+}
+
+// value asks for a path that must answer 200.
+func (p *pod) value(path string) string {
+	p.t.Helper()
+	r := p.get(path)
+	if r.status != http.StatusOK {
+		p.t.Fatalf("GET %s from %s: %d: %s", path, p.ip, r.status, r.body)
+	}
+	return r.body
+}
+
+func (p *pod) email() string {
+	p.t.Helper()
+	return p.value("instance/service-accounts/default/email")
+}
+
+// grant asks for an access token and returns what Google says of it.
+func (p *pod) grant() fakegoogle.Grant {
+	p.t.Helper()
+	return p.node.inspect(p.t, p.value("instance/service-accounts/default/token"))
+}
+
+// inspect is what Google says of a token answer.
+func (n *node) inspect(t testing.TB, body string) fakegoogle.Grant {
+	t.Helper()
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int    `json:"expires_in"`
+		TokenType   string `json:"token_type"`
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		t.Fatalf("token answer: %v", err)
+	}
+	if answer.ExpiresIn < 300 || answer.TokenType != "Bearer" {
+		t.Errorf("token answer: expires_in %d, token_type %q", answer.ExpiresIn, answer.TokenType)
+	}
+	grant, ok := n.google.Inspect(answer.AccessToken)
+	if !ok {
+		t.Fatalf("Google does not know the token")
+	}
+	return grant
+}
+
+// link makes a GSA that the KSA may use.
+func (n *node) link(namespace, ksa, gsa string) {
+	n.google.Bind(gsa, "roles/iam.workloadIdentityUser", principal(namespace, ksa))
+}
+
+// eventually asks again until there is no error. What it waits for is outside this
+// process's control.
+func eventually(t testing.TB, within time.Duration, what string, f func() error) time.Duration {
+	t.Helper()
+	start := time.Now()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return time.Since(start)
+		}
+		if time.Since(start) > within {
+			t.Fatalf("%s: not within %s: %v", what, within, err)
+		}
+		<-ticker.C
+	}
+}
+
+// logBuffer holds what the daemon logged.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// refuseTokens fails the test when a credential stands in the log.
+func (l *logBuffer) refuseTokens(t testing.TB) {
+	t.Helper()
+	for line := range strings.SplitSeq(l.String(), "\n") {
+		for _, secret := range []string{"ya29.", "eyJ"} {
+			if strings.Contains(line, secret) {
+				t.Errorf("a token stands in the log: %s", line)
+			}
+		}
+	}
+}
+
+func writeFile(t testing.TB, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// connections are the established connections to the daemon, as the kernel lists
+// them: one "IP:PORT" of a client a line.
+func (n *node) connections(t testing.TB) string {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(n.addr)
+	var found strings.Builder
+	for line := range strings.SplitSeq(string(table), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || fields[3] != "01" { // established
+			continue
+		}
+		if local, remote := hexAddress(fields[1]), hexAddress(fields[2]); strings.HasSuffix(local, ":"+port) {
+			fmt.Fprintln(&found, remote)
+		}
+	}
+	return found.String()
+}
+
+// hexAddress reads an address of /proc/net/tcp (proc(5)): the IP in the byte order
+// of the machine, which is little-endian on all that Go's race detector runs on here.
+func hexAddress(s string) string {
+	var ip [4]byte
+	var port uint16
+	if _, err := fmt.Sscanf(s, "%2x%2x%2x%2x:%4x", &ip[3], &ip[2], &ip[1], &ip[0], &port); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d.%d.%d:%d", ip[0], ip[1], ip[2], ip[3], port)
+}
