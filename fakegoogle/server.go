@@ -119,23 +119,6 @@ func (s *Server) mux() *http.ServeMux {
 	return mux
 }
 
-// maxBody is far above any genuine request: a bound service account token is
-// about 1 kB.
-const maxBody = 1 << 20
-
-// call is one request on its way through an endpoint.
-type call struct {
-	*http.Request
-	method string
-	body   []byte
-	// log collects what the log line says of the call; never a token.
-	log []slog.Attr
-}
-
-func (c *call) note(key, value string) {
-	c.log = append(c.log, slog.String(key, value))
-}
-
 // endpoint is the frame around every handler: it counts, applies the fault set
 // for the method, bounds and reads the body, and writes the answer. A method of
 // "" is neither counted nor faulted.

@@ -192,3 +192,6 @@ func randomText(n int) string {
 	_, _ = rand.Read(b) // never fails
 	return base64.RawURLEncoding.EncodeToString(b)
 }
+
+// rfc3339 is how Google writes a Timestamp that has whole seconds.
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }

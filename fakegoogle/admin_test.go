@@ -1,0 +1,106 @@
+package fakegoogle
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestAdminAPIAlone sets a Google up by HTTP and asks what a token stands for.
+func TestAdminAPIAlone(t *testing.T) {
+	c := &clock{now: start}
+	g := &bench{Server: New(Options{Now: c.Now}), t: t, clock: c}
+	ours := func(method, path, body string) answer {
+		t.Helper()
+		got := g.do(method, "/fakegoogle/v1/"+path, nil, body)
+		if got.status != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", method, path, got.status, got.body)
+		}
+		return got
+	}
+	ours("PUT", "providers", `{"name":"`+testProvider+`","issuer":"`+testIssuer+`","jwks":`+string(testJWKS())+`}`)
+	ours("PUT", "serviceAccounts/"+testGSA, "")
+	binding := `{"resource":"` + testGSA + `","role":"roles/iam.workloadIdentityUser","member":"` + testCaller + `"}`
+	ours("PUT", "bindings", binding)
+
+	federated := g.federate(nil)
+	mint := func() answer {
+		return g.do("POST", "/v1/projects/-/serviceAccounts/"+testGSA+":generateAccessToken", map[string]string{
+			"Authorization": "Bearer " + federated, "X-Goog-User-Project": "billing",
+		}, `{"scope":["`+scopeCloudPlatform+`"]}`)
+	}
+	got := g.do("GET", "/fakegoogle/v1/token", map[string]string{"Authorization": "Bearer " + mint().str(t, "accessToken")}, "")
+	want := object{
+		"principal":     "serviceAccount:" + testGSA,
+		"through":       []any{testCaller},
+		"pod":           "shop/cart-7d4",
+		"pod_uid":       "5b2d",
+		"ksa":           "shop/cart",
+		"scopes":        []any{scopeCloudPlatform},
+		"expires_at":    "2026-01-02T04:04:05Z",
+		"quota_project": "billing",
+	}
+	if diff := cmp.Diff(want, got.decode(t)); diff != "" {
+		t.Error(diff)
+	}
+
+	ours("PUT", "faults/iamcredentials.generateAccessToken", `{"status":503,"retryAfter":"2s","times":1}`)
+	if got := mint(); got.status != 503 || got.header.Get("Retry-After") != "2" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	ours("PUT", "faults/iamcredentials.generateAccessToken", `{"status":503}`)
+	ours("DELETE", "faults", "")
+	if got := mint(); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if counters := ours("GET", "counters", "").decode(t); counters["iamcredentials.generateAccessToken"] != 3.0 || counters["sts.token"] != 1.0 {
+		t.Errorf("%v", counters)
+	}
+	ours("DELETE", "bindings", binding)
+	checkAPIError(t, mint(), 403, "PERMISSION_DENIED", "")
+	ours("DELETE", "serviceAccounts/"+testGSA, "")
+	checkAPIError(t, mint(), 404, "NOT_FOUND", "")
+
+	if file := ours("POST", "serviceAccounts/"+testGSA+"/keys", `{"tokenURI":"`+testTokenURI+`"}`); file.str(t, "client_email") != testGSA || file.str(t, "token_uri") != testTokenURI {
+		t.Errorf("%s", file.body)
+	}
+	if file := ours("POST", "users", `{"email":"dev@example.com","tokenURI":"`+testTokenURI+`"}`); file.str(t, "refresh_token") == "" {
+		t.Errorf("%s", file.body)
+	}
+	ours("PUT", "state", "tokenLife: 7s\n")
+	if got := g.form("/v1/token", exchangeForm(podToken(start, nil))); got.decode(t)["expires_in"] != 7.0 {
+		t.Errorf("%s", got.body)
+	}
+}
+
+func TestAdminAPIRefuses(t *testing.T) {
+	g := newGoogle(t, Options{})
+	expired := g.accessToken(testGSA, scopeIAM)
+	g.clock.advance(time.Hour)
+	for name, test := range map[string]struct {
+		method, path, body string
+		text               string
+	}{
+		"unknown method":    {"PUT", "faults/sts.exchange", `{}`, "sts.token"},
+		"no error status":   {"PUT", "faults/sts.token", `{"status":200}`, "400 to 599"},
+		"latency":           {"PUT", "faults/sts.token", `{"latency":"1"}`, "unit"},
+		"misspelt field":    {"PUT", "faults/sts.token", `{"code":1}`, "code"},
+		"member":            {"PUT", "bindings", `{"resource":"` + testGSA + `","role":"roles/viewer","member":"dev"}`, "user:EMAIL"},
+		"role":              {"DELETE", "bindings", `{"resource":"` + testGSA + `","role":"viewer","member":"user:dev@example.com"}`, "roles/"},
+		"misspelt binding":  {"PUT", "bindings", `{"gsa":"x"}`, "gsa"},
+		"provider":          {"PUT", "providers", `{"name":"x"}`, "providers[0]"},
+		"service account":   {"PUT", "serviceAccounts/x", ``, "NAME@PROJECT"},
+		"state":             {"PUT", "state", "providerz: []", "providerz"},
+		"provider's fields": {"PUT", "providers", `{"nom":"x"}`, "nom"},
+		"key's fields":      {"POST", "serviceAccounts/" + testGSA + "/keys", `{"token":"x"}`, "token"},
+		"user's fields":     {"POST", "users", `{"mail":"x"}`, "mail"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkAPIError(t, g.do(test.method, "/fakegoogle/v1/"+test.path, nil, test.body), 400, "INVALID_ARGUMENT", test.text)
+		})
+	}
+	checkAPIError(t, g.do("GET", "/fakegoogle/v1/token", nil, ""), 401, "UNAUTHENTICATED", "")
+	checkAPIError(t, g.do("GET", "/fakegoogle/v1/token", map[string]string{"Authorization": "Bearer " + expired}, ""), 401, "UNAUTHENTICATED", "")
+}

@@ -1,0 +1,264 @@
+package fakegoogle
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type object = map[string]any
+
+var cloudPlatform = []string{scopeCloudPlatform}
+
+// verbs are the calls of the IAM Service Account Credentials API with a right
+// body for each.
+func verbs() map[string]object {
+	return map[string]object{
+		"generateAccessToken": {"scope": cloudPlatform},
+		"generateIdToken":     {"audience": "https://shop.example"},
+		"signBlob":            {"payload": base64.StdEncoding.EncodeToString([]byte("blob"))},
+		"signJwt":             {"payload": `{"iss":"me"}`},
+	}
+}
+
+func TestGenerateAccessToken(t *testing.T) {
+	g := newGoogle(t, Options{})
+	g.Bind(testGSA, wiUser, testCaller)
+	got := g.do("POST", "/v1/projects/-/serviceAccounts/"+testGSA+":generateAccessToken", map[string]string{
+		"Authorization":       "Bearer " + g.federate(nil),
+		"X-Goog-User-Project": "billing",
+	}, `{"scope":["`+scopeCloudPlatform+`","openid"],"lifetime":"600s"}`)
+	if got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	token := got.str(t, "accessToken")
+	if !strings.HasPrefix(token, "ya29.fake-") {
+		t.Errorf("accessToken begins %.10q", token)
+	}
+	if expire := got.str(t, "expireTime"); expire != "2026-01-02T03:14:05Z" {
+		t.Errorf("expireTime %q", expire)
+	}
+	granted, _ := g.Inspect(token)
+	if diff := cmp.Diff(Grant{
+		Principal:    "serviceAccount:" + testGSA,
+		Through:      []string{testCaller},
+		KSA:          "shop/cart",
+		Pod:          "shop/cart-7d4",
+		PodUID:       "5b2d",
+		Scopes:       []string{scopeCloudPlatform, "openid"},
+		Expiry:       start.Add(10 * time.Minute),
+		QuotaProject: "billing",
+	}, granted); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEachVerbNeedsItsPermission(t *testing.T) {
+	allowed := map[string][]string{
+		"roles/iam.workloadIdentityUser":             {"generateAccessToken", "generateIdToken"},
+		"roles/iam.serviceAccountTokenCreator":       {"generateAccessToken", "generateIdToken", "signBlob", "signJwt"},
+		"roles/iam.serviceAccountOpenIdTokenCreator": {"generateIdToken"},
+		"roles/iam.serviceAccountUser":               nil,
+		"roles/iam.serviceAccountAdmin":              nil,
+		"roles/owner":                                nil,
+		"roles/editor":                               nil,
+		"":                                           nil, // no binding
+	}
+	permission := map[string]string{
+		"generateAccessToken": "iam.serviceAccounts.getAccessToken",
+		"generateIdToken":     "iam.serviceAccounts.getOpenIdToken",
+		"signBlob":            "iam.serviceAccounts.signBlob",
+		"signJwt":             "iam.serviceAccounts.signJwt",
+	}
+	for role, verbsOfRole := range allowed {
+		for verb, body := range verbs() {
+			for _, resource := range []string{testGSA, "projects/demo-project"} {
+				t.Run(role+" "+verb+" on "+resource, func(t *testing.T) {
+					g := newGoogle(t, Options{})
+					g.AddServiceAccount(testGSA)
+					if role != "" {
+						g.Bind(resource, role, testCaller)
+					}
+					got := g.call(g.federate(nil), testGSA, verb, body)
+					if slices.Contains(verbsOfRole, verb) {
+						if got.status != http.StatusOK {
+							t.Errorf("%d %s", got.status, got.body)
+						}
+						return
+					}
+					want := object{"error": object{
+						"code":    403.0,
+						"message": "Permission '" + permission[verb] + "' denied on resource (or it may not exist).",
+						"status":  "PERMISSION_DENIED",
+						"details": []any{object{
+							"@type":    "type.googleapis.com/google.rpc.ErrorInfo",
+							"reason":   "IAM_PERMISSION_DENIED",
+							"domain":   "iam.googleapis.com",
+							"metadata": object{"permission": permission[verb]},
+						}},
+					}}
+					if diff := cmp.Diff(want, got.decode(t)); diff != "" || got.status != http.StatusForbidden {
+						t.Error(got.status, diff)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestWhomABindingReaches(t *testing.T) {
+	for name, test := range map[string]struct {
+		member string
+		gke    bool
+		want   bool
+	}{
+		"the subject":                     {testCaller, false, true},
+		"another subject":                 {testCaller + "x", false, false},
+		"another pool":                    {strings.Replace(testCaller, "clusters", "others", 1), false, false},
+		"the pool":                        {"principalSet:" + testPool + "/*", false, true},
+		"another set":                     {"principalSet:" + testPool + "/attribute.x/y", false, false},
+		"GKE's old form":                  {"serviceAccount:clusters[shop/cart]", true, true},
+		"GKE's old form, another KSA":     {"serviceAccount:clusters[shop/admin]", true, false},
+		"GKE's old form, without mapping": {"serviceAccount:clusters[shop/cart]", false, false},
+		"GKE's new form":                  {"principal:" + testPool + "/subject/ns/shop/sa/cart", true, true},
+		"GKE's new form, without mapping": {"principal:" + testPool + "/subject/ns/shop/sa/cart", false, false},
+		"GKE's set of a namespace":        {"principalSet:" + testPool + "/namespace/shop", true, true},
+		"the subject, with GKE's mapping": {testCaller, true, true},
+		"a service account":               {"serviceAccount:" + testGSA, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGoogle(t, Options{})
+			g.addProvider(Provider{GKESubjects: test.gke})
+			g.Bind(testGSA, wiUser, test.member)
+			got := g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform})
+			if (got.status == http.StatusOK) != test.want {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		})
+	}
+}
+
+func TestUnbindTakesEffectAtOnce(t *testing.T) {
+	g := newGoogle(t, Options{})
+	g.Bind(testGSA, wiUser, testCaller)
+	g.Bind(testGSA, wiUser, "user:dev@example.com")
+	g.Unbind(testGSA, wiUser, testCaller)
+	checkAPIError(t, g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform}), 403, "PERMISSION_DENIED", "getAccessToken")
+}
+
+func TestBearerIsChecked(t *testing.T) {
+	g := newGoogle(t, Options{})
+	g.Bind(testGSA, tokenCreator, testCaller)
+	g.Bind(testGSA, tokenCreator, "serviceAccount:other@demo-project.iam.gserviceaccount.com")
+	for verb, body := range verbs() {
+		t.Run(verb, func(t *testing.T) {
+			live := g.federate(nil)
+			if got := g.call(live, testGSA, verb, body); got.status != http.StatusOK {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+			idToken := g.call(live, testGSA, "generateIdToken", object{"audience": "x"}).str(t, "token")
+			for name, test := range map[string]struct{ bearer, reason string }{
+				"none":          {"", "CREDENTIALS_MISSING"},
+				"unknown":       {"ya29.fake-unknown", "ACCESS_TOKEN_TYPE_UNSUPPORTED"},
+				"an ID token":   {idToken, "ACCESS_TOKEN_TYPE_UNSUPPORTED"},
+				"the KSA token": {podToken(start, nil), "ACCESS_TOKEN_TYPE_UNSUPPORTED"},
+			} {
+				got := g.call(test.bearer, testGSA, verb, body)
+				checkAPIError(t, got, 401, "UNAUTHENTICATED", "Expected OAuth 2 access token")
+				if !strings.Contains(string(got.body), test.reason) {
+					t.Errorf("%s: no %s in %s", name, test.reason, got.body)
+				}
+				if !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer ") {
+					t.Errorf("%s: no challenge", name)
+				}
+			}
+			narrow := g.accessToken("other@demo-project.iam.gserviceaccount.com", scopeUserInfoEmail)
+			got := g.call(narrow, testGSA, verb, body)
+			checkAPIError(t, got, 403, "PERMISSION_DENIED", "insufficient authentication scopes")
+			if !strings.Contains(string(got.body), "ACCESS_TOKEN_SCOPE_INSUFFICIENT") {
+				t.Errorf("%s", got.body)
+			}
+			if got := g.call(g.accessToken("other@demo-project.iam.gserviceaccount.com", scopeIAM), testGSA, verb, body); got.status != http.StatusOK {
+				t.Errorf("with the scope of IAM alone: %d %s", got.status, got.body)
+			}
+		})
+	}
+}
+
+func TestExpiredBearerIsToldSo(t *testing.T) {
+	g := newGoogle(t, Options{})
+	g.Bind(testGSA, tokenCreator, testCaller)
+	token := g.federate(nil)
+	body := object{"scope": cloudPlatform}
+	g.clock.advance(time.Hour - time.Second)
+	if got := g.call(token, testGSA, "generateAccessToken", body); got.status != http.StatusOK {
+		t.Fatalf("a second before: %d %s", got.status, got.body)
+	}
+	g.clock.advance(time.Second)
+	got := g.call(token, testGSA, "generateAccessToken", body)
+	checkAPIError(t, got, 401, "UNAUTHENTICATED", "invalid authentication credentials")
+	if !strings.Contains(string(got.body), "ACCESS_TOKEN_EXPIRED") {
+		t.Errorf("%s", got.body)
+	}
+}
+
+func TestNamesOfServiceAccounts(t *testing.T) {
+	g := newGoogle(t, Options{})
+	g.Bind(testGSA, wiUser, testCaller)
+	token := g.federate(nil)
+	g.mu.Lock()
+	uniqueID := g.accounts[testGSA].uniqueID
+	g.mu.Unlock()
+	ask := func(project, name string) answer {
+		return g.do("POST", "/v1/projects/"+project+"/serviceAccounts/"+name+":generateAccessToken",
+			map[string]string{"Authorization": "Bearer " + token}, `{"scope":["`+scopeCloudPlatform+`"]}`)
+	}
+	for name, path := range map[string]string{
+		"raw":             testGSA,
+		"percent-encoded": url.QueryEscape(testGSA),
+		"upper case":      strings.ToUpper(testGSA),
+		"unique id":       uniqueID,
+	} {
+		if got := ask("-", path); got.status != http.StatusOK {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+	checkAPIError(t, ask("demo-project", testGSA), 400, "INVALID_ARGUMENT", "account ID")
+	missing := "gone@demo-project.iam.gserviceaccount.com"
+	checkAPIError(t, ask("-", missing), 404, "NOT_FOUND", "Gaia id not found for email "+missing)
+	g.RemoveServiceAccount(testGSA)
+	checkAPIError(t, ask("-", testGSA), 404, "NOT_FOUND", "Gaia id not found")
+}
+
+func TestUnknownVerb(t *testing.T) {
+	g := newGoogle(t, Options{})
+	for _, verb := range []string{"disable", ""} {
+		checkAPIError(t, g.call(g.federate(nil), testGSA, verb, nil), 404, "NOT_FOUND", "Method not found")
+	}
+}
+
+func TestAllowAll(t *testing.T) {
+	g := newGoogle(t, Options{AllowAll: true})
+	for verb, body := range verbs() {
+		if got := g.call(g.federate(nil), "new@demo-project.iam.gserviceaccount.com", verb, body); got.status != http.StatusOK {
+			t.Errorf("%s: %d %s", verb, got.status, got.body)
+		}
+	}
+	checkAPIError(t, g.call("", testGSA, "generateAccessToken", object{"scope": cloudPlatform}), 401, "UNAUTHENTICATED", "")
+	checkAPIError(t, g.call(g.federate(nil), "no-address", "generateAccessToken", object{"scope": cloudPlatform}), 404, "NOT_FOUND", "no-address")
+	checkOAuthError(t, g.form("/v1/token", exchangeForm(podToken(start, map[string]any{"aud": "x"}))), 400, "invalid_grant", "audience")
+}
+
+func TestAllowedLocations(t *testing.T) {
+	g := newGoogle(t, Options{})
+	got := g.do("GET", "/v1/projects/-/serviceAccounts/"+testGSA+"/allowedLocations", nil, "")
+	if diff := cmp.Diff(object{"locations": []any{}, "encodedLocations": "0x0"}, got.decode(t)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,78 @@
+package fakegoogle
+
+import (
+	"slices"
+	"strings"
+)
+
+// normalMember writes a member of a policy as IAM stores it: addresses in lower
+// case, everything else as it is.
+func normalMember(member string) string {
+	for _, kind := range []string{"user:", "serviceAccount:"} {
+		if address, ok := strings.CutPrefix(member, kind); ok {
+			return kind + strings.ToLower(address)
+		}
+	}
+	return member
+}
+
+// normalResource writes the name of what a policy belongs to.
+func normalResource(resource string) string {
+	if strings.HasPrefix(resource, "projects/") {
+		return resource
+	}
+	return strings.ToLower(resource)
+}
+
+// Bind gives a member a role on a resource: the e-mail address of a service
+// account, which appears if it is new, or projects/ID.
+func (s *Server) Bind(resource, role, member string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	resource, member = normalResource(resource), normalMember(member)
+	if !strings.HasPrefix(resource, "projects/") {
+		s.ensureAccount(resource)
+	}
+	s.policies[resource] = s.policies[resource].with(role, member)
+}
+
+// Unbind takes a role on a resource from a member.
+func (s *Server) Unbind(resource, role, member string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	resource, member = normalResource(resource), normalMember(member)
+	s.policies[resource] = s.policies[resource].without(role, member)
+}
+
+// policy is an IAM policy without conditions: one binding per role.
+type policy []*binding
+
+type binding struct {
+	role    string
+	members []string
+}
+
+func (p policy) with(role, member string) policy {
+	for _, b := range p {
+		if b.role == role {
+			if !slices.Contains(b.members, member) {
+				b.members = append(b.members, member)
+			}
+			return p
+		}
+	}
+	return append(p, &binding{role: role, members: []string{member}})
+}
+
+func (p policy) without(role, member string) policy {
+	var kept policy
+	for _, b := range p {
+		if b.role == role {
+			b.members = slices.DeleteFunc(b.members, func(m string) bool { return m == member })
+		}
+		if len(b.members) > 0 {
+			kept = append(kept, b)
+		}
+	}
+	return kept
+}

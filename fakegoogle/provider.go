@@ -1,0 +1,285 @@
+package fakegoogle
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// Provider is an OIDC provider of a workload identity pool: whose tokens the
+// Security Token Service believes. Its attribute mapping is
+// google.subject=assertion.sub.
+type Provider struct {
+	// Name is the full resource name:
+	// //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER
+	Name string
+	// Issuer is the iss of its tokens.
+	Issuer string
+	// JWKS is the issuer's key set, as JSON.
+	JWKS []byte
+	// AllowedAudiences of its tokens; none means Name, with or without https:
+	// before it.
+	AllowedAudiences []string
+	// GKESubjects also lets policies name its subjects as on GKE:
+	// serviceAccount:POOL[NAMESPACE/KSA] and .../subject/ns/NAMESPACE/sa/KSA.
+	GKESubjects bool
+}
+
+type provider struct {
+	Provider
+	pool string // //iam.googleapis.com/.../workloadIdentityPools/POOL
+	keys jose.JSONWebKeySet
+}
+
+// poolID is the last part of the pool's name.
+func (p *provider) poolID() string { return p.pool[strings.LastIndexByte(p.pool, '/')+1:] }
+
+// AddProvider registers a provider, in place of one of the same name. The error
+// says what is wrong with it.
+func (s *Server) AddProvider(p Provider) error {
+	parsed, err := newProvider(p)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.providers[p.Name] = parsed
+	return nil
+}
+
+const providerForm = `//iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`
+
+// providerName has the pool's name as its submatch. The part after
+// workloadIdentityPools/ may be PROJECT.svc.id.goog, as on GKE.
+var providerName = regexp.MustCompile(`^(//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9][a-z0-9.:-]*)` +
+	`/providers/[a-z0-9][a-z0-9-]*$`)
+
+// poolOf takes a provider's full resource name apart; false if it is none.
+func poolOf(name string) (pool string, ok bool) {
+	m := providerName.FindStringSubmatch(name)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
+func newProvider(p Provider) (*provider, error) {
+	pool, ok := poolOf(p.Name)
+	if !ok {
+		return nil, fmt.Errorf("fakegoogle: provider name %q is not of the form %s; NUMBER is the project's number, not its id", p.Name, providerForm)
+	}
+	if u, err := url.Parse(p.Issuer); err != nil || u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("fakegoogle: issuer %q of provider %s: Google takes only https:// URLs", p.Issuer, p.Name)
+	}
+	keys, err := parseJWKS(p.JWKS)
+	if err != nil {
+		return nil, fmt.Errorf("fakegoogle: JWKS of provider %s: %w", p.Name, err)
+	}
+	p.AllowedAudiences = slices.Clone(p.AllowedAudiences)
+	return &provider{Provider: p, pool: pool, keys: keys}, nil
+}
+
+// parseJWKS takes what Google takes: RSA keys and EC keys on P-256.
+func parseJWKS(data []byte) (jose.JSONWebKeySet, error) {
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(data, &set); err != nil {
+		return set, fmt.Errorf("%w; expected {\"keys\": [...]}, as kubectl get --raw /openid/v1/jwks prints it", err)
+	}
+	if len(set.Keys) == 0 {
+		return set, errors.New("it holds no keys; expected {\"keys\": [...]}, as kubectl get --raw /openid/v1/jwks prints it")
+	}
+	for i, key := range set.Keys {
+		switch public := key.Key.(type) {
+		case *rsa.PublicKey:
+		case *ecdsa.PublicKey:
+			if public.Curve != elliptic.P256() {
+				return set, fmt.Errorf("keys[%d] is on curve %s; Google takes RSA keys and EC keys on P-256", i, public.Curve.Params().Name)
+			}
+		case *rsa.PrivateKey, *ecdsa.PrivateKey:
+			return set, fmt.Errorf("keys[%d] is a private key; publish only its public half", i)
+		default:
+			return set, fmt.Errorf("keys[%d] is a %T; Google takes RSA keys and EC keys on P-256", i, key.Key)
+		}
+	}
+	return set, nil
+}
+
+// subjectClaims are the claims of a subject token that matter here. Those of
+// Kubernetes are there when the token is bound to a pod.
+type subjectClaims struct {
+	jwt.Claims
+	Kubernetes struct {
+		Namespace string `json:"namespace"`
+		Pod       struct {
+			Name string `json:"name"`
+			UID  string `json:"uid"`
+		} `json:"pod"`
+	} `json:"kubernetes.io"`
+}
+
+// clockSkew is what the Security Token Service forgives a clock that is ahead
+// (as others measured: 60 s pass, 119 s do not). It also forgives an expiry of up to 60 s
+// ago; we do not, for nobody should rely on that.
+const clockSkew = 60 * time.Second
+
+// maxSubjectAge: iat "must be in the past and no more than 24 hours in the past"
+// (Security Token Service reference, field subjectToken).
+const maxSubjectAge = 24 * time.Hour
+
+// verify checks a subject token as the Security Token Service does. The texts
+// are those that it answers.
+func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
+	// The algorithms are "RS256 or ES256" (Security Token Service reference): a
+	// token that says none, or HS256 with the public key as secret, ends here.
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	if err != nil {
+		return nil, oauthFailure("invalid_grant", "Unable to parse the ID Token.")
+	}
+	var claims subjectClaims
+	if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil {
+		return nil, oauthFailure("invalid_grant", "Unable to parse the ID Token.")
+	}
+	if claims.Issuer != p.Issuer {
+		return nil, oauthFailure("invalid_grant", "The issuer in ID Token %s does not match the expected one in config: %s.", orNull(claims.Issuer), p.Issuer)
+	}
+	if err := p.verifySignature(parsed); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(claims.Audience, p.allowsAudience) {
+		return nil, oauthFailure("invalid_grant", "The audience in ID Token [%s] does not match the expected audience.", strings.Join(claims.Audience, ", "))
+	}
+	if !timely(&claims.Claims, now) {
+		issued := "null"
+		if claims.IssuedAt != nil {
+			issued = fmt.Sprint(claims.IssuedAt.Time().Unix())
+		}
+		return nil, oauthFailure("invalid_grant", "ID Token issued at %s is stale to sign-in.", issued)
+	}
+	if claims.Subject == "" {
+		return nil, oauthFailure("unauthorized_client", "Could not obtain a value for google.subject from the given credential.")
+	}
+	if len(claims.Subject) > 127 {
+		// Long namespaces with long account names get here:
+		// system:serviceaccount:NAMESPACE:NAME may have 340 bytes.
+		return nil, oauthFailure("invalid_request", "The size of mapped attribute google.subject exceeds the 127 bytes limit. "+
+			"Either modify your attribute mapping or the incoming assertion to produce a mapped attribute that is less than 127 bytes.")
+	}
+	return &claims, nil
+}
+
+func (p *provider) verifySignature(token *jwt.JSONWebToken) error {
+	header := token.Headers[0]
+	candidates := slices.DeleteFunc(p.keys.Key(header.KeyID), func(key jose.JSONWebKey) bool {
+		return header.KeyID == "" ||
+			key.Algorithm != "" && key.Algorithm != header.Algorithm ||
+			!suits(key, header.Algorithm)
+	})
+	if len(candidates) == 0 {
+		// Google looks for keys that it does not know at the issuer, where it
+		// finds none.
+		return oauthFailure("invalid_grant", "Error connecting to the given credential's issuer.")
+	}
+	for _, key := range candidates {
+		if token.Claims(key.Key, &struct{}{}) == nil {
+			return nil
+		}
+	}
+	return oauthFailure("invalid_grant", "Unable to verify the ID Token signature.")
+}
+
+// suits says whether a key is of the kind that an algorithm needs.
+func suits(key jose.JSONWebKey, algorithm string) bool {
+	_, isRSA := key.Key.(*rsa.PublicKey)
+	return isRSA == (algorithm == string(jose.RS256))
+}
+
+func (p *provider) allowsAudience(audience string) bool {
+	if len(p.AllowedAudiences) > 0 {
+		return slices.Contains(p.AllowedAudiences, audience)
+	}
+	return audience == p.Name || audience == "https:"+p.Name
+}
+
+func timely(c *jwt.Claims, now time.Time) bool {
+	if c.IssuedAt == nil || c.Expiry == nil {
+		return false
+	}
+	issued := c.IssuedAt.Time()
+	return c.Expiry.Time().After(now) &&
+		!issued.After(now.Add(clockSkew)) &&
+		!issued.Before(now.Add(-maxSubjectAge)) &&
+		(c.NotBefore == nil || !c.NotBefore.Time().After(now.Add(clockSkew)))
+}
+
+// grant is what a subject token is worth.
+func (p *provider) grant(c *subjectClaims) grant {
+	principal := func(subject string) string { return "principal:" + p.pool + "/subject/" + subject }
+	g := grant{
+		Grant:   Grant{Principal: principal(c.Subject)},
+		subject: c.Subject,
+		members: []string{principal(c.Subject), "principalSet:" + p.pool + "/*"},
+	}
+	namespace, ksa, ok := kubernetesSubject(c.Subject)
+	if !ok {
+		return g
+	}
+	g.KSA = namespace + "/" + ksa
+	if pod := c.Kubernetes.Pod; pod.Name != "" {
+		g.Pod, g.PodUID = c.Kubernetes.Namespace+"/"+pod.Name, pod.UID
+	}
+	if p.GKESubjects {
+		g.members = append(g.members,
+			fmt.Sprintf("serviceAccount:%s[%s/%s]", p.poolID(), namespace, ksa),
+			principal("ns/"+namespace+"/sa/"+ksa),
+			"principalSet:"+p.pool+"/namespace/"+namespace)
+	}
+	return g
+}
+
+// kubernetesSubject takes system:serviceaccount:NAMESPACE:NAME apart.
+func kubernetesSubject(subject string) (namespace, name string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, "system:serviceaccount:")
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, ":")
+}
+
+func orNull(s string) string {
+	if s == "" {
+		return "null"
+	}
+	return s
+}
+
+// lookupProvider finds the provider that a token exchange names.
+func (s *Server) lookupProvider(name string) (*provider, error) {
+	if _, ok := poolOf(name); !ok {
+		return nil, oauthFailure("invalid_request", "Invalid value for \"audience\". This value should be the full resource name of the Identity Provider. "+
+			"See https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token for the list of possible formats.")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.providers[name]
+	if !ok {
+		return nil, &oauthError{
+			Status: http.StatusBadRequest,
+			Code:   "invalid_target",
+			Description: "The target service indicated by the \"audience\" parameters is invalid. " +
+				"This might either be because the pool or provider is disabled or deleted or because it doesn't exist.",
+		}
+	}
+	return p, nil
+}
