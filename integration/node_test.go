@@ -162,6 +162,11 @@ func startNodeOn(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running
 	for _, f := range change {
 		f(s)
 	}
+	return run(t, c, google, s)
+}
+
+func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *daemon.Serve) *node {
+	t.Helper()
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +185,9 @@ func startNodeOn(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running
 			t.Errorf("the daemon ended with: %v", err)
 		}
 		n.log.refuseTokens(t)
+		if t.Failed() {
+			t.Logf("the log of %s:\n%s", n.name, n.log)
+		}
 	})
 	select {
 	case <-listening:
@@ -192,6 +200,7 @@ func startNodeOn(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running
 
 // ready waits until the daemon says that it is.
 func (n *node) ready(t testing.TB) *node {
+
 	t.Helper()
 	eventually(t, 20*time.Second, "the daemon is ready", func() error {
 		response, err := http.Get("http://" + n.admin + "/readyz")

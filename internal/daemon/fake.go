@@ -28,7 +28,8 @@ func startFake(g group, address string, log *slog.Logger) (*fakegoogle.Server, s
 // would tell Google: by issuer and key set, which the API server publishes.
 func trustCluster(ctx context.Context, google *fakegoogle.Server, provider string, client kubernetes.Interface, log *slog.Logger) error {
 	get := func(ctx context.Context, path string) ([]byte, error) {
-		return client.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+		// Each has a media type of its own, and neither comes as protobuf.
+		return client.Discovery().RESTClient().Get().AbsPath(path).SetHeader("Accept", "*/*").DoRaw(ctx)
 	}
 	return retry(ctx, func(ctx context.Context) error {
 		err := func() error {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
@@ -24,6 +25,8 @@ import (
 // Logs go to stderr.
 func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	log := s.logger(stderr)
+	// What the Kubernetes client logs comes through the same sink.
+	ctx = logr.NewContextWithSlogLogger(ctx, log)
 	registry := newRegistry()
 
 	// What can be wrong with files is said before anything starts.

@@ -1,0 +1,219 @@
+package gcs
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	objectPath = "/storage/v1/b/" + testBucket + "/o/wine.txt"
+	uploadPath = "/upload/storage/v1/b/" + testBucket + "/o?uploadType=media&name=wine.txt"
+)
+
+func TestRefusals(t *testing.T) {
+	b := newBench(t, nil)
+	good := b.token(cloudPlatform)
+	if response, text := b.do("POST", uploadPath, good, "red"); response.StatusCode != http.StatusOK {
+		t.Fatalf("upload: %s %s", response.Status, text)
+	}
+	b.google.SetTokenLife(time.Second)
+	expired := b.token(cloudPlatform)
+	b.google.SetTokenLife(time.Hour)
+	for _, live := b.google.Inspect(expired); live; _, live = b.google.Inspect(expired) {
+		time.Sleep(10 * time.Millisecond)
+	}
+
+	const missing = "Anonymous caller does not have storage.objects.%s access to the Google Cloud Storage object. Permission 'storage.objects.%[1]s' denied on resource (or it may not exist)."
+	for _, test := range []struct {
+		name, method, path, token string
+		code                      int
+		message, reason           string
+	}{
+		{"read without a token", "GET", objectPath, "", 401, fmt.Sprintf(missing, "get"), "required"},
+		{"write without a token", "POST", uploadPath, "", 401, fmt.Sprintf(missing, "create"), "required"},
+		{"read with no token of ours", "GET", objectPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
+		{"write with no token of ours", "POST", uploadPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
+		{"expired token", "GET", objectPath, expired, 401, "Invalid Credentials", "authError"},
+		{"scope of something else", "GET", objectPath, b.token(auth + "userinfo.email"), 403, "Provided scope(s) are not authorized", "forbidden"},
+		{"write with a scope to read", "POST", uploadPath, b.token(auth + "devstorage.read_only"), 403, "Provided scope(s) are not authorized", "forbidden"},
+		{"delete with a scope to read", "DELETE", objectPath, b.token(auth + "devstorage.read_only"), 403, "Provided scope(s) are not authorized", "forbidden"},
+		{"not of Cloud Storage", "GET", "/storage/v1/projects", good, 404, "Not Found", "notFound"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			response, text := b.do(test.method, test.path, test.token, "white")
+			var body jsonRefusal
+			if err := json.Unmarshal([]byte(text), &body); err != nil {
+				t.Fatalf("%v: %s", err, text)
+			}
+			e := body.Error
+			if response.StatusCode != test.code || e.Code != test.code || e.Message != test.message || len(e.Errors) != 1 || e.Errors[0].Reason != test.reason {
+				t.Errorf("%s %s, want %d %s %q", response.Status, text, test.code, test.reason, test.message)
+			}
+			if challenge := response.Header.Get("WWW-Authenticate"); (challenge != "") != (test.code == 401) {
+				t.Errorf("WWW-Authenticate %q", challenge)
+			}
+			if last := b.last(); last.Status != test.code || last.Method != test.method {
+				t.Errorf("record %+v", last)
+			}
+		})
+	}
+	if _, text := b.do("GET", objectPath+"?alt=media", good, ""); text != "red" {
+		t.Errorf("the object is %q afterwards", text)
+	}
+}
+
+func TestScopes(t *testing.T) {
+	b := newBench(t, nil)
+	for _, scope := range []string{"cloud-platform", "devstorage.full_control", "devstorage.read_write"} {
+		if response, text := b.do("POST", uploadPath, b.token(auth+scope), scope); response.StatusCode != http.StatusOK {
+			t.Errorf("write with %s: %s %s", scope, response.Status, text)
+		}
+		reader := b.token(auth + "devstorage.read_only")
+		if _, text := b.do("GET", objectPath+"?alt=media", reader, ""); text != scope {
+			t.Errorf("read %q after %q", text, scope)
+		}
+	}
+}
+
+func TestXMLRefusals(t *testing.T) {
+	b := newBench(t, nil)
+	for token, want := range map[string]string{
+		"":             "<Error><Code>AccessDenied</Code><Message>Anonymous caller does not have storage.objects.get access",
+		"ya29.garbage": "<Error><Code>AuthenticationRequired</Code>",
+	} {
+		response, text := b.do("GET", "/"+testBucket+"/wine.txt", token, "")
+		if response.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(text, want) {
+			t.Errorf("%s %s, want %s", response.Status, text, want)
+		}
+	}
+}
+
+func TestRecord(t *testing.T) {
+	b := newBench(t, nil)
+	token := b.token(cloudPlatform)
+	b.do("POST", uploadPath, token, "red")
+	got := b.last()
+	if got.Principal != "serviceAccount:"+testGSA || got.KSA != "shop/cart" || len(got.Through) != 1 || got.Through[0] != testCaller {
+		t.Errorf("who: %+v", got)
+	}
+	if got.Method != "POST" || got.Bucket != testBucket || got.Object != "wine.txt" || got.Status != http.StatusOK {
+		t.Errorf("what: %+v", got)
+	}
+	if got.Remaining < 59*time.Minute || got.Remaining > time.Hour {
+		t.Errorf("remaining life %s", got.Remaining)
+	}
+
+	b.do("GET", objectPath, "ya29.garbage", "")
+	if got := b.last(); got.Principal != "" || got.KSA != "" || got.Status != http.StatusUnauthorized {
+		t.Errorf("record of a refused token: %+v", got)
+	}
+	everything := b.log.String() + fmt.Sprintf("%+v", b.Records())
+	if strings.Contains(everything, token) || strings.Contains(everything, "garbage") {
+		t.Error("there is a token in the log or the records")
+	}
+	if !strings.Contains(everything, "object=wine.txt") {
+		t.Errorf("the log does not tell what was written: %s", b.log)
+	}
+}
+
+func TestObjectNamedInTheBody(t *testing.T) {
+	b := newBench(t, nil)
+	token := b.token(cloudPlatform)
+	const body = "--x\r\nContent-Type: application/json\r\n\r\n{\"name\": \"dir/port.txt\"}\r\n" +
+		"--x\r\nContent-Type: text/plain\r\n\r\ntawny\r\n--x--\r\n"
+	request := httptest.NewRequest("POST", "/upload/storage/v1/b/"+testBucket+"/o?uploadType=multipart", strings.NewReader(body))
+	request.Header.Set("Content-Type", "multipart/related; boundary=x")
+	request.Header.Set("Authorization", "Bearer "+token)
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, request)
+	if got := b.last(); got.Object != "dir/port.txt" || got.Status != http.StatusOK {
+		t.Errorf("record %+v of answer %s", got, w.Body)
+	}
+}
+
+func TestAuthorizer(t *testing.T) {
+	b := newBench(t, func(o *Options) {
+		o.Authorize = func(bucket, principal string, write bool) bool {
+			return principal == "serviceAccount:"+testGSA && (bucket == testBucket || bucket == "museum" && !write)
+		}
+	})
+	b.CreateBucket("museum")
+	b.CreateBucket("vault")
+	token := b.token(cloudPlatform)
+	b.do("POST", uploadPath, token, "red")
+	for _, test := range []struct {
+		method, path string
+		denied       string
+	}{
+		{"GET", objectPath, ""},
+		{"GET", "/storage/v1/b/museum/o", ""},
+		{"POST", "/upload/storage/v1/b/museum/o?uploadType=media&name=x", "storage.objects.create"},
+		{"GET", "/storage/v1/b/vault/o", "storage.objects.list"},
+		{"GET", "/storage/v1/b/vault/o/x", "storage.objects.get"},
+		{"DELETE", "/storage/v1/b/vault/o/x", "storage.objects.delete"},
+		{"POST", objectPath + "/rewriteTo/b/vault/o/x", "storage.objects.create"},
+		{"POST", "/storage/v1/b/vault/o/x/copyTo/b/" + testBucket + "/o/x", "storage.objects.get"},
+		{"POST", objectPath + "/rewriteTo/b/" + testBucket + "/o/x", ""},
+		{"DELETE", "/storage/v1/b/vault", "storage.buckets.delete"},
+		{"POST", "/storage/v1/b", "storage.buckets.create"},
+		{"GET", "/storage/v1/b", "storage.buckets.list"},
+	} {
+		response, text := b.do(test.method, test.path, token, "")
+		if test.denied == "" && response.StatusCode != http.StatusOK {
+			t.Errorf("%s %s: %s %s", test.method, test.path, response.Status, text)
+		}
+		if test.denied != "" && (response.StatusCode != http.StatusForbidden || !strings.Contains(text, testGSA+" does not have "+test.denied)) {
+			t.Errorf("%s %s: %s %s, want %s denied", test.method, test.path, response.Status, text, test.denied)
+		}
+	}
+}
+
+// The front must not take another bucket for the one that fake-gcs-server does.
+func TestHostDoesNotNameABucket(t *testing.T) {
+	b := newBench(t, func(o *Options) {
+		o.Authorize = func(bucket, _ string, _ bool) bool { return bucket == testBucket }
+	})
+	b.CreateBucket("vault")
+	token := b.token(cloudPlatform)
+	b.do("POST", uploadPath, token, "red")
+	get := func(host, path string) *httptest.ResponseRecorder {
+		request := httptest.NewRequest("GET", path, nil)
+		request.Host = host
+		request.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		b.ServeHTTP(w, request)
+		return w
+	}
+	if w := get(testBucket+".storage.googleapis.com", "/wine.txt"); w.Body.String() != "red" {
+		t.Errorf("by the bucket's host: %d %s", w.Code, w.Body)
+	}
+	if w := get("vault", "/"+testBucket+"/wine.txt"); w.Body.String() != "red" {
+		t.Errorf("by a foreign host: %d %s", w.Code, w.Body)
+	}
+	if w := get("vault.storage.googleapis.com:443", "/wine.txt"); w.Code != http.StatusForbidden {
+		t.Errorf("another bucket: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestNoGoogle(t *testing.T) {
+	google := httptest.NewServer(http.NotFoundHandler())
+	b := newBench(t, func(o *Options) { o.Fake = google.URL })
+	for range 2 {
+		response, text := b.do("GET", objectPath, "ya29.any", "")
+		if response.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "backendError") {
+			t.Errorf("%s %s", response.Status, text)
+		}
+		google.Close() // and once more, without
+	}
+	if !strings.Contains(b.log.String(), "is it fakegoogle?") || !strings.Contains(b.log.String(), "is fakegoogle running there?") {
+		t.Errorf("the log does not say what to do: %s", b.log)
+	}
+	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "Options.Fake") {
+		t.Errorf("without a Google: %v", err)
+	}
+}

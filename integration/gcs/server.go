@@ -1,0 +1,155 @@
+package gcs
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsouza/fake-gcs-server/fakestorage"
+)
+
+// Options are the properties of a [Server]. Fake is needed.
+type Options struct {
+	// Fake is the base URL of the fakegoogle whose tokens are taken, like
+	// http://127.0.0.1:8988.
+	Fake string
+	// Authorize says whether a principal may read or write in a bucket, which is
+	// empty where buckets are listed or made; everyone may by default.
+	Authorize func(bucket, principal string, write bool) bool
+	// Client asks fakegoogle; one that never uses a proxy by default.
+	Client *http.Client
+	// Now is the clock; time.Now by default.
+	Now func() time.Time
+	// Log receives one line per request, without tokens; nothing is logged by
+	// default.
+	Log *slog.Logger
+}
+
+// Server is the stand-in as a handler: the JSON API and the reading part of the
+// XML API.
+type Server struct {
+	fake      string
+	authorize func(bucket, principal string, write bool) bool
+	client    *http.Client
+	now       func() time.Time
+	log       *slog.Logger
+	storage   *fakestorage.Server
+
+	mu      sync.Mutex
+	records []Record
+}
+
+// New makes a stand-in without buckets.
+func New(opts Options) (*Server, error) {
+	if !strings.HasPrefix(opts.Fake, "http://") && !strings.HasPrefix(opts.Fake, "https://") {
+		return nil, fmt.Errorf("gcs: Options.Fake is %q: give the base URL of a running fakegoogle", opts.Fake)
+	}
+	storage, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, PublicHost: host})
+	if err != nil {
+		return nil, fmt.Errorf("gcs: %w", err)
+	}
+	s := &Server{
+		fake:      strings.TrimSuffix(opts.Fake, "/"),
+		authorize: opts.Authorize,
+		client:    opts.Client,
+		now:       opts.Now,
+		log:       cmp.Or(opts.Log, slog.New(slog.DiscardHandler)),
+		storage:   storage,
+	}
+	if s.authorize == nil {
+		s.authorize = func(string, string, bool) bool { return true }
+	}
+	if s.client == nil {
+		s.client = &http.Client{Transport: &http.Transport{}}
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s, nil
+}
+
+// Close frees what New made.
+func (s *Server) Close() { s.storage.Stop() }
+
+// CreateBucket makes a bucket; nothing changes if it is there.
+func (s *Server) CreateBucket(name string) {
+	s.storage.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: name})
+}
+
+// ServeHTTP answers a request if its token permits it, and keeps a record of it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = canonical(r)
+	recorded := &recorder{ResponseWriter: w}
+	record := Record{Time: s.now(), Method: r.Method}
+	defer func() {
+		record.Status = recorded.status
+		record.Object = cmp.Or(recorded.objectName(), record.Object)
+		s.add(r.Context(), record)
+	}()
+
+	wanted, ok := wants(r)
+	if !ok {
+		writeError(recorded, r, notThere())
+		return
+	}
+	record.Bucket, record.Object = wanted[0].bucket, wanted[0].object
+	recorded.keep = wanted[0].names
+	who, refused := s.identify(r, wanted[0])
+	if who != nil {
+		record.Principal, record.Through, record.KSA = who.Principal, who.Through, who.KSA
+		record.Remaining = who.ExpiresAt.Sub(record.Time)
+		refused = s.permit(who, r, wanted)
+	}
+	if refused != nil {
+		writeError(recorded, r, refused)
+		return
+	}
+	// It has done its work, and what it is must not get anywhere.
+	r.Header.Del("Authorization")
+	s.storage.HTTPHandler().ServeHTTP(recorded, r)
+}
+
+// permit refuses a request that does something which its caller may not do.
+func (s *Server) permit(c *caller, r *http.Request, wanted []access) *refusal {
+	for _, a := range wanted {
+		if !c.hasScopeFor(a.write) {
+			return scopeMissing()
+		}
+	}
+	for _, a := range wanted {
+		if !s.authorize(a.bucket, c.Principal, a.write) {
+			return denied(c.Principal, a.permission(r.Method))
+		}
+	}
+	return nil
+}
+
+// Serve serves the stand-in by plain HTTP until ctx ends.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	return serve(ctx, newHTTPServer(s, s.log), listener)
+}
+
+func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	err := server.Serve(listener)
+	if ctx.Err() != nil {
+		return server.Close() // also where the listener's end was seen before ctx's
+	}
+	return fmt.Errorf("gcs on %s: %w", listener.Addr(), err)
+}

@@ -1,0 +1,220 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/daemon"
+)
+
+// When the daemon ends nothing of it goes on.
+func TestNothingRunsAfterTheDaemonHasEnded(t *testing.T) {
+	google := newGoogle(t, cluster)
+	before := goleak.IgnoreCurrent()
+	for _, credentials := range []string{daemon.Federation, daemon.Fake} {
+		n := startNodeOn(t, cluster, google, func(s *daemon.Serve) {
+			if s.Credentials = credentials; credentials == daemon.Fake {
+				s.Provider, s.Google = "", daemon.Google{}
+			}
+		}).ready(t)
+		ns := cluster.Namespace(t, "team-")
+		p := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "default", Node: n.name, IP: "127.0.1.1"})
+		app := n.pod(t, "127.0.1.1")
+		eventually(t, 10*time.Second, "a token", func() error {
+			if got := app.get(tokenPath); got.status != http.StatusOK {
+				return fmt.Errorf("%d %s", got.status, got.body)
+			}
+			return nil
+		})
+		cluster.DeletePod(t, p)
+		n.stop()
+		app.client.CloseIdleConnections()
+	}
+	http.DefaultClient.CloseIdleConnections()
+	goleak.VerifyNone(t, before,
+		// The tests' own connections to the API server and the fake's to the daemon.
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"))
+}
+
+// The program itself, as a DaemonSet runs it: SIGTERM lets the request under way
+// end and closes the door to new ones.
+func TestSIGTERMDrains(t *testing.T) {
+	google := newGoogle(t, cluster)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "app", annotated(writer))
+	google.Bind(writer, "roles/iam.workloadIdentityUser", principal(ns, "app"))
+	s := settings(t, cluster, google)
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.NodeName, IP: "127.0.1.1"})
+
+	program := exec.Command(binary(t), "serve", "--node-name", s.NodeName, "--kubeconfig", s.Kubeconfig, "--routing", "none",
+		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workload-identity-provider", provider,
+		"--sts-endpoint", google.URL, "--iam-credentials-endpoint", google.URL, "--log-format", "json")
+	// Every other setting comes from the environment.
+	program.Env = append(os.Environ(), "GME_PROJECT_ID="+projectID, "GME_LOG_LEVEL=debug")
+	log := &logBuffer{}
+	program.Stderr = log
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- program.Wait() }()
+	t.Cleanup(func() { _ = program.Process.Kill() })
+	n := &node{name: s.NodeName, google: google, cluster: cluster, log: log}
+	eventually(t, 10*time.Second, "the program listens", func() error {
+		line := grep(strings.ReplaceAll(log.String(), `{"time`, "\n"+`{"time`), `{"time`)
+		if !strings.Contains(line, `"msg":"serving"`) {
+			return errors.New(line)
+		}
+		n.addr, n.admin = field(line, `"listen":"`), field(line, `"admin":"`)
+		return nil
+	})
+	n.ready(t)
+
+	google.SetFault(fakegoogle.MethodGenerateAccessToken, fakegoogle.Fault{Latency: time.Second})
+	answer := make(chan reply, 1)
+	go func() {
+		r, err := n.pod(t, "127.0.1.1").try(tokenPath)
+		if err != nil {
+			r.body = err.Error()
+		}
+		answer <- r
+	}()
+	eventually(t, 5*time.Second, "Google has been asked", func() error {
+		if google.Counters()[fakegoogle.MethodGenerateAccessToken] == 0 {
+			return errors.New("no call")
+		}
+		return nil
+	})
+	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "new connections are refused", func() error {
+		if _, err := n.pod(t, "127.0.1.1").try("project/project-id"); errors.Is(err, syscall.ECONNREFUSED) {
+			return nil
+		}
+		return errors.New("still answered")
+	})
+	if got := <-answer; got.status != http.StatusOK || n.inspect(t, got.body).Principal != "serviceAccount:"+writer {
+		t.Errorf("the request under way: %d %s", got.status, got.body)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the program ended with %v:\n%s", err, log)
+	}
+	log.refuseTokens(t)
+}
+
+// field returns what stands between prefix and the next quote.
+func field(line, prefix string) string {
+	_, after, _ := strings.Cut(line, prefix)
+	value, _, _ := strings.Cut(after, `"`)
+	return value
+}
+
+// binary builds the program once for all tests.
+func binary(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "gke-metadata-emulator")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, "gke-metadata-emulator/cmd/gke-metadata-emulator")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, output)
+	}
+	return path
+}
+
+// The API server is away when the daemon starts, and goes away again later.
+func TestAPIServerOutage(t *testing.T) {
+	own := kubernetes.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := install(ctx, own); err != nil {
+		t.Fatal(err)
+	}
+	google := newGoogle(t, own)
+	ns := own.Namespace(t, "team-")
+	own.KSA(t, ns, "app", annotated(writer))
+	google.Bind(writer, "roles/iam.workloadIdentityUser", principal(ns, "app"))
+	s := settings(t, own, google)
+	s.IdentityWait = 500 * time.Millisecond
+	own.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.NodeName, IP: "127.0.1.1"})
+	if err := own.StopAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	n := run(t, own, google, s)
+
+	// What needs no identity is answered at once, what needs one waits and is 503.
+	app := n.pod(t, "127.0.1.1")
+	start := time.Now()
+	for _, path := range []string{"project/project-id", "project/numeric-project-id", "instance/zone", "instance/id", "instance/attributes/cluster-name"} {
+		app.value(path)
+	}
+	if took := time.Since(start); took > 400*time.Millisecond {
+		t.Errorf("static keys took %s without the API server", took)
+	}
+	if got := app.get(tokenPath); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
+		t.Errorf("token: %d %v %s", got.status, got.header, got.body)
+	}
+	if response, err := http.Get("http://" + n.admin + "/readyz"); err != nil {
+		t.Error(err)
+	} else {
+		_, _ = io.Copy(io.Discard, response.Body)
+		if response.Body.Close(); response.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("ready without the API server: %s", response.Status)
+		}
+	}
+
+	if err := own.StartAPIServer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	took := eventually(t, 40*time.Second, "a token after the API server is back", func() error {
+		if got := app.get(tokenPath); got.status != http.StatusOK {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return nil
+	})
+	t.Logf("a token %s after the API server was back", took.Round(time.Millisecond))
+	uid := app.value("instance/attributes/cluster-uid")
+	system, err := own.Client.CoreV1().Namespaces().Get(ctx, "kube-system", metav1.GetOptions{})
+	if err != nil || uid != string(system.UID) {
+		t.Errorf("cluster-uid %q, want %s (%v)", uid, system.UID, err)
+	}
+
+	// Gone again, or hanging: the identity stays, on open and on new connections.
+	for _, outage := range []struct {
+		name       string
+		begin, end func() error
+	}{
+		{"hangs", own.PauseAPIServer, own.ResumeAPIServer},
+		{"is down", own.StopAPIServer, func() error { return own.StartAPIServer(ctx) }},
+	} {
+		if err := outage.begin(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			start := time.Now()
+			if got := n.pod(t, "127.0.1.1").grant().Principal; got != "serviceAccount:"+writer {
+				t.Errorf("while the API server %s: %s", outage.name, got)
+			}
+			if took := time.Since(start); took > 450*time.Millisecond {
+				t.Errorf("while the API server %s: connection %d took %s for a token, Ruby waits 500ms", outage.name, i, took)
+			}
+		}
+		if err := outage.end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
