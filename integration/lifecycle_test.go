@@ -187,11 +187,16 @@ func TestAPIServerOutage(t *testing.T) {
 		return nil
 	})
 	t.Logf("a token %s after the API server was back", took.Round(time.Millisecond))
-	uid := app.value("instance/attributes/cluster-uid")
-	system, err := own.Client.CoreV1().Namespaces().Get(ctx, "kube-system", metav1.GetOptions{})
-	if err != nil || uid != string(system.UID) {
-		t.Errorf("cluster-uid %q, want %s (%v)", uid, system.UID, err)
+	system, err := own.Client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
+	eventually(t, 40*time.Second, "the cluster's UID", func() error {
+		if got := app.get("instance/attributes/cluster-uid"); got.body != string(system.UID) {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return nil
+	})
 
 	// Gone again, or hanging: the identity stays, on open and on new connections.
 	for _, outage := range []struct {
