@@ -2,7 +2,10 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"gke-metadata-emulator/fakegoogle"
@@ -34,11 +37,7 @@ func (f *FakeGoogle) Run(ctx context.Context, stderr io.Writer) error {
 	log := f.logger(stderr)
 	google := fakegoogle.New(fakegoogle.Options{AllowAll: f.AllowAll, TokenLife: f.TokenLife, Log: log})
 	if f.State != "" {
-		document, err := readFile("state", f.State)
-		if err != nil {
-			return err
-		}
-		if err := google.LoadState(document); err != nil {
+		if err := f.load(google); err != nil {
 			return wrong("state", "see docs/fakegoogle.md", "%s: %v", f.State, err)
 		}
 	}
@@ -50,4 +49,31 @@ func (f *FakeGoogle) Run(ctx context.Context, stderr io.Writer) error {
 	g.serveHTTP("fake Google", listener, google)
 	log.Info("serving", "url", "http://"+listener.Addr().String())
 	return g.Wait()
+}
+
+// load reads the state and the key sets that it names, which are beside it.
+func (f *FakeGoogle) load(google *fakegoogle.Server) error {
+	document, err := os.ReadFile(f.State)
+	if err != nil {
+		return err
+	}
+	state, err := fakegoogle.ParseState(document)
+	if err != nil {
+		return err
+	}
+	for i := range state.Providers {
+		p := &state.Providers[i]
+		if p.JWKSFile == "" {
+			continue
+		}
+		path := p.JWKSFile
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(f.State), path)
+		}
+		if p.JWKS, err = os.ReadFile(path); err != nil {
+			return fmt.Errorf("providers[%d].jwksFile: %w", i, err)
+		}
+		p.JWKSFile = ""
+	}
+	return google.Apply(state)
 }

@@ -1,0 +1,46 @@
+# Two commands are all: make demo, make test. Both need Go and nothing else.
+
+SHELL := /bin/bash
+BIN   := bin
+# The modules beside the product's own, which the product does not depend on.
+MODULES := integration/gcs examples/demo
+
+.PHONY: build demo test check unit kubernetes-binaries modules update image clean
+
+build: $(BIN)/gke-metadata-emulator ## the program
+
+.PHONY: $(BIN)/gke-metadata-emulator
+$(BIN)/gke-metadata-emulator:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./cmd/gke-metadata-emulator
+
+demo: build ## a GCS upload with a workload's identity; ONESHOT=1 ends after the proof
+	cd examples/demo && go build -o ../../$(BIN)/demo .
+	ONESHOT=$(ONESHOT) $(BIN)/demo --binary $(BIN)/gke-metadata-emulator
+
+test: check kubernetes-binaries ## all tests
+	go test -race -timeout 30m ./...
+	set -e; for m in $(MODULES); do (cd $$m && go vet ./... && go test -race -timeout 10m ./...); done
+
+kubernetes-binaries: ## a real kube-apiserver and etcd for the tests, built once for each version
+	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null
+
+check: ## static analysis
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: not formatted:" $$unformatted; exit 1; fi
+	go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+	@go tool -modfile=tools/go.mod govulncheck ./... >$(or $(TMPDIR),/tmp)/govulncheck.$$$$ 2>&1; code=$$?; \
+	out=$(or $(TMPDIR),/tmp)/govulncheck.$$$$; \
+	case $$code in \
+	0) echo "govulncheck: no known vulnerability is reached" ;; \
+	3) cat $$out; rm -f $$out; exit 3 ;; \
+	*) echo "govulncheck: NOT CHECKED, the vulnerability database cannot be reached from here:"; tail -1 $$out | cut -c1-200 ;; \
+	esac; rm -f $$out
+
+update: ## write golden files and generated tables anew
+	go test ./server ./cmd/... -update
+
+image: ## a container image
+	docker build -t gke-metadata-emulator .
+
+clean:
+	rm -rf $(BIN)
