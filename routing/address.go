@@ -9,6 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// scopeHost is RT_SCOPE_HOST of rtnetlink(7): the address is this machine's own
+// business, and its neighbours are not told.
+const scopeHost = 254
+
 // Address puts the metadata address on an interface of the node, so that what pods
 // send there is the node's own. It stays when the program ends: without it a pod
 // would reach what stands behind the node, in a cloud another metadata server.
@@ -53,8 +57,7 @@ func (a Address) resolve() (netlink.Link, *netlink.Addr, error) {
 	if v4 := a.IP.To4(); v4 != nil {
 		a.IP, bits = v4, 32
 	}
-	// Scope host: the node does not announce it to its neighbours by ARP.
-	return link, &netlink.Addr{IPNet: &net.IPNet{IP: a.IP, Mask: net.CIDRMask(bits, bits)}, Scope: unix.RT_SCOPE_HOST}, nil
+	return link, &netlink.Addr{IPNet: &net.IPNet{IP: a.IP, Mask: net.CIDRMask(bits, bits)}, Scope: scopeHost}, nil
 }
 
 func (a Address) failed(verb string, err error) error {

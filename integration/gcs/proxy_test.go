@@ -67,7 +67,7 @@ func TestProxyRefusesOtherHosts(t *testing.T) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
-	for _, target := range []string{"http://storage.googleapis.com/", "http://metadata.google.internal/"} {
+	for _, target := range []string{"http://storage.googleapis.com/", "http://storage.googleapis.com:443/", "http://metadata.google.internal/"} {
 		if response, text, err := b.get(client, target); err != nil || response.StatusCode != http.StatusForbidden || !strings.Contains(text, "NO_PROXY") {
 			t.Errorf("%s: %v %s", target, err, text)
 		}
