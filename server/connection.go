@@ -9,7 +9,7 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// Identity says who calls.
+// Identity says who calls. Its errors are of type [*identity.Error].
 type Identity interface {
 	// Pod finds the pod that opened a connection. It waits until ctx ends for what
 	// is not known yet.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,8 +133,8 @@ var errMoved = errors.New("moved")
 
 func redirect(w http.ResponseWriter, r *http.Request) {
 	// Back to the host that was asked: a client that has only the address cannot
-	// resolve the name.
-	to := "http://" + r.Host + r.URL.EscapedPath() + "/"
+	// resolve the name. HTTP/1.0 need not name a host.
+	to := "http://" + cmp.Or(r.Host, connectionOf(r.Context()).addresses.Local.String()) + r.URL.EscapedPath() + "/"
 	if r.URL.RawQuery != "" {
 		to += "?" + r.URL.RawQuery
 	}
@@ -187,6 +188,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
+		// OPTIONS * would be answered without the checks and the flavor.
+		DisableGeneralOptionsHandler: true,
 	}
 	drained := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {

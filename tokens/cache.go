@@ -2,10 +2,8 @@ package tokens
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -42,7 +40,7 @@ func (k key) String() string {
 }
 
 func accessKey(w identity.Workload, scopes Scopes) key {
-	return key{ksa: w.KSA.UID, gsa: w.GSA, scopes: strings.Join(scopes, " ")}
+	return key{ksa: w.KSA.UID, gsa: w.GSA, scopes: fmt.Sprintf("%q", scopes)}
 }
 
 func idKey(w identity.Workload, r IDTokenRequest) key {
@@ -56,7 +54,7 @@ func idKey(w identity.Workload, r IDTokenRequest) key {
 type cache struct {
 	next    Source
 	now     func() time.Time
-	tasks   *tasks
+	flights flights[Token]
 	metrics *metrics
 
 	mu      sync.Mutex
@@ -64,12 +62,24 @@ type cache struct {
 }
 
 type entry struct {
-	token     Token
-	life      time.Duration // when it was minted
-	renewAt   time.Time
-	renewing  bool
+	token    Token
+	life     time.Duration // when it was minted
+	renewAt  time.Time
+	renewing bool
+
+	// Of the renewals that failed since.
 	failures  int
-	notBefore time.Time // the next attempt to renew, after a failure
+	failure   error     // the last one
+	notBefore time.Time // the next attempt
+}
+
+// least is the life that callers must get of this token. A token that came with
+// hardly more is used for two thirds of it all the same.
+func (e *entry) least(wanted time.Duration) time.Duration {
+	if wanted > e.life*14/15 {
+		return e.life / 3
+	}
+	return wanted
 }
 
 func newCache(next Source, size int, now func() time.Time, tasks *tasks, m *metrics) (*cache, error) {
@@ -77,7 +87,7 @@ func newCache(next Source, size int, now func() time.Time, tasks *tasks, m *metr
 	if err != nil {
 		return nil, err
 	}
-	return &cache{next: next, now: now, tasks: tasks, metrics: m, entries: entries}, nil
+	return &cache{next: next, now: now, flights: flights[Token]{tasks: tasks}, metrics: m, entries: entries}, nil
 }
 
 // AccessToken implements [Source].
@@ -96,7 +106,7 @@ func (c *cache) IDToken(ctx context.Context, w identity.Workload, request IDToke
 
 type mintFunc func(context.Context) (Token, error)
 
-func (c *cache) get(ctx context.Context, k key, least time.Duration, mint mintFunc) (Token, error) {
+func (c *cache) get(ctx context.Context, k key, wanted time.Duration, mint mintFunc) (Token, error) {
 	now := c.now()
 	c.mu.Lock()
 	e, found := c.entries.Get(k)
@@ -105,60 +115,84 @@ func (c *cache) get(ctx context.Context, k key, least time.Duration, mint mintFu
 		c.metrics.cache.WithLabelValues("miss").Inc()
 		return c.renew(ctx, k, mint)
 	}
-	old := e.token
-	// A token that came with a short life is used for most of it all the same.
-	short := old.Expiry.Sub(now) < min(least, e.life*11/12)
-	due := !now.Before(e.renewAt) && !e.renewing && !now.Before(e.notBefore)
-	if due && !short {
-		e.renewing = true
-	}
+	old, err := e.token, e.failure
+	short := old.Expiry.Sub(now) < e.least(wanted)
 	waiting := now.Before(e.notBefore)
+	due := !now.Before(e.renewAt) && !e.renewing && !waiting && !short
+	e.renewing = e.renewing || due
 	c.mu.Unlock()
 
 	switch {
-	case short && !waiting:
+	case short:
 		c.metrics.cache.WithLabelValues("short").Inc()
-		token, err := c.renew(ctx, k, mint)
-		var e *Error
-		if err != nil && !(errors.As(err, &e) && e.Permanent()) {
-			return old, nil
+		if !waiting {
+			var token Token
+			if token, err = c.renew(ctx, k, mint); err == nil {
+				return token, nil
+			}
 		}
-		return token, err
-	case due && !short:
+		if permanent(err) {
+			return Token{}, err
+		}
+	case due:
 		c.metrics.cache.WithLabelValues("renewing").Inc()
-		if !c.tasks.start(func(ctx context.Context) { _, _ = c.renew(ctx, k, mint) }) {
-			c.settle(k, Token{}, context.Canceled)
-		}
+		c.flights.start(k.String(), c.kept(k, mint))
 	default:
 		c.metrics.cache.WithLabelValues("hit").Inc()
 	}
 	return old, nil
 }
 
+// renew mints a token and waits for it.
 func (c *cache) renew(ctx context.Context, k key, mint mintFunc) (Token, error) {
-	token, err := mint(ctx)
-	c.settle(k, token, err)
+	token, err := c.flights.do(ctx, k.String(), c.kept(k, mint))
+	if err != nil && ctx.Err() != nil {
+		// The flight goes on, but those who come next need not wait for it, too.
+		c.failed(k, err)
+	}
 	return token, err
 }
 
-// settle records the outcome of a mint.
-func (c *cache) settle(k key, token Token, err error) {
+// kept is mint with its outcome recorded, whether or not anybody waits for it.
+func (c *cache) kept(k key, mint mintFunc) mintFunc {
+	return func(ctx context.Context) (Token, error) {
+		token, err := mint(ctx)
+		if err != nil {
+			c.failed(k, err)
+		} else {
+			c.keep(k, token)
+		}
+		return token, err
+	}
+}
+
+func (c *cache) keep(k key, token Token) {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, found := c.entries.Peek(k); found && e.token.Value() == token.Value() {
+		// The source is a cache itself, and has only begun to renew.
+		e.renewing, e.failures, e.failure, e.notBefore = false, 0, nil, time.Time{}
+		return
+	}
+	life := token.Expiry.Sub(now)
+	jitter := time.Duration(rand.Int64N(int64(max(life/10, 1))))
+	c.entries.Add(k, &entry{token: token, life: life, renewAt: now.Add(life*2/3 - jitter)})
+}
+
+func (c *cache) failed(k key, err error) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, found := c.entries.Peek(k)
-	switch {
-	case err == nil && found && e.token.value == token.value:
-		// One flight answered several callers.
-		e.renewing, e.failures, e.notBefore = false, 0, time.Time{}
-	case err == nil:
-		life := token.Expiry.Sub(now)
-		jitter := time.Duration(rand.Int64N(int64(max(life/10, 1))))
-		c.entries.Add(k, &entry{token: token, life: life, renewAt: now.Add(life*2/3 - jitter)})
-	case found:
-		e.renewing = false
-		e.failures++
-		backoff := min(time.Second<<min(e.failures, 6), maxBackoff)
-		e.notBefore = now.Add(backoff/2 + rand.N(backoff/2))
+	if !found {
+		return
 	}
+	e.renewing, e.failure = false, err
+	if now.Before(e.notBefore) {
+		return // one attempt, of which several told
+	}
+	e.failures++
+	backoff := min(time.Second<<min(e.failures, 6), maxBackoff)
+	e.notBefore = now.Add(backoff/2 + rand.N(backoff/2))
 }

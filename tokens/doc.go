@@ -3,9 +3,9 @@
 // A [Source] gives a workload's access and ID tokens. The one that [New] builds
 // is a stack of decorators, each in a file of its own, from the caller inwards:
 //
-//	cache → single flight → policy → mint
+//	cache → policy → mint
 //
-// The innermost mints: it takes a credential (a federated token that Google's
+// The cache makes one call inwards of many equal requests at once. The innermost mints: it takes a credential (a federated token that Google's
 // Security Token Service gave for the KSA's own token, or the operator's source
 // credential) and asks Google's IAM Credentials service for a token of the GSA.
 //

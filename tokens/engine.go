@@ -72,10 +72,9 @@ func New(o Options) (*Engine, error) {
 // are answered from the cache only.
 func (e *Engine) Close() { e.tasks.close() }
 
-// shared puts the two decorators in front of a source that make its tokens common
-// to all who may have them.
+// shared makes the tokens of a source common to all who may have them.
 func shared(source Source, now func() time.Time, tasks *tasks, m *metrics) (Source, error) {
-	return newCache(newSingleFlight(source, tasks), cacheSize, now, tasks, m)
+	return newCache(source, cacheSize, now, tasks, m)
 }
 
 // federating: Google's IAM sees the KSA itself and decides.
@@ -84,14 +83,19 @@ func (o Options) federating(tasks *tasks, m *metrics) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newMint(federated{exchanged}, o.IAMCredentialsEndpoint, o.HTTPClient, federatedMember(o.Federation.Provider), m)
+	remedy := func(w identity.Workload) string {
+		return bindingCommand(w.GSA, federatedMember(o.Federation.Provider, w.KSA))
+	}
+	return newMint(federated{exchanged}, o.IAMCredentialsEndpoint, o.HTTPClient, remedy, m)
 }
 
 // impersonating: Google's IAM sees the operator, so that the policy decides.
 func (o Options) impersonating(tasks *tasks, m *metrics) (Source, error) {
 	credential := &sourceCredential{tokens: oauth2.ReuseTokenSource(nil, o.SourceCredential), metrics: m}
-	member := func(ksa identity.ServiceAccount) string { return poolMember(o.WorkloadPool, ksa) }
-	minted, err := newMint(credential, o.IAMCredentialsEndpoint, o.HTTPClient, member, m)
+	remedy := func(w identity.Workload) string {
+		return sourceRoleCommand(w.GSA, "roles/iam.serviceAccountTokenCreator")
+	}
+	minted, err := newMint(credential, o.IAMCredentialsEndpoint, o.HTTPClient, remedy, m)
 	if err != nil {
 		return nil, err
 	}

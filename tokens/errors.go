@@ -2,6 +2,7 @@ package tokens
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,7 +47,13 @@ func (e *Error) Unwrap() error { return e.Err }
 // message names.
 func (e *Error) Permanent() bool { return e.Kind != Unavailable }
 
-// kindOf is the kind of err, for metrics; empty where it is none of ours.
+// permanent says whether err is an [*Error] that is.
+func permanent(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Permanent()
+}
+
+// kindOf is the kind of err, for metrics.
 func kindOf(err error) Kind {
 	var e *Error
 	if errors.As(err, &e) {
@@ -84,13 +91,37 @@ func oauthError(task, service string, err error) *Error {
 	if !errors.As(err, &e) || e.Response == nil {
 		return unreachable(task, service, err)
 	}
-	text := fmt.Sprintf("Unable to %s; %s returned %d %s: %s: %s", task, service,
-		e.Response.StatusCode, http.StatusText(e.Response.StatusCode), e.ErrorCode, e.ErrorDescription)
+	reason := oauthReason(e)
+	text := fmt.Sprintf("Unable to %s; %s returned %d %s", task, service, e.Response.StatusCode, http.StatusText(e.Response.StatusCode))
+	for _, part := range []string{reason.Code, reason.Description} {
+		if part != "" {
+			text += ": " + part
+		}
+	}
 	kind := Unavailable
-	if code := e.Response.StatusCode; code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout {
+	switch code := e.Response.StatusCode; {
+	case reason.Code == "invalid_scope": // the caller chose the scopes
+		kind = Invalid
+	case code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout:
 		kind = Misconfigured
 	}
 	return &Error{Kind: kind, Message: text, Err: err, RetryAfter: retryAfter(e.Response.Header)}
+}
+
+// oauthFields is why a token endpoint refuses, in the fields of RFC 6749.
+type oauthFields struct {
+	Code        string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+func oauthReason(e *oauth2.RetrieveError) oauthFields {
+	fields := oauthFields{e.ErrorCode, e.ErrorDescription}
+	if fields.Code == "" {
+		// golang.org/x/oauth2/jwt leaves the body unread. Where it is something else
+		// the status has to say it all.
+		_ = json.Unmarshal(e.Body, &fields)
+	}
+	return fields
 }
 
 func unreachable(task, service string, err error) *Error {

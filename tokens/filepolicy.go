@@ -3,8 +3,8 @@ package tokens
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
-	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -21,6 +21,9 @@ type fileRule struct {
 	GSAs []string `json:"gsas"` // e-mail addresses
 }
 
+// ksaPattern refuses, above all, a * that would never match.
+var ksaPattern = regexp.MustCompile(`^[^/*]+/([^/*]+|\*)$`)
+
 // ParseFilePolicy reads rules in YAML:
 //
 //	allow:
@@ -34,8 +37,7 @@ func ParseFilePolicy(document []byte) (*FilePolicy, error) {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	for i, rule := range file.Allow {
-		namespace, name, found := strings.Cut(rule.KSA, "/")
-		if !found || namespace == "" || namespace == "*" || name == "" || strings.Contains(name, "/") {
+		if !ksaPattern.MatchString(rule.KSA) {
 			return nil, fmt.Errorf("policy: allow[%d].ksa: %q is neither NAMESPACE/NAME nor NAMESPACE/*", i, rule.KSA)
 		}
 		if len(rule.GSAs) == 0 {

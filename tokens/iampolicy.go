@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/sync/singleflight"
 	"google.golang.org/api/iam/v1"
 	"google.golang.org/api/option"
 
@@ -33,8 +32,7 @@ type iamPolicy struct {
 	provider   string // of federation, or empty
 	now        func() time.Time
 	metrics    *metrics
-	tasks      *tasks
-	flights    singleflight.Group
+	flights    flights[readPolicy]
 
 	mu    sync.Mutex
 	known *simplelru.LRU[string, readPolicy]
@@ -56,7 +54,7 @@ func newIAMPolicy(credential base, o Options, tasks *tasks, m *metrics) (*iamPol
 		return nil, err
 	}
 	return &iamPolicy{credential: credential, calls: service.Projects.ServiceAccounts, pool: o.WorkloadPool, provider: o.Provider,
-		now: o.Now, metrics: m, tasks: tasks, known: known}, nil
+		now: o.Now, metrics: m, flights: flights[readPolicy]{tasks: tasks}, known: known}, nil
 }
 
 // Allow implements [Policy].
@@ -73,7 +71,7 @@ func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) error {
 			return p.denied(w)
 		}
 	}
-	read, err := p.read(ctx, w)
+	read, err := p.flights.do(ctx, w.GSA, func(ctx context.Context) (readPolicy, error) { return p.read(ctx, w) })
 	if err != nil {
 		return err
 	}
@@ -94,22 +92,8 @@ func (p *iamPolicy) denied(w identity.Workload) *Error {
 		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, poolMember(p.pool, w.KSA)))}
 }
 
-// read asks IAM, once for all who ask at the same time.
+// read asks IAM, for all workloads that name w.GSA.
 func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (readPolicy, error) {
-	landed := p.flights.DoChan(w.GSA, func() (any, error) {
-		read, err := readPolicy{}, error(&Error{Kind: Unavailable, Message: "The metadata server is shutting down"})
-		p.tasks.run(func(ctx context.Context) { read, err = p.fetch(ctx, w) })
-		return read, err
-	})
-	select {
-	case flight := <-landed:
-		return flight.Val.(readPolicy), flight.Err
-	case <-ctx.Done():
-		return readPolicy{}, unreachable("read the IAM policy of "+w.GSA, "IAM", ctx.Err())
-	}
-}
-
-func (p *iamPolicy) fetch(ctx context.Context, w identity.Workload) (readPolicy, error) {
 	bearer, err := p.credential.bearer(ctx, w)
 	if err != nil {
 		return readPolicy{}, err
@@ -121,7 +105,7 @@ func (p *iamPolicy) fetch(ctx context.Context, w identity.Workload) (readPolicy,
 	err = p.metrics.time("getIamPolicy", func() error {
 		policy, err := call.Do()
 		if err != nil {
-			return p.unread(w, err)
+			return unread(w.GSA, err)
 		}
 		for _, binding := range policy.Bindings {
 			// A condition cannot be evaluated here, so that it counts as not met.
@@ -140,15 +124,15 @@ func (p *iamPolicy) fetch(ctx context.Context, w identity.Workload) (readPolicy,
 	return read, nil
 }
 
-func (p *iamPolicy) unread(w identity.Workload, err error) *Error {
-	e := googleError("read the IAM policy of "+w.GSA, err)
+// unread names no KSA, as it may answer several.
+func unread(gsa string, err error) *Error {
+	e := googleError("read the IAM policy of "+gsa, err)
 	if e.Kind == Denied {
-		e.Message += fmt.Sprintf("\nThe metadata server's source credential needs roles/iam.serviceAccountViewer on it to see which KSA may use it:\n"+
-			"gcloud iam service-accounts add-iam-policy-binding %s --role=roles/iam.serviceAccountViewer --member=MEMBER\n"+
-			"Its operator can state who may use what in a file instead: --impersonation-policy=file", w.GSA)
+		e.Message += "\n" + sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer") +
+			"\nIts operator can state who may use what in a file instead: --impersonation-policy=file"
 	}
 	if e.Kind == NotFound {
-		e.Message += "\nCheck the annotation " + identity.AnnotationGSA + " of service account " + w.KSA.Namespace + "/" + w.KSA.Name
+		e.Message += "\nCheck the annotation " + identity.AnnotationGSA + " of the Kubernetes service account"
 	}
 	return e
 }
@@ -179,7 +163,7 @@ func poolMember(pool string, ksa identity.ServiceAccount) string {
 func principal(pool, subject string) string { return "principal:" + pool + "/subject/" + subject }
 
 // federatedMember is how IAM names a KSA that came through a federation provider.
-func federatedMember(provider string) func(identity.ServiceAccount) string {
+func federatedMember(provider string, ksa identity.ServiceAccount) string {
 	pool, _, _ := strings.Cut(provider, "/providers/")
-	return func(ksa identity.ServiceAccount) string { return principal(pool, kubernetesSubject(ksa)) }
+	return principal(pool, kubernetesSubject(ksa))
 }

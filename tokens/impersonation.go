@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 
 	"gke-metadata-emulator/identity"
 )
@@ -14,29 +15,23 @@ import (
 // [Policy] stands before it and nothing ever hands it out.
 type sourceCredential struct {
 	tokens  oauth2.TokenSource // caches; its HTTP client has a time-out
+	flights singleflight.Group // one refresh at a time, however long it hangs
 	metrics *metrics
 }
 
 // bearer returns the operator's token, and gives up waiting for it when ctx ends.
 func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Token, error) {
 	// oauth2's sources know no context: the HTTP client's time-out ends the call.
-	type answer struct {
-		token *oauth2.Token
-		err   error
-	}
-	got := make(chan answer, 1)
-	go func() {
-		t, err := s.tokens.Token()
-		got <- answer{t, err}
-	}()
+	got := s.flights.DoChan("", func() (any, error) { return s.tokens.Token() })
 	var token Token
 	err := s.metrics.time("sourceCredential", func() error {
 		select {
-		case a := <-got:
-			if a.err != nil {
-				return oauthError("refresh the source credential of the metadata server", "Google", a.err)
+		case r := <-got:
+			if r.Err != nil {
+				return oauthError("refresh the source credential of the metadata server", "Google", r.Err)
 			}
-			token = NewToken(a.token.AccessToken, a.token.Expiry)
+			t := r.Val.(*oauth2.Token)
+			token = NewToken(t.AccessToken, t.Expiry)
 			return nil
 		case <-ctx.Done():
 			return unreachable("refresh the source credential of the metadata server", "Google", ctx.Err())

@@ -27,16 +27,16 @@ type base interface {
 type mint struct {
 	base    base
 	calls   *iamcredentials.ProjectsServiceAccountsService
-	member  func(identity.ServiceAccount) string // the KSA as IAM names it
+	remedy  func(identity.Workload) string // for what IAM refuses
 	metrics *metrics
 }
 
-func newMint(base base, endpoint string, client *http.Client, member func(identity.ServiceAccount) string, m *metrics) (*mint, error) {
+func newMint(base base, endpoint string, client *http.Client, remedy func(identity.Workload) string, m *metrics) (*mint, error) {
 	service, err := iamcredentials.NewService(context.Background(), option.WithHTTPClient(client), option.WithEndpoint(endpoint))
 	if err != nil {
 		return nil, fmt.Errorf("IAM Credentials client for %s: %w", endpoint, err)
 	}
-	return &mint{base: base, calls: service.Projects.ServiceAccounts, member: member, metrics: m}, nil
+	return &mint{base: base, calls: service.Projects.ServiceAccounts, remedy: remedy, metrics: m}, nil
 }
 
 // AccessToken implements [Source].
@@ -88,7 +88,8 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 		if err != nil {
 			return &Error{Kind: Unavailable, Message: "Unable to generate identity token; IAM's answer is no JWT", Err: err}
 		}
-		token = Token{value: answer.Token, Type: "JWT", Expiry: expiry}
+		token = NewToken(answer.Token, expiry)
+		token.Type = "JWT"
 		return nil
 	})
 	return token, err
@@ -99,7 +100,7 @@ func (m *mint) explained(w identity.Workload, task string, err error) error {
 	e := googleError(task, err)
 	if e.Kind == Denied || e.Kind == NotFound {
 		e.Message += "\nThis error could be caused by a missing IAM policy binding on the target IAM service account.\n" +
-			bindingCommand(w.GSA, m.member(w.KSA)) +
+			m.remedy(w) +
 			"\nFor more information, refer to the Workload Identity documentation:\n" +
 			"\thttps://cloud.google.com/kubernetes-engine/docs/how-to/workload-identity#authenticating_to\n"
 	}
@@ -111,6 +112,12 @@ func bindingCommand(gsa, member string) string {
 	return fmt.Sprintf("The binding of %s to role %s on %s can be added with:\n"+
 		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=%q",
 		member, workloadIdentityUser, gsa, gsa, workloadIdentityUser, member)
+}
+
+// sourceRoleCommand says which role the operator's credential lacks.
+func sourceRoleCommand(gsa, role string) string {
+	return fmt.Sprintf("The metadata server's source credential needs %s on %s:\n"+
+		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=MEMBER", role, gsa, gsa, role)
 }
 
 func resource(gsa string) string { return "projects/-/serviceAccounts/" + gsa }

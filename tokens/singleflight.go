@@ -4,42 +4,34 @@ import (
 	"context"
 
 	"golang.org/x/sync/singleflight"
-
-	"gke-metadata-emulator/identity"
 )
 
-// singleFlight makes one call upstream of many equal requests at once. The call
-// is the engine's own: it goes on when all who wait for it have gone.
-type singleFlight struct {
-	next    Source
-	tasks   *tasks
-	flights singleflight.Group
+// flights makes one call upstream of many equal requests at once. The call is the
+// engine's own: it goes on when all who wait for it have gone, so that whatever
+// must remember its result is a part of the call.
+type flights[T any] struct {
+	tasks *tasks
+	group singleflight.Group
 }
 
-func newSingleFlight(next Source, tasks *tasks) *singleFlight {
-	return &singleFlight{next: next, tasks: tasks}
-}
-
-// AccessToken implements [Source].
-func (s *singleFlight) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
-	return s.do(ctx, accessKey(w, scopes), func(ctx context.Context) (Token, error) { return s.next.AccessToken(ctx, w, scopes) })
-}
-
-// IDToken implements [Source].
-func (s *singleFlight) IDToken(ctx context.Context, w identity.Workload, request IDTokenRequest) (Token, error) {
-	return s.do(ctx, idKey(w, request), func(ctx context.Context) (Token, error) { return s.next.IDToken(ctx, w, request) })
-}
-
-func (s *singleFlight) do(ctx context.Context, k key, mint mintFunc) (Token, error) {
-	landed := s.flights.DoChan(k.String(), func() (any, error) {
-		token, err := Token{}, error(&Error{Kind: Unavailable, Message: "The metadata server is shutting down"})
-		s.tasks.run(func(ctx context.Context) { token, err = mint(ctx) })
-		return token, err
+// start makes a call unless an equal one is under way; its result comes on the
+// channel, which nobody need read.
+func (f *flights[T]) start(key string, call func(context.Context) (T, error)) <-chan singleflight.Result {
+	return f.group.DoChan(key, func() (any, error) {
+		var result T
+		err := error(&Error{Kind: Unavailable, Message: "The metadata server is shutting down"})
+		f.tasks.run(func(ctx context.Context) { result, err = call(ctx) })
+		return result, err
 	})
+}
+
+// do makes a call unless an equal one is under way, and waits for it until ctx ends.
+func (f *flights[T]) do(ctx context.Context, key string, call func(context.Context) (T, error)) (T, error) {
 	select {
-	case flight := <-landed:
-		return flight.Val.(Token), flight.Err
+	case flight := <-f.start(key, call):
+		return flight.Val.(T), flight.Err
 	case <-ctx.Done():
-		return Token{}, unreachable("get a token", "Google", ctx.Err())
+		var none T
+		return none, unreachable("get an answer", "Google", ctx.Err())
 	}
 }

@@ -2,6 +2,7 @@ package tokens
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -51,6 +52,10 @@ func clusterError(w identity.Workload, err error) *Error {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		// The pod or the KSA has just gone or been created anew; the watch says so soon.
 		return &Error{Kind: Unavailable, Err: err, Message: fmt.Sprintf("Unable to %s; the API server says that one of them is gone", task)}
+	}
+	var answer apierrors.APIStatus
+	if errors.As(err, &answer) {
+		return &Error{Kind: Unavailable, Err: err, Message: fmt.Sprintf("Unable to %s; the API server says: %s", task, answer.Status().Message)}
 	}
 	return unreachable(task, "the API server", err)
 }

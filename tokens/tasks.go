@@ -24,22 +24,15 @@ func newTasks(timeout time.Duration) *tasks {
 	return &tasks{life: life, stop: stop, timeout: timeout}
 }
 
-// start runs f in the background; it says false after close.
-func (t *tasks) start(f func(context.Context)) bool {
+// run runs f and returns when it has ended; after close it does nothing.
+func (t *tasks) run(f func(context.Context)) {
 	if !t.begin() {
-		return false
+		return
 	}
-	go t.finish(f)
-	return true
-}
-
-// run runs f and returns when it has ended; it says false after close.
-func (t *tasks) run(f func(context.Context)) bool {
-	if !t.begin() {
-		return false
-	}
-	t.finish(f)
-	return true
+	defer t.running.Done()
+	ctx, cancel := context.WithTimeout(t.life, t.timeout)
+	defer cancel()
+	f(ctx)
 }
 
 func (t *tasks) begin() bool {
@@ -49,13 +42,6 @@ func (t *tasks) begin() bool {
 		t.running.Add(1)
 	}
 	return !t.closed
-}
-
-func (t *tasks) finish(f func(context.Context)) {
-	defer t.running.Done()
-	ctx, cancel := context.WithTimeout(t.life, t.timeout)
-	defer cancel()
-	f(ctx)
 }
 
 // close ends all tasks and returns when they have ended.

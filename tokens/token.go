@@ -20,18 +20,23 @@ const userinfoEmail = "https://www.googleapis.com/auth/userinfo.email"
 // Token is a credential. Nothing but [Token.Value] shows it: it prints, logs and
 // marshals as a placeholder.
 type Token struct {
-	value  string
-	Type   string // "Bearer" for access tokens
+	value  func() string // which no printer looks into, also where it may not call methods
+	Type   string        // "Bearer" for access tokens
 	Expiry time.Time
 }
 
 // NewToken makes a token of type Bearer.
 func NewToken(value string, expiry time.Time) Token {
-	return Token{value: value, Type: "Bearer", Expiry: expiry}
+	return Token{value: func() string { return value }, Type: "Bearer", Expiry: expiry}
 }
 
 // Value is the credential itself, for the wire only.
-func (t Token) Value() string { return t.value }
+func (t Token) Value() string {
+	if t.value == nil {
+		return ""
+	}
+	return t.value()
+}
 
 const redacted = "[redacted]"
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +17,7 @@ import (
 // lookupEnv is os.LookupEnv, or a test's.
 type lookupEnv func(string) (string, bool)
 
-// group is flags that belong together, under a title in --help and in docs/flags.md.
+// group is flags that belong together, under a title in --help.
 type group struct {
 	title string
 	*pflag.FlagSet
@@ -50,13 +52,14 @@ func command(c *cobra.Command, env lookupEnv, settings program, start func(*cobr
 		return nil
 	})
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := fromEnvironment(c.Flags(), env); err != nil {
+		set, err := fromEnvironment(c.Flags(), env)
+		if err != nil {
 			return err
 		}
 		if err := settings.Complete(); err != nil {
-			return errUsage{err}
+			return errUsage{set.named(err)}
 		}
-		return start(c)
+		return set.named(start(c))
 	}
 	return c
 }
@@ -66,7 +69,9 @@ func printUsage(w io.Writer, c *cobra.Command, groups []group) {
 	for _, g := range groups {
 		_, _ = fmt.Fprintf(w, "\n%s:\n%s", g.title, g.FlagUsagesWrapped(100))
 	}
-	_, _ = fmt.Fprintf(w, "\nEach flag can be set by environment too: --node-name is %s. The command line wins.\n", envName("node-name"))
+	var example string
+	groups[0].VisitAll(func(f *pflag.Flag) { example = cmp.Or(example, f.Name) })
+	_, _ = fmt.Fprintf(w, "\nEach flag can be set by environment too: --%s is %s. The command line wins.\n", example, envName(example))
 }
 
 // envName is the environment variable of a flag.
@@ -74,22 +79,36 @@ func envName(flag string) string {
 	return "GME_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// environment is the flags that were set by environment.
+type environment []string
+
 // fromEnvironment sets the flags that the command line did not.
-func fromEnvironment(flags *pflag.FlagSet, env lookupEnv) error {
+func fromEnvironment(flags *pflag.FlagSet, env lookupEnv) (environment, error) {
+	var set environment
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
-		value, set := env(envName(f.Name))
-		if f.Changed || !set || f.Name == "help" {
+		value, found := env(envName(f.Name))
+		if f.Changed || !found || f.Name == "help" {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {
 			errs = append(errs, errUsage{fmt.Errorf("%s: %w", envName(f.Name), err)})
 		}
+		set = append(set, f.Name)
 	})
 	if len(errs) > 0 {
-		return errs[0] // one line
+		return nil, errs[0] // one line
 	}
-	return nil
+	return set, nil
+}
+
+// named puts the variable's name before the error of a flag that it set.
+func (e environment) named(err error) error {
+	var flag *daemon.FlagError
+	if errors.As(err, &flag) && slices.Contains(e, flag.Flag) {
+		return fmt.Errorf("%s: %w", envName(flag.Flag), err)
+	}
+	return err
 }
 
 // usage says whether err is a setting's fault.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,9 +23,18 @@ func (p Project) facts(node string) server.Facts {
 	return server.Facts{
 		ProjectID: p.ID, NumericProjectID: p.Number, WorkloadPool: p.WorkloadPool, UniverseDomain: p.UniverseDomain,
 		InstanceID: instanceID(p.ID, p.ClusterName, p.ClusterLocation, node),
-		Hostname:   node + "." + p.Zone + ".c." + p.ID + ".internal",
+		Hostname:   node + "." + p.Zone + ".c." + p.dotted() + ".internal",
 		Zone:       p.Zone, ClusterName: p.ClusterName, ClusterLocation: p.ClusterLocation,
 	}
+}
+
+// dotted is the project's ID as it stands in names: example.com:proj, a project of
+// a domain, is proj.example.com there.
+func (p Project) dotted() string {
+	if domain, id, scoped := strings.Cut(p.ID, ":"); scoped {
+		return id + "." + domain
+	}
+	return p.ID
 }
 
 // instanceID is a number like Compute Engine's, the same at every start.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,7 +25,8 @@ func (e *FlagError) Error() string {
 }
 
 func wrong(flag, remedy, problem string, args ...any) error {
-	return &FlagError{Flag: flag, Problem: fmt.Sprintf(problem, args...), Remedy: remedy}
+	// YAML's errors have several lines; what ends a program has one.
+	return &FlagError{Flag: flag, Problem: strings.ReplaceAll(fmt.Sprintf(problem, args...), "\n", " "), Remedy: remedy}
 }
 
 // The values of --credentials.
@@ -197,6 +199,9 @@ func (p *Project) complete() error {
 	if !projectNumber.MatchString(p.Number) {
 		return wrong("project-number", "gcloud projects describe "+p.ID+" --format='value(projectNumber)'", "%q is not a number", p.Number)
 	}
+	if p.ClusterName == "" {
+		return wrong("cluster-name", "leave it out for kubernetes", "is empty, so that software that asks for it would be told to wait for ever")
+	}
 	if !location.MatchString(p.ClusterLocation) {
 		return wrong("cluster-location", "give a region (europe-west1) or a zone (europe-west1-b)", "%q is neither, and software that reads it fails on other forms", p.ClusterLocation)
 	}
@@ -287,7 +292,7 @@ func hostPort(flag, address string) error {
 	if err != nil || net.ParseIP(host) == nil {
 		return wrong(flag, "give one like 127.0.0.1:8989", "%q is not IP:PORT", address)
 	}
-	if n, err := net.LookupPort("tcp", port); err != nil || n < 0 {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return wrong(flag, "give a port from 0 to 65535", "%q is not IP:PORT", address)
 	}
 	return nil

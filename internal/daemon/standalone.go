@@ -62,7 +62,7 @@ func (s *Standalone) identities() error {
 			if s.Credentials != Fake {
 				return wrong("gsa", "give the e-mail address of the Google service account to be, or a list in --identities", "is needed with --credentials=%s", s.Credentials)
 			}
-			s.GSA = "demo@" + s.ID + ".iam.gserviceaccount.com"
+			s.GSA = "demo@" + s.dotted() + ".iam.gserviceaccount.com"
 		}
 		list, err := identity.SingleIdentity(s.Namespace, s.KSA, s.GSA)
 		if err != nil {

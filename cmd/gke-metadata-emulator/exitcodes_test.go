@@ -1,0 +1,64 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestAWrongCommandLineIsExitCode2WithOneLineThatSaysWhatToDo(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "list.yaml")
+	if err := os.WriteFile(list, []byte("identities:\n- {gsa: a, gsa: b}\n- {ksa: a, ksa: b}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args  string
+		parts []string
+	}{
+		{"", []string{"a command is missing", "gke-metadata-emulator --help"}},
+		{"bogus", []string{`the command "bogus" is not known`, "gke-metadata-emulator --help"}},
+		{"bogus serve", []string{`the command "bogus" is not known`}},
+		{"--bogus", []string{"unknown flag: --bogus", "gke-metadata-emulator --help"}},
+		{"serve --bogus", []string{"unknown flag: --bogus", "gke-metadata-emulator serve --help"}},
+		{"serve -x", []string{"unknown shorthand flag: 'x'", "gke-metadata-emulator serve --help"}},
+		{"serve extra", []string{`takes no argument "extra"`, "gke-metadata-emulator serve --help"}},
+		{"standalone --gsa a@b.c extra", []string{`takes no argument "extra"`}},
+		{"fakegoogle extra", []string{`takes no argument "extra"`}},
+		{"cleanup lo", []string{`takes no argument "lo"`}},
+		{"serve --node-name", []string{"flag needs an argument: --node-name"}},
+		{"serve --identity-wait soon", []string{"--identity-wait", `invalid duration "soon"`, "gke-metadata-emulator serve --help"}},
+		{"fakegoogle --allow-all=perhaps", []string{"--allow-all", "gke-metadata-emulator fakegoogle --help"}},
+		{"serve", []string{"--node-name: is needed", "spec.nodeName"}},
+		{"serve --node-name node-1", []string{"--workload-identity-provider: is needed", "use --credentials=impersonation on a laptop"}},
+		{"standalone --credentials federation", []string{"--credentials: ", "use one of fake, impersonation"}},
+		{"standalone --identities " + list, []string{"--identities: " + list, "see docs/standalone.md"}},
+		{"standalone --credentials impersonation --project-id demo-project --project-number 1 --gsa a@b.c --source-credentials /nonexistent.json",
+			[]string{"--source-credentials: ", "/nonexistent.json", "gcloud auth application-default login"}},
+		{"fakegoogle --token-life 2h", []string{"--token-life: ", "use 1h or less"}},
+		{"fakegoogle --listen 127.0.0.1:0 --state /nonexistent.yaml", []string{"--state: ", "/nonexistent.yaml"}},
+		{"cleanup --interface=", []string{"--interface: is needed; use lo"}},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			run1(t, nil, strings.Fields(test.args)...).oneLine(t, exitUsage, test.parts...)
+		})
+	}
+}
+
+func TestARunThatFailsIsExitCode1(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for args, parts := range map[string][]string{
+		"standalone --admin-listen 127.0.0.1:0 --listen " + taken.Addr().String():                           {"--listen: ", "address already in use"},
+		"standalone --listen 127.0.0.1:0 --admin-listen " + taken.Addr().String():                           {"--admin-listen: ", "address already in use"},
+		"fakegoogle --listen " + taken.Addr().String():                                                      {"--listen: ", "address already in use"},
+		"standalone --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --fake-listen " + taken.Addr().String(): {"--fake-listen: ", "address already in use"},
+		"cleanup --interface nosuch0":                                                                       {"interface nosuch0"},
+	} {
+		run1(t, nil, strings.Fields(args)...).oneLine(t, exitFailed, parts...)
+	}
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.uber.org/goleak"
+)
+
+var update = flag.Bool("update", false, "write testdata and docs/flags.md from the commands")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// environ is the environment of a test.
+type environ map[string]string
+
+func (e environ) lookup(name string) (string, bool) {
+	value, found := e[name]
+	return value, found
+}
+
+// ran is what a run of the program left.
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+// run1 runs a command line that ends by itself.
+func run1(t *testing.T, env environ, args ...string) ran {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), args, env.lookup, &stdout, &stderr)
+	return ran{code, stdout.String(), stderr.String()}
+}
+
+// commands are those of the program, but for cobra's own.
+func commands() []*cobra.Command { return newRoot(environ{}.lookup).Commands() }
+
+// flagsOf are a command's, in their order.
+func flagsOf(c *cobra.Command) []*pflag.Flag {
+	var all []*pflag.Flag
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			all = append(all, f)
+		}
+	})
+	return all
+}
+
+// golden compares a file with what the code says.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-file +code; -update writes it):\n%s", file, diff)
+	}
+}
+
+// oneLine fails the test where the program said something else than one line
+// that holds all the parts.
+func (r ran) oneLine(t *testing.T, code int, parts ...string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit code %d, want %d; stderr %q", r.code, code, r.stderr)
+	}
+	if r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, name+": ") {
+		t.Errorf("stdout %q and stderr %q, want one line on stderr", r.stdout, r.stderr)
+	}
+	for _, part := range parts {
+		if !strings.Contains(r.stderr, part) {
+			t.Errorf("stderr %q does not hold %q", r.stderr, part)
+		}
+	}
+}

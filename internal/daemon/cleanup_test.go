@@ -1,0 +1,12 @@
+package daemon
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCleanupNamesTheInterfaceThatIsNotThere(t *testing.T) {
+	if err := (&Cleanup{Interface: "nosuch0"}).Run(); err == nil || !strings.Contains(err.Error(), "nosuch0") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,140 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/oauth2"
+	"k8s.io/client-go/kubernetes/fake"
+	metadatafake "k8s.io/client-go/metadata/fake"
+
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/server"
+	"gke-metadata-emulator/tokens"
+)
+
+// allMetrics are those of all that [Serve.Run] makes, with a child of each vector:
+// a vector without one is not gathered.
+func allMetrics(t *testing.T) *prometheus.Registry {
+	t.Helper()
+	r := withChildren{prometheus.NewRegistry()}
+	client := fake.NewClientset()
+	if _, err := identity.NewKubernetes(identity.KubernetesOptions{
+		Node: "node-1", Client: client, Metadata: metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()), Metrics: r,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	engine, err := tokens.New(tokens.Options{SourceCredential: oauth2.StaticTokenSource(nil), Metrics: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(engine.Close)
+	server.New(server.Options{Metrics: r})
+	newClusterUID(client, r, discard)
+	return r.Registry
+}
+
+type withChildren struct{ *prometheus.Registry }
+
+func (r withChildren) MustRegister(all ...prometheus.Collector) {
+	r.Registry.MustRegister(all...)
+	for _, collector := range all {
+		switch vector := collector.(type) {
+		case *prometheus.CounterVec:
+			child(vector.GetMetricWithLabelValues)
+		case *prometheus.GaugeVec:
+			child(vector.GetMetricWithLabelValues)
+		case *prometheus.HistogramVec:
+			child(vector.GetMetricWithLabelValues)
+		}
+	}
+}
+
+// child makes one: a vector knows how many labels it has.
+func child[M any](of func(...string) (M, error)) {
+	for values := make([]string, 0, 9); len(values) < cap(values); values = append(values, "") {
+		if _, err := of(values...); err == nil {
+			return
+		}
+	}
+	panic("a vector with more than eight labels")
+}
+
+const metricsIntro = `# Metrics
+
+What ` + "`/metrics`" + ` on ` + "`--admin-listen`" + ` holds, beside the ` + "`go_`" + ` and ` + "`process_`" + ` metrics of every Go program.
+The values of a label are a fixed set: none comes from a caller.
+
+| Name | Type | Labels | Meaning |
+|---|---|---|---|
+`
+
+func TestTheDocumentOfMetricsIsWhatTheCodeRegisters(t *testing.T) {
+	families, err := allMetrics(t).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString(metricsIntro)
+	for _, family := range families {
+		var labels []string
+		for _, label := range family.GetMetric()[0].GetLabel() {
+			labels = append(labels, "`"+label.GetName()+"`")
+		}
+		if !strings.HasPrefix(family.GetName(), "gme_") || family.GetHelp() == "" {
+			t.Errorf("the metric %q with the help %q is not named or explained as ours", family.GetName(), family.GetHelp())
+		}
+		row := []string{"`" + family.GetName() + "`", strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp()}
+		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
+	}
+	document := filepath.Join("..", "..", "docs", "metrics.md")
+	if *update {
+		if err := os.WriteFile(document, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(b.String(), string(want)); diff != "" {
+		t.Errorf("docs/metrics.md is not what the code says (-code +document; -update writes it):\n%s", diff)
+	}
+}
+
+// A metric that the constructors above do not register would be missing in the document.
+func TestEveryMetricOfTheSourceIsRegistered(t *testing.T) {
+	families, err := allMetrics(t).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var registered []string
+	for _, family := range families {
+		registered = append(registered, family.GetName())
+	}
+	for _, pattern := range []string{"*.go", "*/*.go", "*/*/*.go"} {
+		files, err := filepath.Glob(filepath.Join("..", "..", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			for _, quoted := range strings.Split(string(source), `"`) {
+				if strings.HasPrefix(quoted, "gme_") && !slices.Contains(registered, quoted) {
+					t.Errorf("%s: %s is registered by no constructor", file, quoted)
+				}
+			}
+		}
+	}
+}

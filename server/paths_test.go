@@ -1,0 +1,141 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// Every trick is sent with the flavor header and without.
+func TestAPathIsTakenAsItComesAndNoneSlipsPastTheChecks(t *testing.T) {
+	r := serve(t, linked())
+	for _, test := range []struct {
+		target string
+		with   int // the status with the flavor header; 0 where no request is made
+		body   string
+	}{
+		{target: "/" + root + "/instance/id", with: 404},
+		{target: "//computeMetadata/v1/", with: 404},
+		{target: root + "//instance/id", with: 404},
+		{target: root + "/../v1/", with: 404},
+		{target: root + "/../v1/instance/id", with: 404},
+		{target: root + "/./instance/id", with: 404},
+		{target: root + "/%2e%2e/v1/instance/id", with: 404},
+		{target: root + "/instance/id/", with: 404},
+		{target: root + "/instance/id/..", with: 404},
+		{target: root + "/instance/id%00", with: 404},
+		{target: root + "/instance/id%0a", with: 404},
+		{target: root + "/INSTANCE/id", with: 404},
+		{target: accounts + "//token", with: 404},
+		{target: accounts + "//", with: 404},
+		{target: accounts + "/default//token", with: 404},
+		{target: accounts + "/default/../default/token", with: 404},
+		{target: accounts + "/" + testGSA + "/../" + testGSA + "/token", with: 404},
+		{target: accounts + "/DEFAULT/token", with: 404},
+		{target: accounts + "/%20default/token", with: 404},
+		{target: accounts + "/" + testGSA + "%0a/token", with: 404},
+		{target: accounts + "/{account}/token", with: 404},
+		{target: accounts + "/default/token/", with: 404},
+		{target: accounts + "/default/unknown", with: 404},
+		{target: "/0.1/meta-data/", with: 404},
+		{target: "/computeMetadata/v1beta1/instance/id", with: 404},
+		{target: "/latest/meta-data/", with: 404},
+		{target: "/%2F", with: 404},
+		{target: "//", with: 404},
+		{target: "/.", with: 404},
+		{target: "/%2e/", with: 404},
+		// Decoded, unlike on Compute Engine: some clients encode what they need not.
+		{target: "/%63omputeMetadata/v1/instance/%69d", with: 200, body: testFacts.InstanceID},
+		{target: "/computeMetadata%2Fv1%2finstance/id", with: 200, body: testFacts.InstanceID},
+		{target: accounts + "/cart%40demo-project.iam.gserviceaccount.com/email", with: 200, body: testGSA},
+		{target: accounts + "/" + url.PathEscape(testGSA) + "/aliases", with: 200, body: "default\n"},
+		{target: "http://metadata.google.internal" + root + "/instance/id", with: 200, body: testFacts.InstanceID},
+		{target: "http://evil.example" + accounts + "/default/email", with: 200, body: testGSA},
+		{target: "http://metadata.google.internal/" + root + "/instance/id", with: 404},
+		// What is not known is ignored: libraries add parameters.
+		{target: root + "/instance/id?transport=rest&binding-enforcement=on&x", with: 200, body: testFacts.InstanceID},
+		{target: accounts + "/default/email?recursive=true", with: 200, body: testGSA},
+		{target: accounts + "/default/email?a;b=%zz", with: 200, body: testGSA},
+	} {
+		t.Run(test.target, func(t *testing.T) {
+			reply := r.ask(t, get(test.target)).expect(t, test.with)
+			if test.body != "" && reply.body != test.body {
+				t.Errorf("body %q, want %q", reply.body, test.body)
+			}
+			reply = r.ask(t, bare("GET "+test.target)).expect(t, 403)
+			if !strings.HasPrefix(reply.body, "Missing required header") {
+				t.Errorf("without the flavor header: %q", reply.body)
+			}
+			r.ask(t, get(test.target, "x-forwarded-FOR: 169.254.169.254")).expect(t, 403)
+		})
+	}
+}
+
+func TestAPrincipalsNameMayBePercentEncoded(t *testing.T) {
+	w := linked()
+	asPrincipal(w)
+	r := serve(t, w)
+	for _, name := range []string{url.PathEscape(principal), strings.ReplaceAll(principal, "/", "%2f"), principal, strings.Replace(principal, "//", "/", 1)} {
+		if reply := r.ask(t, get(accounts+"/"+name+"/email")).expect(t, 200); reply.body != principal {
+			t.Errorf("%s: body %q", name, reply.body)
+		}
+		r.ask(t, get(accounts+"/"+name)).expect(t, 301)
+	}
+}
+
+func TestARedirectOfARequestThatNamesNoHostGoesToTheAddressAsked(t *testing.T) {
+	r := serve(t, linked())
+	request := "GET " + root + "/instance?recursive=true HTTP/1.0\r\nMetadata-Flavor: Google\r\n\r\n"
+	reply := r.ask(t, request).expect(t, 301)
+	if want := "http://" + r.address + root + "/instance/?recursive=true"; reply.Header.Get("Location") != want {
+		t.Errorf("Location %s, want %s", reply.Header.Get("Location"), want)
+	}
+}
+
+func TestMethodsOtherThanGetAndHeadAreRefusedEverywhere(t *testing.T) {
+	r := serve(t, nobody(t))
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "BREW"} {
+		for _, path := range []string{"/", root + "/instance", root + "/instance/id", accounts + "/default/token", "/unknown"} {
+			reply := r.ask(t, bare(method+" "+path, "Metadata-Flavor: Google", "Content-Length: 0")).expect(t, 405)
+			if got := reply.Header.Get("Allow"); got != "GET, HEAD" {
+				t.Errorf("%s %s: Allow %q", method, path, got)
+			}
+		}
+	}
+	r.ask(t, bare("OPTIONS *", "Metadata-Flavor: Google")).expect(t, 405)
+}
+
+func TestHeadersLargerThanTheLimitAreRefused(t *testing.T) {
+	r := serve(t, nobody(t))
+	r.ask(t, get(root+"/instance/id", "X-Padding: "+strings.Repeat("x", maxHeader-1024))).expect(t, 200)
+	r.ask(t, get(root+"/instance/id", "X-Padding: "+strings.Repeat("x", 2*maxHeader))).expect(t, 431)
+}
+
+func TestASourceThatIsNotAllowedIsRefusedEvenTheRoot(t *testing.T) {
+	listener, err := net.Listen("tcp", ":0") // of both families, which shows IPv4 sources in IPv6 form
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []netip.Addr
+	r := serveOn(t, listener, nobody(t), func(o *Options) {
+		o.AllowSource = func(source netip.Addr) bool {
+			seen = append(seen, source)
+			return false
+		}
+	})
+	r.address = fmt.Sprintf("127.0.0.1:%d", listener.Addr().(*net.TCPAddr).Port)
+	for _, request := range []string{bare("GET /"), get(root + "/project/project-id"), get(accounts + "/default/token"), bare("POST /")} {
+		reply := r.ask(t, request).expect(t, 403)
+		if want := "The metadata server answers this machine and private networks only\n"; reply.body != want {
+			t.Errorf("body %q, want %q", reply.body, want)
+		}
+	}
+	for _, source := range seen {
+		if source != netip.MustParseAddr("127.0.0.1") {
+			t.Errorf("the source is seen as %s", source)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/tokens"
+)
+
+func TestScopesArriveAsClientsSendThem(t *testing.T) {
+	const a, b = "https://www.googleapis.com/auth/devstorage.read_only", "https://www.googleapis.com/auth/sqlservice.login"
+	w := linked()
+	r := serve(t, w)
+	both := tokens.Scopes{a, b}
+	for _, test := range []struct {
+		query string
+		want  tokens.Scopes
+	}{
+		{"", tokens.DefaultScopes()},
+		{"?scopes=", tokens.DefaultScopes()},
+		{"?scopes=,%20,", tokens.DefaultScopes()},
+		{"?scopes=" + a, tokens.Scopes{a}},
+		{"?scopes=" + url.QueryEscape(a), tokens.Scopes{a}},
+		{"?scopes=" + a + "," + b, both},
+		{"?scopes=" + b + "," + a, both},
+		{"?scopes=" + url.QueryEscape(a+","+b), both},
+		{"?scopes=" + a + "%20" + b, both},
+		{"?scopes=" + a + "+" + b, both},
+		{"?scopes=" + a + ",%20" + b + ",", both},
+		{"?scopes=" + a + "&scopes=" + b, both},
+		{"?scopes=" + a + "," + a, tokens.Scopes{a}},
+		{"?enforce_scopes=false&transport=grpc&scopes=" + a, tokens.Scopes{a}},
+	} {
+		r.ask(t, get(accounts+"/default/token"+test.query)).expect(t, 200)
+		if diff := cmp.Diff(test.want, w.scopes[len(w.scopes)-1]); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", test.query, diff)
+		}
+	}
+}
+
+func TestAnIDTokenIsAskedForAsTheCallerSays(t *testing.T) {
+	w := linked()
+	r := serve(t, w)
+	for query, want := range map[string]tokens.IDTokenRequest{
+		"audience=https://shop.example":                       {Audience: "https://shop.example"},
+		"audience=https%3A%2F%2Fshop.example%2F%3Fa%26b":      {Audience: "https://shop.example/?a&b"},
+		"audience=x&format=full&licenses=TRUE":                {Audience: "x", Format: "full", Licenses: true},
+		"format=standard&licenses=false&audience=x":           {Audience: "x", Format: "standard"},
+		"audience=x&licenses=true&bindCertificateFingerprint": {Audience: "x", Licenses: true},
+	} {
+		if reply := r.ask(t, get(accounts+"/default/identity?"+query)).expect(t, 200); reply.body != idSecret {
+			t.Errorf("%s: body %q", query, reply.body)
+		}
+		if diff := cmp.Diff(want, w.idTokens[len(w.idTokens)-1]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", query, diff)
+		}
+	}
+}
+
+func TestNoTokenIsEverLogged(t *testing.T) {
+	hidden := func(err error) error { return fmt.Errorf("%w: %s %s", err, accessSecret, idSecret) }
+	w := linked()
+	worlds := []*world{w, linked(), linked(), linked(), linked()}
+	worlds[1].token = always(&tokens.Error{Kind: tokens.Denied, Message: "denied", Err: hidden(errors.New("IAM said"))})
+	worlds[2].token = always(&tokens.Error{Kind: tokens.Unavailable, Message: "unavailable", Err: hidden(errors.New("IAM said"))})
+	worlds[3].pod = always(who(identity.NotReady))
+	worlds[4].life = -1
+	for i, w := range worlds {
+		r := serve(t, w)
+		for _, key := range keys(testGSA) {
+			r.ask(t, get(asked(key)))
+			r.ask(t, bare("HEAD "+asked(key), "Metadata-Flavor: Google"))
+		}
+		r.ask(t, get(root+"/unknown?access_token="+accessSecret, "Authorization: Bearer "+idSecret)).expect(t, 404)
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		log := r.log.String()
+		if !strings.Contains(log, "request refused") {
+			t.Errorf("world %d: nothing was logged", i)
+		}
+		for _, secret := range []string{accessSecret, idSecret} {
+			if strings.Contains(log, secret) {
+				t.Errorf("world %d: the log holds %s:\n%s", i, secret, log)
+			}
+		}
+	}
+}

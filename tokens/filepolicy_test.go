@@ -1,0 +1,109 @@
+package tokens
+
+import (
+	"strings"
+	"testing"
+
+	"gke-metadata-emulator/identity"
+)
+
+const ruleFile = `
+allow:
+- ksa: ci/builder
+  gsas: [builder@p.iam.gserviceaccount.com, pusher@p.iam.gserviceaccount.com]
+- ksa: dev/*
+  gsas: [dev@p.iam.gserviceaccount.com]
+`
+
+func TestFileAllowsWhatARuleSaysAndNothingElse(t *testing.T) {
+	policy := must(ParseFilePolicy([]byte(ruleFile)))
+	for _, of := range []struct {
+		namespace, name, gsa string
+		allowed              bool
+	}{
+		{"ci", "builder", "builder@p.iam.gserviceaccount.com", true},
+		{"ci", "builder", "pusher@p.iam.gserviceaccount.com", true},
+		{"dev", "anybody", "dev@p.iam.gserviceaccount.com", true},
+		{"dev", "default", "dev@p.iam.gserviceaccount.com", true},
+		{"ci", "builder", "dev@p.iam.gserviceaccount.com", false},
+		{"ci", "builder-2", "builder@p.iam.gserviceaccount.com", false},
+		{"ci", "build", "builder@p.iam.gserviceaccount.com", false},
+		{"ci-2", "builder", "builder@p.iam.gserviceaccount.com", false},
+		{"prod", "builder", "builder@p.iam.gserviceaccount.com", false},
+		{"dev", "anybody", "builder@p.iam.gserviceaccount.com", false},
+		{"dev2", "anybody", "dev@p.iam.gserviceaccount.com", false},
+		{"dev", "anybody", "xdev@p.iam.gserviceaccount.com", false},
+	} {
+		w := identity.Workload{KSA: identity.ServiceAccount{Namespace: of.namespace, Name: of.name}, GSA: of.gsa}
+		err := policy.Allow(t.Context(), w)
+		if of.allowed {
+			if err != nil {
+				t.Errorf("%s/%s: %v", of.namespace, of.name, err)
+			}
+			continue
+		}
+		wantError(t, err, Denied, of.namespace+"/"+of.name+" may not use "+of.gsa,
+			"allow:\n- ksa: "+of.namespace+"/"+of.name+"\n  gsas: ["+of.gsa+"]")
+	}
+}
+
+// The text of a refusal is the rule that is missing.
+func TestRuleThatARefusalNamesAllowsIt(t *testing.T) {
+	err := must(ParseFilePolicy(nil)).Allow(t.Context(), linked)
+	_, rule, _ := strings.Cut(wantError(t, err, Denied).Error(), "can add:\n")
+	if err := must(ParseFilePolicy([]byte(rule))).Allow(t.Context(), linked); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEmptyFileDeniesEverything(t *testing.T) {
+	for _, document := range []string{"", "# nothing yet\n", "allow: []", "{}"} {
+		wantError(t, must(ParseFilePolicy([]byte(document))).Allow(t.Context(), linked), Denied)
+	}
+}
+
+func TestMistakesInTheFileAreNamedWithTheirPlace(t *testing.T) {
+	const good = "gsas: [a@p.iam.gserviceaccount.com]"
+	for _, of := range []struct{ document, want string }{
+		{"allow:\n- ksa: '*/x'\n  " + good, `allow[0].ksa: "*/x" is neither NAMESPACE/NAME nor NAMESPACE/*`},
+		{"allow:\n- ksa: '*'\n  " + good, `allow[0].ksa: "*"`},
+		{"allow:\n- ksa: '*/*'\n  " + good, `allow[0].ksa: "*/*"`},
+		{"allow:\n- ksa: ns/app-*\n  " + good, `allow[0].ksa: "ns/app-*"`},
+		{"allow:\n- ksa: n*/app\n  " + good, `allow[0].ksa: "n*/app"`},
+		{"allow:\n- ksa: ns\n  " + good, `allow[0].ksa: "ns"`},
+		{"allow:\n- ksa: ns/\n  " + good, `allow[0].ksa: "ns/"`},
+		{"allow:\n- ksa: /x\n  " + good, `allow[0].ksa: "/x"`},
+		{"allow:\n- ksa: a/b/c\n  " + good, `allow[0].ksa: "a/b/c"`},
+		{"allow:\n- " + good, `allow[0].ksa: ""`},
+		{"allow:\n- ksa: a/b\n  " + good + "\n- ksa: c\n  " + good, `allow[1].ksa: "c"`},
+		{"allow:\n- ksa: a/b", "allow[0].gsas: the list is empty"},
+		{"allow:\n- ksa: a/b\n  gsas: [a@p.iam.gserviceaccount.com, someone]", `allow[0].gsas[1]: "someone" is not the e-mail address`},
+		{"allow:\n- ksa: a/b\n  gsa: x", `unknown field "gsa"`},
+		{"deny: []", `unknown field "deny"`},
+		{"allow: []\nallow: []", `"allow" already set`},
+		{"allow: {", "policy: "},
+		{"allow: yes please", "policy: "},
+	} {
+		if _, err := ParseFilePolicy([]byte(of.document)); err == nil || !strings.Contains(err.Error(), of.want) {
+			t.Errorf("%q: %v, want %s", of.document, err, of.want)
+		}
+	}
+}
+
+// Whatever stands in a file, it never allows another namespace or an address that
+// is none.
+func FuzzParseFilePolicy(f *testing.F) {
+	f.Add(ruleFile, "ci", "builder", "builder@p.iam.gserviceaccount.com")
+	f.Add("allow:\n- ksa: a/b/c\n  gsas: [x]", "a", "b", "x")
+	f.Add("allow:\n- {ksa: '*/*', gsas: ['*@*']}", "*", "*", "*@*")
+	f.Fuzz(func(t *testing.T, document, namespace, name, gsa string) {
+		policy, err := ParseFilePolicy([]byte(document))
+		if err != nil {
+			return
+		}
+		w := identity.Workload{KSA: identity.ServiceAccount{Namespace: namespace, Name: name}, GSA: gsa}
+		if policy.Allow(t.Context(), w) == nil && (!strings.Contains(document, namespace) || !identity.ValidGSA(gsa)) {
+			t.Errorf("%s/%s may use %q by %q", namespace, name, gsa, document)
+		}
+	})
+}

@@ -1,0 +1,227 @@
+package tokens
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/identity"
+)
+
+// iamBench is a policy in front of an IAM that answers what a test says.
+type iamBench struct {
+	*iamPolicy
+	t *testing.T
+
+	mu      sync.Mutex
+	calls   int
+	status  int
+	answer  string
+	latency time.Duration
+}
+
+// newIAMBench makes a policy that reads the bindings given.
+func newIAMBench(t *testing.T, bindings ...map[string]any) *iamBench {
+	t.Helper()
+	b := &iamBench{t: t, status: http.StatusOK}
+	b.bind(bindings...)
+	o := (&offlineGoogle{Running: nowhere}).impersonation(operator, nil)
+	o.Provider, o.Now = testProvider, time.Now
+	o.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (int, string) {
+		if got := r.Header.Get("Authorization"); got != "Bearer operators-own-token" {
+			t.Errorf("Authorization %q", got)
+		}
+		if got := r.URL.Query().Get("options.requestedPolicyVersion"); got != "3" {
+			t.Errorf("policy version %q: conditions would be hidden", got)
+		}
+		b.mu.Lock()
+		b.calls++
+		status, answer, latency := b.status, b.answer, b.latency
+		b.mu.Unlock()
+		time.Sleep(latency)
+		return status, answer
+	})}
+	tasks, m := newTasks(upstreamTimeout), newCacheBench(t).cache.metrics
+	b.iamPolicy = must(newIAMPolicy(&sourceCredential{tokens: operator, metrics: m}, o, tasks, m))
+	t.Cleanup(tasks.close)
+	return b
+}
+
+func (b *iamBench) bind(bindings ...map[string]any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answer = string(must(json.Marshal(map[string]any{"version": 3, "bindings": bindings})))
+}
+
+func (b *iamBench) allow(w identity.Workload) error { return b.Allow(b.t.Context(), w) }
+
+func (b *iamBench) wantReads(want int) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.calls != want {
+		b.t.Errorf("the policy was read %d times, want %d", b.calls, want)
+	}
+}
+
+func binding(role string, members ...string) map[string]any {
+	return map[string]any{"role": role, "members": members}
+}
+
+const (
+	cartMember = "serviceAccount:" + testPool + "[shop/cart]"
+	pools      = "principal://iam.googleapis.com/projects/123456/locations/global/workloadIdentityPools/"
+)
+
+func TestEachLegalFormOfAMemberIsABinding(t *testing.T) {
+	for _, member := range []string{
+		cartMember,
+		pools + testPool + "/subject/ns/shop/sa/cart",
+		pools + testPool + "/subject/system:serviceaccount:shop:cart",
+		pools + "clusters/subject/system:serviceaccount:shop:cart",
+		pools + "clusters/subject/ns/shop/sa/cart",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newIAMBench(t, binding("roles/viewer", "user:a@b.c"), binding(workloadIdentityUser, "user:a@b.c", member))
+			if err := b.allow(linked); err != nil {
+				t.Errorf("%s: %v", member, err)
+			}
+		})
+	}
+}
+
+func TestWhatIsNotTheKSAsOwnBindingIsDenied(t *testing.T) {
+	conditional := binding(workloadIdentityUser, cartMember)
+	conditional["condition"] = map[string]any{"title": "until spring", "expression": `request.time < timestamp("2099-01-01T00:00:00Z")`}
+	user := func(members ...string) map[string]any { return binding(workloadIdentityUser, members...) }
+	for name, bindings := range map[string][]map[string]any{
+		"no policy":                    nil,
+		"no member":                    {user()},
+		"condition":                    {conditional},
+		"other role":                   {binding(tokenCreator, cartMember), binding("roles/owner", cartMember)},
+		"other project's pool":         {user("serviceAccount:other-project.svc.id.goog[shop/cart]")},
+		"pool with this one's name":    {user("serviceAccount:x" + testPool + "[shop/cart]")},
+		"other namespace":              {user("serviceAccount:" + testPool + "[shop2/cart]")},
+		"other KSA":                    {user("serviceAccount:" + testPool + "[shop/other]")},
+		"KSA whose name begins so":     {user("serviceAccount:" + testPool + "[shop/cart-2]")},
+		"KSA that this name begins as": {user("serviceAccount:" + testPool + "[shop/car]")},
+		"other federation pool":        {user(pools + "others/subject/system:serviceaccount:shop:cart")},
+		"pool of another number":       {user(strings.Replace(testCaller, "123456", "654321", 1))},
+		"longer subject":               {user(testCaller + "-2")},
+		"service account of that name": {user("serviceAccount:cart@shop.iam.gserviceaccount.com")},
+		"everybody":                    {user("allUsers", "allAuthenticatedUsers")},
+		"deleted":                      {user("deleted:" + cartMember + "?uid=1")},
+		"other letters":                {user(strings.ToUpper(cartMember))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				wantError(t, newIAMBench(t, bindings...).allow(linked), Denied, "shop/cart may not use "+testGSA,
+					"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role=roles/iam.workloadIdentityUser --member=\""+cartMember+"\"")
+			})
+		})
+	}
+}
+
+func TestConditionOfOneBindingDoesNotHideAnother(t *testing.T) {
+	conditional := binding(workloadIdentityUser, cartMember)
+	conditional["condition"] = map[string]any{"expression": "false"}
+	synctest.Test(t, func(t *testing.T) {
+		check(t, newIAMBench(t, conditional, binding(workloadIdentityUser, cartMember)).allow(linked))
+	})
+}
+
+func TestReadPolicyIsBelievedForAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newIAMBench(t, binding(workloadIdentityUser, cartMember))
+		check(t, b.allow(linked))
+		b.bind()
+		time.Sleep(policyLife - time.Second)
+		check(t, b.allow(linked))
+		b.wantReads(1)
+		time.Sleep(time.Second)
+		wantError(t, b.allow(linked), Denied)
+		b.wantReads(2)
+	})
+}
+
+func TestDenialIsReadAgainAfterSomeSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newIAMBench(t)
+		wantError(t, b.allow(linked), Denied)
+		b.bind(binding(workloadIdentityUser, cartMember))
+		time.Sleep(denialLife - time.Second)
+		wantError(t, b.allow(linked), Denied)
+		b.wantReads(1)
+		time.Sleep(time.Second)
+		check(t, b.allow(linked))
+		b.wantReads(2)
+	})
+}
+
+func TestFailureToReadThePolicyIsNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newIAMBench(t, binding(workloadIdentityUser, cartMember))
+		b.status = http.StatusServiceUnavailable
+		wantError(t, b.allow(linked), Unavailable, "503 Service Unavailable")
+		b.status = http.StatusOK
+		check(t, b.allow(linked))
+	})
+}
+
+func TestPolicyIsReadOnceForAllWhoAskAtTheSameTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newIAMBench(t, binding(workloadIdentityUser, cartMember))
+		b.latency = time.Second
+		thief := with(linked, func(w *identity.Workload) { w.KSA.Name = "thief" })
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				if err := b.allow(linked); err != nil {
+					t.Error(err)
+				}
+			})
+			all.Go(func() { wantError(t, b.allow(thief), Denied, "shop/thief") })
+		}
+		all.Wait()
+		b.wantReads(1)
+	})
+}
+
+func TestRememberedPoliciesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newIAMBench(t, binding(workloadIdentityUser, cartMember))
+		for i := range policyCacheSize + 50 {
+			check(t, b.allow(with(linked, func(w *identity.Workload) { w.GSA = fmt.Sprintf("a%d@p.iam.gserviceaccount.com", i) })))
+		}
+		if got := b.known.Len(); got != policyCacheSize {
+			t.Errorf("%d policies are remembered", got)
+		}
+	})
+}
+
+// Against a Google that checks who reads.
+func TestUnreadablePolicyIsToldWithItsRemedy(t *testing.T) {
+	g := startGoogle(t)
+	e := newEngine(t, g.impersonation(gcloudLogin.source(t, g), nil))
+	g.Bind(testGSA, tokenCreator, gcloudLogin.member)
+	_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
+	wantError(t, err, Denied, "read the IAM policy of "+testGSA, "IAM returned 403 Forbidden",
+		"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role="+policyViewer, "--impersonation-policy=file")
+	if got := g.Counters()[fakegoogle.MethodGenerateAccessToken]; got != 0 {
+		t.Errorf("%d tokens were minted", got)
+	}
+}
+
+func TestPolicyOfAMissingServiceAccountIsNotFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newIAMBench(t)
+		b.status, b.answer = http.StatusNotFound, `{"error": {"code": 404, "message": "Unknown service account"}}`
+		wantError(t, b.allow(linked), NotFound, "Unknown service account", identity.AnnotationGSA)
+	})
+}

@@ -1,0 +1,190 @@
+package tokens
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"gke-metadata-emulator/fakegoogle"
+)
+
+const secret = "ya29.S3CR3T-T0K3N"
+
+// wantNoSecret searches a text, and its encodings that a printer may choose.
+func wantNoSecret(t *testing.T, where, text, secret string) {
+	t.Helper()
+	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("% x", secret), fmt.Sprint([]byte(secret))} {
+		if strings.Contains(text, strings.Trim(form, "[]")) {
+			t.Errorf("%s shows a token: %s", where, text)
+		}
+	}
+}
+
+func TestTokenNeverShowsItsValue(t *testing.T) {
+	token := NewToken(secret, time.Now())
+	if token.Value() != secret {
+		t.Fatal("Value does not give the value")
+	}
+	type exported struct{ Token Token }
+	type unexported struct{ token Token }
+	holders := map[string]any{
+		"token":                       token,
+		"pointer":                     &token,
+		"exported field":              exported{token},
+		"unexported field":            unexported{token},
+		"unexported field by pointer": &unexported{token},
+		"field of a field":            struct{ inner unexported }{unexported{token}},
+		"pointer in a field":          struct{ token *Token }{&token},
+		"slice":                       []Token{token},
+		"slice of structs":            []unexported{{token}},
+		"map":                         map[string]Token{"a": token},
+		"interface":                   struct{ any any }{token},
+		"entry of the cache":          &entry{token: token},
+	}
+	for name, holder := range holders {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%10.3v", "%w"} {
+			wantNoSecret(t, name+" by "+verb, fmt.Sprintf(verb, holder), secret)
+		}
+		wantNoSecret(t, name+" by Sprint", fmt.Sprint(holder), secret)
+		wantNoSecret(t, name+" in an error", fmt.Errorf("failed: %v", holder).Error(), secret)
+		if body, err := json.Marshal(holder); err == nil {
+			wantNoSecret(t, name+" as JSON", string(body), secret)
+		}
+		if body, err := yaml.Marshal(holder); err == nil {
+			wantNoSecret(t, name+" as YAML", string(body), secret)
+		}
+		for format, text := range logged(func(l *slog.Logger) { l.Info("x", "a", holder, slog.Group("g", "b", holder)) }) {
+			wantNoSecret(t, name+" in a "+format+" log", text, secret)
+		}
+	}
+	for name, text := range map[string]string{"%v": fmt.Sprintf("%v", token), "pointer": fmt.Sprintf("%v", &token)} {
+		if text != redacted {
+			t.Errorf("%s: %s, want %s", name, text, redacted)
+		}
+	}
+}
+
+func TestZeroTokenHasNoValue(t *testing.T) {
+	if got := (Token{}).Value(); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// logged is what a log holds of what f writes to it, by format.
+func logged(f func(*slog.Logger)) map[string]string {
+	var asText, asJSON bytes.Buffer
+	f(slog.New(slog.NewTextHandler(&asText, nil)))
+	f(slog.New(slog.NewJSONHandler(&asJSON, nil)))
+	return map[string]string{"text": asText.String(), "JSON": asJSON.String()}
+}
+
+// wiretap remembers each credential that goes by.
+type wiretap struct {
+	next http.RoundTripper
+
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (w *wiretap) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.note(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+	if r.Body != nil {
+		body := must(io.ReadAll(r.Body))
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if form, err := url.ParseQuery(string(body)); err == nil {
+			for _, name := range []string{"subject_token", "refresh_token", "client_secret", "assertion"} {
+				w.note(form.Get(name))
+			}
+		}
+	}
+	answer, err := w.next.RoundTrip(r)
+	if err != nil {
+		return answer, err
+	}
+	body := must(io.ReadAll(answer.Body))
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	var fields map[string]any
+	if json.Unmarshal(body, &fields) == nil {
+		for _, name := range []string{"access_token", "accessToken", "token"} {
+			value, _ := fields[name].(string)
+			w.note(value)
+		}
+	}
+	return answer, nil
+}
+
+func (w *wiretap) note(credential string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if credential != "" {
+		w.seen[credential] = true
+	}
+}
+
+func TestNoErrorShowsACredential(t *testing.T) {
+	inner := &http.Transport{}
+	t.Cleanup(inner.CloseIdleConnections)
+	tap := &wiretap{next: inner, seen: map[string]bool{}}
+	g := startGoogle(t)
+	engine := func(o Options) *Engine {
+		o.HTTPClient = &http.Client{Transport: tap}
+		return newEngine(t, o)
+	}
+	faults := []fakegoogle.Fault{{Status: 400}, {Status: 401}, {Status: 403}, {Status: 404}, {Status: 429}, {Status: 500}, {Latency: 50 * time.Millisecond}}
+	failures := map[string]error{}
+	collect := func(name string, o Options, methods ...string) {
+		for _, method := range methods {
+			for _, fault := range faults {
+				g.SetFault(method, fault)
+				for _, of := range endpoints() {
+					ctx, cancel := context.WithTimeout(t.Context(), 25*time.Millisecond)
+					if fault.Status != 0 {
+						ctx = t.Context()
+					}
+					if _, err := of.ask(ctx, engine(o), linked); err != nil {
+						failures[fmt.Sprintf("%s: %s for %s, %+v", name, method, of.name, fault)] = err
+					}
+					cancel()
+				}
+				g.ClearFaults()
+			}
+		}
+	}
+	collect("federation", g.federation(), fakegoogle.MethodSTSToken, fakegoogle.MethodGenerateAccessToken, fakegoogle.MethodGenerateIDToken)
+	collect("impersonation", g.impersonation(operator, nil), fakegoogle.MethodGetIAMPolicy)
+	collect("impersonation", g.impersonation(operator, AllowAll{}), fakegoogle.MethodGenerateAccessToken, fakegoogle.MethodGenerateIDToken)
+	// Last, so that there are credentials to be shown.
+	g.Bind(testGSA, workloadIdentityUser, testCaller)
+	for _, of := range endpoints() {
+		if _, err := of.ask(t.Context(), engine(g.federation()), linked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(tap.seen) < 5 || len(failures) < 50 {
+		t.Fatalf("%d credentials and %d failures: the test is blind", len(tap.seen), len(failures))
+	}
+	for name, err := range failures {
+		logs := logged(func(l *slog.Logger) { l.Error("refused", "error", err, "text", fmt.Sprintf("%v %+v", err, err)) })
+		text := logs["text"] + logs["JSON"]
+		for ; err != nil; err = errors.Unwrap(err) {
+			text += err.Error()
+		}
+		for credential := range tap.seen {
+			if strings.Contains(text, credential) {
+				t.Errorf("%s shows a credential: %s", name, text)
+			}
+		}
+	}
+}

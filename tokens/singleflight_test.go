@@ -1,0 +1,136 @@
+package tokens
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestManyEqualRequestsMakeOneCallUpstream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newCacheBench(t)
+		b.upstream.set(func(u *upstream) { u.latency = time.Second })
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				if got := b.get().Value(); got != "token-1" {
+					t.Errorf("got %s", got)
+				}
+			})
+		}
+		all.Wait()
+		b.wantCalls(1)
+	})
+}
+
+func TestManyEqualRequestsShareOneFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newCacheBench(t)
+		b.upstream.set(func(u *upstream) { u.latency, u.err = time.Second, errDown })
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				_, err := b.cache.AccessToken(t.Context(), linked, DefaultScopes())
+				wantError(t, err, Unavailable, "upstream is down")
+			})
+		}
+		all.Wait()
+		b.wantCalls(1)
+	})
+}
+
+// Ruby's client hangs up after 0.5 s and asks again a second later.
+func TestCallOutlivesItsCallersAndItsResultIsKept(t *testing.T) {
+	for _, wait := range []struct {
+		name  string
+		until time.Duration
+	}{
+		{"asked again while the call is under way", 600 * time.Millisecond},
+		{"asked again after the call has ended", 2 * time.Second},
+	} {
+		t.Run(wait.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newCacheBench(t)
+				b.upstream.set(func(u *upstream) { u.latency = 800 * time.Millisecond })
+				start := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+				defer cancel()
+				_, err := b.cache.AccessToken(ctx, linked, DefaultScopes())
+				wantError(t, err, Unavailable, "did not answer in time")
+				time.Sleep(wait.until - time.Since(start))
+				if got := b.get().Value(); got != "token-1" {
+					t.Errorf("got %s", got)
+				}
+				if got, want := time.Since(start), max(wait.until, 800*time.Millisecond); got != want {
+					t.Errorf("the token came after %s, want %s", got, want)
+				}
+				b.wantCalls(1)
+			})
+		})
+	}
+}
+
+func TestCallUpstreamEndsAtItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newCacheBench(t)
+		b.upstream.set(func(u *upstream) { u.latency = time.Hour })
+		start := time.Now()
+		_, err := b.cache.AccessToken(t.Context(), linked, DefaultScopes())
+		wantError(t, err, Unavailable, "did not answer in time")
+		if got := time.Since(start); got != upstreamTimeout {
+			t.Errorf("after %s, want %s", got, upstreamTimeout)
+		}
+	})
+}
+
+func TestDistinctRequestsDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newCacheBench(t)
+		b.upstream.set(func(u *upstream) { u.latency = 10 * time.Second })
+		go func() { _, _ = b.cache.AccessToken(t.Context(), unlinked, DefaultScopes()) }()
+		synctest.Wait() // it hangs
+		b.upstream.set(func(u *upstream) { u.latency = 0 })
+		b.wantToken("token-2")
+	})
+}
+
+// No goroutine is left: the tests of this package as a whole check that.
+func TestClosedEngineEndsItsCallsAndRefusesNewOnes(t *testing.T) {
+	g := &offlineGoogle{nowhere, must(NewLocalIssuer(testIssuer, time.Now))}
+	synctest.Test(t, func(t *testing.T) {
+		o := g.federation()
+		o.HTTPClient = hanging()
+		e := newEngine(t, o)
+		failed := make(chan error)
+		go func() {
+			_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
+			failed <- err
+		}()
+		synctest.Wait()
+		start := time.Now()
+		e.Close()
+		wantError(t, <-failed, Unavailable, "could not be reached")
+		if waited := time.Since(start); waited > 0 {
+			t.Errorf("it took %s to close", waited)
+		}
+		_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
+		wantError(t, err, Unavailable, "shutting down")
+	})
+}
+
+func TestClosedEngineServesWhatItHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newCacheBench(t)
+		b.get()
+		b.tasks.close()
+		for _, age := range []time.Duration{0, 45 * time.Minute, 11 * time.Minute} {
+			time.Sleep(age)
+			b.wantToken("token-1")
+		}
+		time.Sleep(4 * time.Minute)
+		_, err := b.cache.AccessToken(t.Context(), linked, DefaultScopes())
+		wantError(t, err, Unavailable, "shutting down")
+	})
+}

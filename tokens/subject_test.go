@@ -1,0 +1,89 @@
+package tokens
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	ktesting "k8s.io/client-go/testing"
+
+	"gke-metadata-emulator/identity"
+)
+
+// cluster gives KSA tokens by a function.
+func cluster(answer func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error) ClusterTokens {
+	client := fake.NewClientset()
+	client.PrependReactor("create", "serviceaccounts", func(action ktesting.Action) (bool, runtime.Object, error) {
+		create := action.(ktesting.CreateActionImpl)
+		request := create.Object.(*authenticationv1.TokenRequest).DeepCopy()
+		err := answer(create, request)
+		return true, request, err
+	})
+	return ClusterTokens{Accounts: client.CoreV1()}
+}
+
+// A token that is bound to its pod is void when the pod is gone.
+func TestKSATokenIsBoundToItsPodAndItsAudience(t *testing.T) {
+	expiry := time.Now().Add(time.Hour).Truncate(time.Second)
+	subjects := cluster(func(create ktesting.CreateActionImpl, r *authenticationv1.TokenRequest) error {
+		bound := r.Spec.BoundObjectRef
+		if create.Namespace != "shop" || create.Name != "cart" || create.Subresource != "token" {
+			t.Errorf("asked for %s of %s/%s", create.Subresource, create.Namespace, create.Name)
+		}
+		if bound == nil || bound.Kind != "Pod" || bound.APIVersion != "v1" || bound.Name != "cart-7d4" || bound.UID != "pod-uid" {
+			t.Errorf("bound to %v", bound)
+		}
+		if !slices.Equal(r.Spec.Audiences, []string{"aud"}) || *r.Spec.ExpirationSeconds != subjectTokenSeconds {
+			t.Errorf("audiences %q for %d seconds", r.Spec.Audiences, *r.Spec.ExpirationSeconds)
+		}
+		r.Status = authenticationv1.TokenRequestStatus{Token: "ksa-token", ExpirationTimestamp: metav1.NewTime(expiry)}
+		return nil
+	})
+	token, err := subjects.SubjectToken(t.Context(), linked, "aud")
+	check(t, err)
+	if token.Value() != "ksa-token" || !token.Expiry.Equal(expiry) {
+		t.Errorf("%s until %s", token.Value(), token.Expiry)
+	}
+}
+
+func TestRefusalOfTheAPIServerIsExplained(t *testing.T) {
+	of := schema.GroupResource{Resource: "serviceaccounts"}
+	for name, test := range map[string]struct {
+		err  error
+		kind Kind
+		text string
+	}{
+		"forbidden":    {apierrors.NewForbidden(of, "cart", nil), Misconfigured, "apply its RBAC rules"},
+		"unauthorized": {apierrors.NewUnauthorized(""), Misconfigured, "apply its RBAC rules"},
+		"gone":         {apierrors.NewNotFound(of, "cart"), Unavailable, "is gone"},
+		"created anew": {apierrors.NewConflict(of, "cart", errors.New("UID")), Unavailable, "is gone"},
+		"busy":         {apierrors.NewTooManyRequests("slow down", 1), Unavailable, "the API server says: slow down"},
+		"unreachable":  {errors.New("no route to host"), Unavailable, "could not be reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			subjects := cluster(func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error { return test.err })
+			_, err := subjects.SubjectToken(t.Context(), linked, "aud")
+			if got := wantError(t, err, test.kind, test.text, "shop/cart", "cart-7d4"); !errors.Is(got, test.err) {
+				t.Error("the cause is lost")
+			}
+		})
+	}
+}
+
+func TestEngineTellsThatTheAPIServerRefuses(t *testing.T) {
+	subjects := cluster(func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error {
+		return apierrors.NewForbidden(schema.GroupResource{}, "", nil)
+	})
+	e := newEngine(t, startGoogle(t).federation(func(f *Federation) { f.Subjects = subjects }))
+	for _, w := range []identity.Workload{linked, unlinked} {
+		_, err := e.AccessToken(t.Context(), w, DefaultScopes())
+		wantError(t, err, Misconfigured, "serviceaccounts/token")
+	}
+}
