@@ -37,7 +37,7 @@ check: ## static analysis
 	esac; rm -f $$out
 
 update: ## write golden files and generated tables anew
-	go test ./server ./cmd/... -update
+	go test ./server ./internal/daemon ./cmd/... -update
 
 image: ## a container image
 	docker build -t gke-metadata-emulator .

@@ -27,7 +27,7 @@ const (
 	writeTimeout = 30 * time.Second // of its answer, waiting included
 	idleTimeout  = 2 * time.Minute  // of a kept-alive connection; Go's clients drop theirs after 90 s
 	maxHeader    = 16 << 10         // bytes
-	drainTimeout = 10 * time.Second // for requests under way when the server stops
+	drainTimeout = 15 * time.Second // for requests under way when the server stops; they wait 12.5 s at most
 )
 
 // Options is what a [Server] needs. Identity, Tokens and Facts are required.

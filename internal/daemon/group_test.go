@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestOneComponentThatFailsEndsAllOthers(t *testing.T) {
@@ -32,8 +33,11 @@ func TestAGroupThatIsAbandonedEndsWhatItStarted(t *testing.T) {
 	g := newGroup(t.Context())
 	ended := false
 	g.Go(func() error {
-		<-g.ctx.Done()
-		ended = true
+		select {
+		case <-g.ctx.Done():
+			ended = true
+		case <-time.After(10 * time.Second):
+		}
 		return nil
 	})
 	if err := g.abandon(broken); !errors.Is(err, broken) || !ended {

@@ -54,16 +54,11 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	if err := s.route().Install(); err != nil {
 		return err
 	}
-	pods, err := listen("listen", s.Listen)
+	front, err := openFront(s.Listen, s.AdminListen)
 	if err != nil {
 		return err
 	}
-	defer pods.Close()
-	admin, err := listen("admin-listen", s.AdminListen)
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
+	defer front.close()
 
 	g := newGroup(ctx)
 	if s.Credentials == Fake {
@@ -93,12 +88,8 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	})
 	g.Go(func() error { return who.Run(g.ctx) })
 	g.Go(func() error { return uid.run(g.ctx) })
-	g.Go(func() error { return metadataServer.Serve(g.ctx, pods) })
-	g.serveHTTP("admin server", admin, adminHandler(registry, who.Ready))
-	if s.Listening != nil {
-		s.Listening(pods.Addr(), admin.Addr())
-	}
-	log.Info("serving", "node", s.NodeName, "listen", pods.Addr().String(), "admin", admin.Addr().String(), "credentials", s.Credentials, "routing", s.route().String())
+	front.serve(g, metadataServer, registry, who.Ready, s.Listening)
+	log.Info("serving", "node", s.NodeName, "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials, "routing", s.route().String())
 	return g.Wait()
 }
 

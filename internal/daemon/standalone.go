@@ -100,16 +100,11 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 			return err
 		}
 	}
-	callers, err := listen("listen", s.Listen)
+	front, err := openFront(s.Listen, s.AdminListen)
 	if err != nil {
 		return err
 	}
-	defer callers.Close()
-	admin, err := listen("admin-listen", s.AdminListen)
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
+	defer front.close()
 
 	g := newGroup(ctx)
 	if s.Credentials == Fake {
@@ -137,12 +132,8 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 		Identity: s.list, Tokens: source, Log: log, Metrics: registry, AllowSource: nearby,
 		Facts: func() server.Facts { return facts },
 	})
-	g.Go(func() error { return metadataServer.Serve(g.ctx, callers) })
-	g.serveHTTP("admin server", admin, adminHandler(registry, func() error { return nil }))
-	if s.Listening != nil {
-		s.Listening(callers.Addr(), admin.Addr())
-	}
-	log.Info("serving", "listen", callers.Addr().String(), "admin", admin.Addr().String(), "credentials", s.Credentials)
+	front.serve(g, metadataServer, registry, func() error { return nil }, s.Listening)
+	log.Info("serving", "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials)
 	return g.Wait()
 }
 
