@@ -72,6 +72,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 
 // Run keeps the watches until ctx ends, and returns when all of them have.
 func (k *Kubernetes) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
 	defer k.accounts.wait()
 	podsDone := make(chan struct{})
 	go func() {
@@ -79,6 +80,7 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 		k.pods.informer.RunWithContext(ctx)
 	}()
 	defer func() { <-podsDone }()
+	defer stop() // also where it is an error that ends the rest
 	if cache.WaitForCacheSync(ctx.Done(), k.pods.informer.HasSynced) {
 		k.podsChanged() // an empty node has no event to tell that its list has come
 	}
@@ -184,7 +186,8 @@ func (k *Kubernetes) Workload(ctx context.Context, of Pod) (Workload, error) {
 			return Workload{}, err
 		}
 		w := Workload{Pod: of, KSA: ServiceAccount{Namespace: account.Namespace, Name: account.Name, UID: string(account.UID)}}
-		return w, w.annotated(account.Annotations)
+		err = w.annotated(account.Annotations)
+		return w, err
 	})
 }
 

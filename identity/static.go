@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -61,7 +63,9 @@ func ParseStatic(document []byte) (*Static, error) {
 			return nil, fmt.Errorf("identities[%d].gsa: %q is not the e-mail address of a Google service account", i, w.GSA)
 		}
 		w.KSA.UID = derivedUID("serviceaccount", w.KSA.Namespace, w.KSA.Name)
-		w.Pod = Pod{Namespace: w.KSA.Namespace, Name: w.KSA.Name, UID: derivedUID("pod", w.KSA.Namespace, w.KSA.Name)}
+		// Two rows may give one KSA different properties: to the resolver they are
+		// different pods.
+		w.Pod = Pod{Namespace: w.KSA.Namespace, Name: w.KSA.Name, UID: derivedUID("pod", w.KSA.Namespace, w.KSA.Name, w.GSA, w.QuotaProject, strconv.FormatBool(w.PrincipalEmail))}
 		for _, prefix := range prefixes {
 			if slices.ContainsFunc(s.rows, func(r staticRow) bool { return r.prefix == prefix }) {
 				return nil, fmt.Errorf("identities[%d].address: %s stands twice, so that its callers cannot be told apart", i, prefix)
@@ -86,19 +90,23 @@ func parseAddress(s string) ([]netip.Prefix, error) {
 	if s == "" {
 		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}, nil
 	}
-	if ip, err := netip.ParseAddr(s); err == nil {
-		return []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}, nil
-	}
 	prefix, err := netip.ParsePrefix(s)
+	if ip, notIP := netip.ParseAddr(s); notIP == nil {
+		prefix, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%q is neither an IP address nor a CIDR range", s)
+	}
+	// In the spelling that a connection's address has.
+	if ip := prefix.Addr(); ip.Is4In6() && prefix.Bits() >= 96 {
+		prefix = netip.PrefixFrom(ip.Unmap(), prefix.Bits()-96)
 	}
 	return []netip.Prefix{prefix.Masked()}, nil
 }
 
-// derivedUID gives a name the same UID at every start.
-func derivedUID(kind, namespace, name string) string {
-	sum := sha256.Sum256([]byte(kind + "/" + namespace + "/" + name))
+// derivedUID gives what it is derived of the same UID at every start.
+func derivedUID(of ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(of, "/")))
 	h := hex.EncodeToString(sum[:16])
 	return fmt.Sprintf("%s-%s-%s-%s-%s", h[:8], h[8:12], h[12:16], h[16:20], h[20:])
 }

@@ -45,6 +45,8 @@ func TestNoCallerGetsAnothersToken(t *testing.T) {
 		"other audience":                 id(IDTokenRequest{Audience: "b"}, same),
 		"no audience":                    id(IDTokenRequest{}, same),
 		"other format":                   id(IDTokenRequest{Audience: "a", Format: "full"}, same),
+		"format that an audience ends":   id(IDTokenRequest{Audience: "a b", Format: "c"}, same),
+		"audience that a format begins":  id(IDTokenRequest{Audience: "a", Format: "b c"}, same),
 		"licences":                       id(IDTokenRequest{Audience: "a", Licenses: true}, same),
 		"licences and format":            id(IDTokenRequest{Audience: "a", Format: "full", Licenses: true}, same),
 		"audience that holds a format":   id(IDTokenRequest{Audience: "a full"}, same),
