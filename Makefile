@@ -18,8 +18,8 @@ demo: build ## a GCS upload with a workload's identity; ONESHOT=1 ends after the
 	ONESHOT=$(ONESHOT) $(BIN)/demo --binary $(BIN)/gke-metadata-emulator
 
 test: check kubernetes-binaries ## all tests
-	go test -race -timeout 30m ./...
-	set -e; for m in $(MODULES); do (cd $$m && go vet ./... && go test -race -timeout 10m ./...); done
+	go test -race -count=1 -timeout 30m ./...
+	set -e; for m in $(MODULES); do (cd $$m && go vet ./... && go test -race -count=1 -timeout 10m ./...); done
 
 kubernetes-binaries: ## a real kube-apiserver and etcd for the tests, built once for each version
 	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null

@@ -128,6 +128,30 @@ func TestAnnotationChangeTakesEffectOnAnOpenConnection(t *testing.T) {
 	}
 }
 
+// An annotation change wakes a request that waits for one.
+func TestAnnotationChangeWakesWhoWaits(t *testing.T) {
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "app", annotated(writer))
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: n.name, IP: "127.0.1.1"})
+	app := n.pod(t, "127.0.1.1")
+	etag := app.get("instance/service-accounts/default/email").header.Get("ETag")
+	answer := make(chan reply, 1)
+	go func() {
+		r, err := app.try("instance/service-accounts/default/email?wait_for_change=true&timeout_sec=60&last_etag=" + etag)
+		if err != nil {
+			r.body = err.Error()
+		}
+		answer <- r
+	}()
+	start := time.Now()
+	cluster.Annotate(t, ns, "app", identity.AnnotationGSA, reader)
+	got := <-answer
+	if took := time.Since(start); got.status != http.StatusOK || got.body != reader || took > 5*time.Second {
+		t.Errorf("after %s: %d %s", took, got.status, got.body)
+	}
+}
+
 // Every address that Google gives a service account is legal in the annotation;
 // others are refused with the remedy.
 func TestAnnotationHoldsAnyServiceAccountsAddress(t *testing.T) {

@@ -16,12 +16,16 @@ type Identity interface {
 	Pod(context.Context, identity.Connection) (identity.Pod, error)
 	// Workload reads what the pod's KSA says now.
 	Workload(context.Context, identity.Pod) (identity.Workload, error)
+	// Changed returns a channel that is closed when another answer is possible; nil
+	// where there never will be one.
+	Changed() <-chan struct{}
 }
 
 // connection is an accepted connection with the pod at its other end, which is
 // looked up when a request first needs it and then stays.
 type connection struct {
 	addresses identity.Connection
+	draining  <-chan struct{} // closed when the server is about to stop
 
 	mu  sync.Mutex
 	pod *identity.Pod
@@ -30,8 +34,8 @@ type connection struct {
 type connectionKey struct{}
 
 // withConnection puts a connection on its context; nothing is looked up yet.
-func withConnection(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connectionKey{}, &connection{addresses: identity.Connection{
+func withConnection(ctx context.Context, c net.Conn, draining <-chan struct{}) context.Context {
+	return context.WithValue(ctx, connectionKey{}, &connection{draining: draining, addresses: identity.Connection{
 		Remote: addrPort(c.RemoteAddr()), Local: addrPort(c.LocalAddr()),
 	}})
 }

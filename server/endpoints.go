@@ -6,15 +6,17 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// endpoint is one key of the metadata tree.
+// endpoint is one key of the metadata tree, or a directory of it.
 type endpoint struct {
 	// path is the key's place below /computeMetadata/v1/. {account} stands for each
 	// name of the caller's service account: default, and its e-mail address.
 	path string
 	// value answers for the key.
 	value func(*request) (value, error)
-	// listedOnly keys stand in listings and not in recursive answers.
+	// listedOnly keys are tokens: they stand in listings and not in recursive
+	// answers, come in one form only, and nobody can wait for them to change.
 	listedOnly bool
+	directory  bool
 }
 
 // endpoints is the table of all keys. What GKE does not serve is not here, so that

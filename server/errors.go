@@ -27,6 +27,8 @@ var (
 	errForwarded   = &refusal{http.StatusForbidden, "Calls with X-Forwarded-For header are not allowed by the metadata server"}
 	errMethod      = &refusal{http.StatusMethodNotAllowed, "Method Not Allowed: the metadata server answers GET and HEAD"}
 	errNoAudience  = &refusal{http.StatusBadRequest, "non-empty audience parameter required"}
+	errCannotWait  = &refusal{http.StatusBadRequest, "Invalid Request: wait_for_change works on values and on directories with recursive=true, not on tokens"}
+	errTimeout     = &refusal{http.StatusBadRequest, "Invalid Request: timeout_sec is a whole number of seconds, 0 or more"}
 	errUnknownFact = &refusal{http.StatusServiceUnavailable, "This value has not been read from the API server yet: ask again"}
 )
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,6 +59,7 @@ type world struct {
 	pods, workloads atomic.Int32 // times asked
 
 	mu          sync.Mutex
+	changed     chan struct{}
 	connections []identity.Connection
 	scopes      []tokens.Scopes
 	idTokens    []tokens.IDTokenRequest
@@ -85,7 +87,7 @@ func (w *world) Pod(ctx context.Context, c identity.Connection) (identity.Pod, e
 }
 
 func (w *world) Workload(_ context.Context, pod identity.Pod) (identity.Workload, error) {
-	w.workloads.Add(1)
+	defer w.workloads.Add(1) // when it has been read: a test may change it then
 	if pod != w.workload.Pod {
 		return identity.Workload{}, fmt.Errorf("asked for the pod %v", pod)
 	}
@@ -94,7 +96,42 @@ func (w *world) Workload(_ context.Context, pod identity.Pod) (identity.Workload
 			return identity.Workload{}, err
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.workload, nil
+}
+
+func (w *world) Changed() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changed == nil {
+		w.changed = make(chan struct{})
+	}
+	return w.changed
+}
+
+// awaitWaiter returns when a request has looked and waits for a change: it takes the
+// channel first and looks then.
+func (w *world) awaitWaiter(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for w.workloads.Load() == 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("no request has looked")
+		}
+		runtime.Gosched()
+	}
+}
+
+// annotate changes what the KSA says, as the cluster's watch would.
+func (w *world) annotate(gsa string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.workload.GSA = gsa
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
 }
 
 func (w *world) AccessToken(ctx context.Context, of identity.Workload, scopes tokens.Scopes) (tokens.Token, error) {

@@ -27,12 +27,31 @@ type request struct {
 	conn    *connection
 	account string // the name in the path, where it has one
 	query   url.Values
+	of      endpoint // what is asked for
 
 	resolved *identity.Workload
 }
 
-func (s *Server) request(r *http.Request) *request {
-	return &request{ctx: r.Context(), server: s, conn: connectionOf(r.Context()), account: mux.Vars(r)["account"], query: r.URL.Query()}
+func (s *Server) request(r *http.Request, of endpoint) *request {
+	return &request{ctx: r.Context(), server: s, conn: connectionOf(r.Context()), account: mux.Vars(r)["account"], query: r.URL.Query(), of: of}
+}
+
+// recursive says whether a directory's whole content is asked for.
+func (q *request) recursive() bool { return q.query.Get("recursive") == "true" }
+
+// answer is what the endpoint says, in the form that was asked for.
+func (q *request) answer() (encoded, error) {
+	if err := q.ownAccount(); err != nil {
+		return encoded{}, err
+	}
+	v, err := q.of.value(q)
+	if err != nil {
+		return encoded{}, err
+	}
+	if q.query.Get("alt") == "json" && !q.of.directory && !q.of.listedOnly {
+		v = object{v.recursive()}
+	}
+	return encode(v)
 }
 
 // workload is who calls. It waits, bounded, for what the cluster has not told yet.

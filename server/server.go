@@ -72,9 +72,9 @@ func New(o Options) *Server {
 	// Paths are taken as they come: cleaning them would redirect account names
 	// that hold slashes, and let a path slip past a check.
 	s.router = mux.NewRouter().SkipClean(true)
-	s.router.NotFoundHandler = s.handle("none", func(*request) (value, error) { return nil, errNotFound })
-	s.router.Handle("/", s.handle("directory", func(*request) (value, error) { return lines{"computeMetadata/"}, nil }))
-	s.directory("/computeMetadata", s.handle("directory", func(*request) (value, error) { return lines{"v1/"}, nil }))
+	s.router.NotFoundHandler = s.handle(endpoint{path: "none", value: func(*request) (value, error) { return nil, errNotFound }})
+	s.router.Handle("/", s.handle(directory(constant(lines{"computeMetadata/"}))))
+	s.directory("/computeMetadata", constant(lines{"v1/"}))
 	s.routes(root, newTree(s.endpoints()))
 	return s
 }
@@ -85,45 +85,48 @@ func (s *Server) routes(path string, n *node) {
 	for _, child := range n.sorted() {
 		pattern := path + "/" + strings.Replace(child.name, accountSegment, "{account:.+}", 1)
 		if child.key != nil {
-			s.router.Handle(pattern, s.handle(child.key.path, child.key.value))
+			s.router.Handle(pattern, s.handle(*child.key))
 			continue
 		}
 		s.routes(pattern, child)
 	}
-	s.directory(path, s.handle("directory", func(q *request) (value, error) {
-		if q.query.Get("recursive") == "true" {
-			return n.recursive(q)
-		}
-		return n.listing(q)
-	}))
+	s.directory(path, n.answer)
 }
 
-func (s *Server) directory(path string, handler http.Handler) {
-	s.router.Handle(path+"/", handler)
-	s.router.Handle(path, s.handle("directory", func(q *request) (value, error) { return nil, errMoved }))
+// directory adds the routes of one directory: with a slash its answer, without
+// one the way there.
+func (s *Server) directory(path string, answer func(*request) (value, error)) {
+	s.router.Handle(path+"/", s.handle(directory(answer)))
+	s.router.Handle(path, s.handle(directory(func(*request) (value, error) { return nil, errMoved })))
 }
 
-// handle makes a handler of a key or a directory: the only place that writes.
-func (s *Server) handle(name string, of func(*request) (value, error)) http.Handler {
+func directory(answer func(*request) (value, error)) endpoint {
+	return endpoint{path: "directory", value: answer, directory: true}
+}
+
+func constant(v value) func(*request) (value, error) {
+	return func(*request) (value, error) { return v, nil }
+}
+
+// handle makes the handler of an endpoint: the only place that writes.
+func (s *Server) handle(of endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m, ok := w.(*measured); ok {
-			m.endpoint = name
+			m.endpoint = of.path
 		}
-		q := s.request(r)
-		err := q.ownAccount()
-		var v value
-		if err == nil {
-			v, err = of(q)
+		q := s.request(r, of)
+		answer := q.answer
+		if q.waits() {
+			answer = func() (encoded, error) { return q.await(w) }
 		}
-		if errors.Is(err, errMoved) {
+		a, err := answer()
+		switch {
+		case errors.Is(err, errMoved):
 			redirect(w, r)
-			return
-		}
-		if err == nil {
-			err = write(w, v)
-		}
-		if err != nil {
+		case err != nil:
 			s.fail(w, r, err)
+		default:
+			a.write(w)
 		}
 	})
 }
@@ -180,8 +183,10 @@ func (s *Server) check(r *http.Request) error {
 // Serve answers on a listener until ctx ends, then lets the requests under way end.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
-		Handler:           s,
-		ConnContext:       withConnection,
+		Handler: s,
+		ConnContext: func(of context.Context, c net.Conn) context.Context {
+			return withConnection(of, c, ctx.Done())
+		},
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

@@ -45,59 +45,93 @@ func (n *node) names(q *request) ([]string, error) {
 	return []string{n.name}, nil
 }
 
-// listing is the directory's answer: directories end in a slash.
-func (n *node) listing(q *request) (value, error) {
-	list := lines{}
+// each visits the children in order, under each of their names.
+func (n *node) each(q *request, visit func(child *node, name string) error) error {
 	for _, child := range n.sorted() {
 		names, err := child.names(q)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, name := range names {
-			if child.key == nil {
-				name += "/"
+			if err := visit(child, name); err != nil {
+				return err
 			}
-			list = append(list, name)
 		}
 	}
-	return list, nil
+	return nil
 }
 
-// recursive is the directory's answer to recursive=true: an object of all below
-// it, but for tokens.
-func (n *node) recursive(q *request) (value, error) {
+// answer is the directory's: its listing, or with recursive=true all below it, as
+// an object or with alt=text as lines.
+func (n *node) answer(q *request) (value, error) {
+	switch {
+	case !q.recursive():
+		return n.listing(q)
+	case q.query.Get("alt") == "text":
+		var list lines
+		err := n.flat(q, "", &list)
+		return list, err
+	}
 	of, err := n.object(q)
 	return object{of}, err
 }
 
+// listing names the children: directories end in a slash.
+func (n *node) listing(q *request) (value, error) {
+	list := lines{}
+	err := n.each(q, func(child *node, name string) error {
+		if child.key == nil {
+			name += "/"
+		}
+		list = append(list, name)
+		return nil
+	})
+	return list, err
+}
+
+// object is all below the directory but tokens, and but what is not known yet.
 func (n *node) object(q *request) (map[string]any, error) {
 	of := map[string]any{}
-	for _, child := range n.sorted() {
-		names, err := child.names(q)
-		if err != nil {
-			return nil, err
+	err := n.each(q, func(child *node, name string) (err error) {
+		if child.key == nil {
+			of[n.jsonName(child, name)], err = child.object(q)
+			return err
 		}
-		for _, name := range names {
-			if child.key == nil {
-				if of[n.jsonName(child, name)], err = child.object(q); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			if child.key.listedOnly {
-				continue
-			}
-			v, err := child.key.value(q)
-			if err == errUnknownFact {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
+		v, err := child.key.recursive(q)
+		if v != nil {
 			of[n.jsonName(child, name)] = v.recursive()
 		}
+		return err
+	})
+	return of, err
+}
+
+// flat is the same as lines: the path, a space, the value.
+func (n *node) flat(q *request, prefix string, list *lines) error {
+	return n.each(q, func(child *node, name string) error {
+		if child.key == nil {
+			return child.flat(q, prefix+name+"/", list)
+		}
+		v, err := child.key.recursive(q)
+		if v != nil {
+			for _, line := range v.texts() {
+				*list = append(*list, prefix+name+" "+line)
+			}
+		}
+		return err
+	})
+}
+
+// recursive is the key's value for a recursive answer, or nil.
+func (e *endpoint) recursive(q *request) (value, error) {
+	if e.listedOnly {
+		return nil, nil
 	}
-	return of, nil
+	v, err := e.value(q)
+	if err == errUnknownFact {
+		return nil, nil
+	}
+	return v, err
 }
 
 // jsonName is a key in a recursive answer: camel case, but for names that are data,

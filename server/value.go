@@ -2,6 +2,8 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
+	"hash/fnv"
 	"net/http"
 	"strconv"
 	"strings"
@@ -18,8 +20,10 @@ const (
 type value interface {
 	// body is what stands on the wire.
 	body() (contentType string, bytes []byte, err error)
-	// recursive is what stands in a recursive answer.
+	// recursive is what stands in a recursive answer, and alone with alt=json.
 	recursive() any
+	// texts is what stands in a recursive answer with alt=text, a line for each.
+	texts() []string
 }
 
 // text is a bare value, without a newline: gcloud tests the numeric project ID for
@@ -28,12 +32,14 @@ type text string
 
 func (t text) body() (string, []byte, error) { return contentText, []byte(t), nil }
 func (t text) recursive() any                { return string(t) }
+func (t text) texts() []string               { return []string{string(t)} }
 
 // number is a text whose recursive form is a number, larger than a float64 holds.
 type number string
 
 func (n number) body() (string, []byte, error) { return contentText, []byte(n), nil }
 func (n number) recursive() any                { return json.Number(n) }
+func (n number) texts() []string               { return []string{string(n)} }
 
 // lines is a list: a newline after each line, the last one included.
 type lines []string
@@ -46,7 +52,8 @@ func (l lines) body() (string, []byte, error) {
 	}
 	return contentText, []byte(b.String()), nil
 }
-func (l lines) recursive() any { return []string(l) }
+func (l lines) recursive() any  { return []string(l) }
+func (l lines) texts() []string { return l }
 
 // object is a JSON answer.
 type object struct{ of any }
@@ -55,15 +62,29 @@ func (o object) body() (string, []byte, error) {
 	b, err := json.Marshal(o.of)
 	return contentJSON, b, err
 }
-func (o object) recursive() any { return o.of }
+func (o object) recursive() any  { return o.of }
+func (o object) texts() []string { return nil }
 
-func write(w http.ResponseWriter, v value) error {
+// encoded is a value as it stands on the wire.
+type encoded struct {
+	contentType string
+	body        []byte
+	etag        string // 16 hexadecimal digits, as Compute Engine's
+}
+
+func encode(v value) (encoded, error) {
 	contentType, body, err := v.body()
 	if err != nil {
-		return err
+		return encoded{}, fmt.Errorf("encode an answer: %w", err)
 	}
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body) // the caller has gone: nobody to tell
-	return nil
+	sum := fnv.New64a()
+	_, _ = sum.Write(body)
+	return encoded{contentType, body, fmt.Sprintf("%016x", sum.Sum64())}, nil
+}
+
+func (e encoded) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", e.contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(e.body)))
+	w.Header()["ETag"] = []string{e.etag} // spelt as Google spells it, not as Go would
+	_, _ = w.Write(e.body)                // the caller has gone: nobody to tell
 }
