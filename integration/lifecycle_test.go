@@ -214,7 +214,7 @@ func TestAPIServerOutage(t *testing.T) {
 			if got := n.pod(t, "127.0.1.1").grant().Principal; got != "serviceAccount:"+writer {
 				t.Errorf("while the API server %s: %s", outage.name, got)
 			}
-			if took := time.Since(start); took > 450*time.Millisecond {
+			if took := time.Since(start); took > 500*time.Millisecond {
 				t.Errorf("while the API server %s: connection %d took %s for a token, Ruby waits 500ms", outage.name, i, took)
 			}
 		}
