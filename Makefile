@@ -17,9 +17,13 @@ demo: build ## a GCS upload with a workload's identity; ONESHOT=1 ends after the
 	cd examples/demo && go build -o ../../$(BIN)/demo .
 	ONESHOT=$(ONESHOT) $(BIN)/demo --binary $(BIN)/gke-metadata-emulator
 
+# Verbose, without what passed: go test says why a test was skipped in no other way.
+GOTEST := go test -race -count=1 -v
+LOUD   := grep --line-buffered -vE '^(=== | *--- PASS|PASS$$)'
+
 test: check kubernetes-binaries ## all tests
-	go test -race -count=1 -timeout 30m ./...
-	set -e; for m in $(MODULES); do (cd $$m && go vet ./... && go test -race -count=1 -timeout 10m ./...); done
+	set -o pipefail; $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)
+	set -eo pipefail; for m in $(MODULES); do (cd $$m && go vet ./... && $(GOTEST) -timeout 10m ./... 2>&1 | $(LOUD)); done
 
 kubernetes-binaries: ## a real kube-apiserver and etcd for the tests, built once for each version
 	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null

@@ -5,9 +5,10 @@
 //
 //	cache → policy → mint
 //
-// The cache makes one call inwards of many equal requests at once. The innermost mints: it takes a credential (a federated token that Google's
-// Security Token Service gave for the KSA's own token, or the operator's source
-// credential) and asks Google's IAM Credentials service for a token of the GSA.
+// The cache makes one call inwards of many equal requests at once. The innermost
+// mints: it takes a credential (a federated token that Google's Security Token
+// Service gave for the KSA's own token, or the operator's source credential) and
+// asks Google's IAM Credentials service for a token of the GSA.
 //
 // The package knows workloads and Google. It knows nothing of HTTP servers and
 // nothing of connections.
