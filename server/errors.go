@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -80,8 +79,9 @@ func answerTo(err error) answer {
 }
 
 // fail answers with an error.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	a := answerTo(err)
+func fail(to http.ResponseWriter, err error) {
+	w, a := to.(*measured), answerTo(err)
+	w.err, w.level = err, a.level
 	if a.status == http.StatusServiceUnavailable {
 		seconds := max(1, int(math.Ceil(a.retryAfter.Seconds())))
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
@@ -92,6 +92,5 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if a.hangUp {
 		w.Header().Set("Connection", "close")
 	}
-	s.options.Log.Log(r.Context(), a.level, "request refused", "path", r.URL.Path, "source", r.RemoteAddr, "status", a.status, "error", fmt.Sprint(err))
 	http.Error(w, a.message, a.status)
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -30,11 +31,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// measured notes the status of an answer.
+// measured notes what is told of an answer.
 type measured struct {
 	http.ResponseWriter
 	status   int
 	endpoint string
+	level    slog.Level // of the access log
+	err      error
 }
 
 func (m *measured) WriteHeader(status int) {
@@ -45,7 +48,7 @@ func (m *measured) WriteHeader(status int) {
 // Unwrap lets [http.ResponseController] reach the connection.
 func (m *measured) Unwrap() http.ResponseWriter { return m.ResponseWriter }
 
-func (m *metrics) observe(w *measured, start time.Time) {
+func (m *metrics) observe(w *measured, took time.Duration) {
 	m.requests.WithLabelValues(w.endpoint, strconv.Itoa(w.status)).Inc()
-	m.seconds.WithLabelValues(w.endpoint).Observe(time.Since(start).Seconds())
+	m.seconds.WithLabelValues(w.endpoint).Observe(took.Seconds())
 }

@@ -111,9 +111,7 @@ func constant(v value) func(*request) (value, error) {
 // handle makes the handler of an endpoint: the only place that writes.
 func (s *Server) handle(of endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if m, ok := w.(*measured); ok {
-			m.endpoint = of.path
-		}
+		w.(*measured).endpoint = of.path
 		q := s.request(r, of)
 		answer := q.answer
 		if q.waits() {
@@ -124,7 +122,7 @@ func (s *Server) handle(of endpoint) http.Handler {
 		case errors.Is(err, errMoved):
 			redirect(w, r)
 		case err != nil:
-			s.fail(w, r, err)
+			fail(w, err)
 		default:
 			a.write(w)
 		}
@@ -149,14 +147,14 @@ func redirect(w http.ResponseWriter, r *http.Request) {
 
 // ServeHTTP checks what holds for every request before the router sees it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	m := &measured{ResponseWriter: w, status: http.StatusOK, endpoint: "none"}
-	defer s.metrics.observe(m, time.Now())
+	m := &measured{ResponseWriter: w, status: http.StatusOK, endpoint: "none", level: slog.LevelDebug}
+	defer s.done(m, r, time.Now())
 	// On every answer, errors included: Node's library takes one without for no
 	// metadata server at all.
 	m.Header().Set(flavorHeader, flavor)
 	m.Header().Set("Server", "GKE Metadata Server")
 	if err := s.check(r); err != nil {
-		s.fail(m, r, err)
+		fail(m, err)
 		return
 	}
 	s.router.ServeHTTP(m, r)

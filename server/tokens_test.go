@@ -82,7 +82,7 @@ func TestNoTokenIsEverLogged(t *testing.T) {
 			t.Error(err)
 		}
 		log := r.log.String()
-		if !strings.Contains(log, "request refused") {
+		if !strings.Contains(log, "error=") {
 			t.Errorf("world %d: nothing was logged", i)
 		}
 		for _, secret := range []string{accessSecret, idSecret} {

@@ -1,0 +1,49 @@
+package server
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"gke-metadata-emulator/identity"
+)
+
+func TestEveryRequestIsALineOfTheAccessLog(t *testing.T) {
+	w := linked()
+	r := serve(t, w)
+	r.ask(t, get(accounts+"/default/token?scopes=a,b&secret=x", "User-Agent: gcloud/528"))
+	r.ask(t, bare("POST "+root+"/instance/id", "Content-Length: 0"))
+	w.pod = always(who(identity.NotReady))
+	r.ask(t, get(accounts+"/default/email"))
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`level=DEBUG msg=request method=GET uri="` + accounts + `/default/token?scopes=a,b&secret=..." status=200 seconds=[0-9.e-]+ source=127.0.0.1:\d+ agent=gcloud/528`,
+		`level=DEBUG msg=request method=POST uri=` + root + `/instance/id status=405 .* error="Method Not Allowed`,
+		`level=WARN msg=request method=GET uri=` + accounts + `/default/email status=503 .* error="what the identity says of`,
+	} {
+		if !regexp.MustCompile(strings.ReplaceAll(want, "?", `\?`)).MatchString(r.log.String()) {
+			t.Errorf("no line %s in\n%s", want, r.log)
+		}
+	}
+}
+
+func TestTheAccessLogHasTheValuesOfKnownParametersOnly(t *testing.T) {
+	for given, want := range map[string]string{
+		"/":                                      "/",
+		"/?":                                     "/",
+		"/a%40b?recursive=true&alt=json":         "/a%40b?recursive=true&alt=json",
+		"/?&access_token=secret&&last_etag=0&x":  "/?access_token=...&last_etag=0&x=...",
+		"/identity?audience=https%3A%2F%2Fa.b&=": "/identity?audience=https%3A%2F%2Fa.b",
+	} {
+		u, err := url.ParseRequestURI(given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := logged(u); got != want {
+			t.Errorf("%s: %s, want %s", given, got, want)
+		}
+	}
+}
