@@ -23,6 +23,8 @@ func (r *refusal) Error() string { return r.message }
 var (
 	errNotFound    = &refusal{http.StatusNotFound, "Not Found"}
 	errNoFlavor    = &refusal{http.StatusForbidden, `Missing required header "Metadata-Flavor": "Google"`}
+	errSource      = &refusal{http.StatusForbidden, "The metadata server answers this machine and private networks only"}
+	errHost        = &refusal{http.StatusForbidden, "The Host of the request is not a name of the metadata server: use its IP address, localhost or metadata.google.internal"}
 	errForwarded   = &refusal{http.StatusForbidden, "Calls with X-Forwarded-For header are not allowed by the metadata server"}
 	errMethod      = &refusal{http.StatusMethodNotAllowed, "Method Not Allowed: the metadata server answers GET and HEAD"}
 	errNoAudience  = &refusal{http.StatusBadRequest, "non-empty audience parameter required"}

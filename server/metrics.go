@@ -2,7 +2,9 @@ package server
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -12,6 +14,9 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+
+	connections prometheus.Gauge
+	crowded     *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -27,8 +32,23 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			NativeHistogramBucketFactor: 1.1,
 		}, []string{"endpoint"}),
 	}
-	reg.MustRegister(m.requests, m.seconds)
+	m.connections = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "gme_http_connections",
+		Help: "Open connections.",
+	})
+	m.crowded = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gme_http_connections_closed_total",
+		Help: "Connections closed because their source had too many: the one that was silent for longest, or the new one where none was (refused).",
+	}, []string{"which"})
+	reg.MustRegister(m.requests, m.seconds, m.connections, m.crowded)
 	return m
+}
+
+func (m *metrics) newCrowd(most int) *crowd {
+	return &crowd{
+		most: most, open: m.connections, silent: m.crowded.WithLabelValues("silent"), refused: m.crowded.WithLabelValues("refused"),
+		sources: map[netip.Addr]map[net.Conn]visitor{},
+	}
 }
 
 // measured notes what is told of an answer.

@@ -139,3 +139,46 @@ func TestASourceThatIsNotAllowedIsRefusedEvenTheRoot(t *testing.T) {
 		}
 	}
 }
+
+func TestARequestForAHostThatIsNotAllowedIsRefusedEvenTheRoot(t *testing.T) {
+	r := serve(t, nobody(t), func(o *Options) {
+		o.AllowHost = func(host string) bool { return host == "good.example" || host == "::1" || host == "" }
+	})
+	const to = " HTTP/1.1\r\nMetadata-Flavor: Google\r\nHost: "
+	for request, want := range map[string]int{
+		"GET /" + to + "good.example\r\n\r\n":                                        200,
+		"GET /" + to + "good.example:8080\r\n\r\n":                                   200,
+		"GET /" + to + "[::1]:8080\r\n\r\n":                                          200,
+		"GET / HTTP/1.0\r\n\r\n":                                                     200,
+		"GET /" + to + "evil.example\r\n\r\n":                                        403,
+		"GET /" + to + "evil.example:8080\r\n\r\n":                                   403,
+		"POST /" + to + "evil.example\r\nContent-Length: 0\r\n\r\n":                  403,
+		"GET " + accounts + "/default/token" + to + "evil.example\r\n\r\n":           403,
+		"GET http://evil.example" + root + "/instance" + to + "good.example\r\n\r\n": 403,
+	} {
+		reply := r.ask(t, request).expect(t, want)
+		if want == 403 && !strings.HasPrefix(reply.body, "The Host of the request is not a name of the metadata server: use ") {
+			t.Errorf("%s: %q", request, reply.body)
+		}
+	}
+}
+
+// What net/http itself answers has the flavor too.
+func TestARequestThatIsNoneIsRefusedWithTheFlavor(t *testing.T) {
+	r := serve(t, nobody(t))
+	for want, request := range map[int][]string{
+		400: {"\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+			get("/", "X : y"), get("/", "X: \x00"), get("/%zz"), get("/ x"), get("relative"), get("/", "Content-Length: x"), get("/", "Content-Length: 1", "Content-Length: 2")},
+		417: {get("/", "Expect: more")},
+		431: {get("/" + strings.Repeat("x", 2*maxHeader)), get("/", strings.Repeat("X: y\r\n", maxHeader)+"X: y")},
+		501: {get("/", "Transfer-Encoding: gzip")},
+		505: {"GET / HTTP/3.0\r\nHost: a\r\n\r\n"},
+	} {
+		for _, request := range request {
+			reply := r.ask(t, request).expect(t, want)
+			if reply.Header.Get("Metadata-Flavor") != "Google" || reply.Header.Get("Server") != "GKE Metadata Server" || !reply.Close {
+				t.Errorf("%.80q: %.300q", request, reply.raw)
+			}
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 	root         = "/computeMetadata/v1"
 	flavorHeader = "Metadata-Flavor"
 	flavor       = "Google"
+	product      = "GKE Metadata Server"
 
 	readTimeout  = 5 * time.Second  // of a whole request
 	writeTimeout = 30 * time.Second // of its answer, waiting included
@@ -41,6 +43,9 @@ type Options struct {
 	IdentityWait time.Duration
 	// AllowSource refuses connections by their source address; nil allows all.
 	AllowSource func(netip.Addr) bool
+	// AllowHost refuses requests by the host that they name, without a port; nil
+	// allows all. A web page cannot choose it, whatever address its own name gets.
+	AllowHost func(string) bool
 
 	Now     func() time.Time      // time.Now where nil
 	Log     *slog.Logger          // none where nil
@@ -152,7 +157,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// On every answer, errors included: Node's library takes one without for no
 	// metadata server at all.
 	m.Header().Set(flavorHeader, flavor)
-	m.Header().Set("Server", "GKE Metadata Server")
+	m.Header().Set("Server", product)
 	if err := s.check(r); err != nil {
 		fail(m, err)
 		return
@@ -162,7 +167,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) check(r *http.Request) error {
 	if allow := s.options.AllowSource; allow != nil && !allow(connectionOf(r.Context()).addresses.Remote.Addr().Unmap()) {
-		return &refusal{http.StatusForbidden, "The metadata server answers this machine and private networks only"}
+		return errSource
+	}
+	if allow := s.options.AllowHost; allow != nil && !allow((&url.URL{Host: r.Host}).Hostname()) {
+		return errHost
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return errMethod
@@ -185,6 +193,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ConnContext: func(of context.Context, c net.Conn) context.Context {
 			return withConnection(of, c, ctx.Done())
 		},
+		ConnState:         s.metrics.newCrowd(maxConnections).state,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -200,7 +209,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		defer cancel()
 		drained <- server.Shutdown(ctx)
 	})
-	err := server.Serve(listener)
+	err := server.Serve(flavoring{listener})
 	if stop() { // it failed by itself
 		return fmt.Errorf("metadata server on %s: %w", listener.Addr(), err)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"gke-metadata-emulator/fakegoogle"
@@ -129,7 +130,7 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 	facts := s.facts("standalone")
 	facts.ClusterUID = "00000000-0000-0000-0000-000000000000"
 	metadataServer := server.New(server.Options{
-		Identity: s.list, Tokens: source, Log: log, Metrics: registry, AllowSource: nearby,
+		Identity: s.list, Tokens: source, Log: log, Metrics: registry, AllowSource: nearby, AllowHost: unroutable,
 		Facts: func() server.Facts { return facts },
 	})
 	front.serve(g, metadataServer, registry, func() error { return nil }, s.Listening)
@@ -140,6 +141,17 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 // nearby is this machine and private networks, like those of containers. A
 // developer's machine must not give its identity to a café.
 func nearby(ip netip.Addr) bool { return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() }
+
+// unroutable are names and addresses that nobody else's web page can have. A page of
+// evil.example can have its own name resolved to this machine (DNS rebinding), but
+// then its requests name evil.example.
+func unroutable(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".internal") || strings.HasSuffix(host, ".localhost")
+}
 
 // trustLocalIssuer makes an issuer of KSA tokens that the fake accepts.
 func trustLocalIssuer(google *fakegoogle.Server) (*tokens.LocalIssuer, error) {

@@ -1,0 +1,49 @@
+package server
+
+import (
+	"bytes"
+	"net"
+	"slices"
+)
+
+// flavoring accepts connections on which every answer has the flavor.
+type flavoring struct{ net.Listener }
+
+func (l flavoring) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return flavored{conn}, nil
+}
+
+// flavored adds our headers to what [net/http] answers by itself, with one write,
+// to what is no proper request: 400, 417, 431, 501 and 505.
+type flavored struct{ net.Conn }
+
+func (c flavored) Write(b []byte) (int, error) {
+	if !ownAnswer(b) {
+		return c.Conn.Write(b)
+	}
+	line, rest, _ := bytes.Cut(b, []byte("\r\n"))
+	headers := "\r\n" + flavorHeader + ": " + flavor + "\r\nServer: " + product + "\r\n"
+	if _, err := c.Conn.Write(slices.Concat(line, []byte(headers), rest)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func ownAnswer(b []byte) bool {
+	return (bytes.HasPrefix(b, []byte("HTTP/1.1 4")) || bytes.HasPrefix(b, []byte("HTTP/1.1 5"))) &&
+		bytes.Contains(b, []byte("\r\nConnection: close\r\n")) &&
+		!bytes.Contains(b, []byte("\r\n"+flavorHeader+": "))
+}
+
+// CloseWrite is what net/http ends such an answer with, so that it arrives before
+// the reset.
+func (c flavored) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
