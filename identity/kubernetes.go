@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
+
+	"gke-metadata-emulator/internal/change"
 )
 
 // sweep is how often namespaces that are no longer in use are looked for.
@@ -38,7 +40,7 @@ type Kubernetes struct {
 	pods     *podWatch
 	accounts *accountWatches
 	confirm  *confirmer
-	events   signal
+	events   change.Signal
 	work     chan struct{} // holds a value when the namespaces in use may have changed
 	metrics  *metrics
 	log      *slog.Logger
@@ -63,7 +65,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	}
 	k := &Kubernetes{node: o.Node, attestor: o.Attestor, work: make(chan struct{}, 1), metrics: newMetrics(o.Metrics), log: o.Log}
 	k.confirm = &confirmer{pods: o.Client.CoreV1(), now: o.Now, count: func(result string) { k.metrics.confirmations.WithLabelValues(result).Inc() }}
-	k.accounts = newAccountWatches(o.Metadata, o.Now, k.events.raise, k.watchFailed("serviceaccounts"))
+	k.accounts = newAccountWatches(o.Metadata, o.Now, k.events.Raise, k.watchFailed("serviceaccounts"))
 	k.metrics.namespaces(o.Metrics, k.accounts.count)
 	var err error
 	k.pods, err = newPodWatch(o.Client, o.Node, k.podsChanged, k.watchFailed("pods"))
@@ -196,7 +198,7 @@ func (k *Kubernetes) podsChanged() {
 	case k.work <- struct{}{}:
 	default: // a look is due already
 	}
-	k.events.raise()
+	k.events.Raise()
 }
 
 func (k *Kubernetes) watchFailed(resource string) func(error) {

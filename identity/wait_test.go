@@ -10,17 +10,19 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"gke-metadata-emulator/internal/change"
 )
 
 func TestEventBetweenTheLookUpAndTheWaitIsNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s signal
+		var s change.Signal
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		looks := 0
 		got, err := await(ctx, &s, func() (int, error) {
 			if looks++; looks == 1 {
-				s.raise() // just after the look, and nothing ever again
+				s.Raise() // just after the look, and nothing ever again
 				return 0, failf(NotReady, "not yet")
 			}
 			return looks, nil
@@ -34,7 +36,7 @@ func TestEventBetweenTheLookUpAndTheWaitIsNotMissed(t *testing.T) {
 // In real time, for the race detector's eyes.
 func TestNoWaiterMissesItsEvent(t *testing.T) {
 	const events = 500
-	var s signal
+	var s change.Signal
 	var now atomic.Int64
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -55,20 +57,20 @@ func TestNoWaiterMissesItsEvent(t *testing.T) {
 	}
 	for range events {
 		now.Add(1)
-		s.raise()
+		s.Raise()
 	}
 	all.Wait()
 }
 
 func TestWaitEndsAtTheDeadlineWithTheLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s signal
+		var s change.Signal
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		go func() {
 			for range 3 {
 				time.Sleep(time.Second)
-				s.raise()
+				s.Raise()
 			}
 		}()
 		looks, start := 0, time.Now()
@@ -87,7 +89,7 @@ func TestOnlyWhatAnEventMayResolveIsWaitedFor(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			start := time.Now()
-			_, err := await(ctx, new(signal), func() (int, error) { return 0, fmt.Errorf("wrapped: %w", failf(reason, "")) })
+			_, err := await(ctx, new(change.Signal), func() (int, error) { return 0, fmt.Errorf("wrapped: %w", failf(reason, "")) })
 			wantError(t, err, reason)
 			if waited := time.Since(start) > 0; waited != resolvable[reason] {
 				t.Errorf("%s: waited %t", reason, waited)

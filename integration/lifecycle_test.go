@@ -159,7 +159,7 @@ func TestAPIServerOutage(t *testing.T) {
 	// What needs no identity is answered at once, what needs one waits and is 503.
 	app := n.pod(t, "127.0.1.1")
 	start := time.Now()
-	for _, path := range []string{"project/project-id", "project/numeric-project-id", "instance/zone", "instance/id", "instance/attributes/cluster-name"} {
+	for _, path := range []string{"project/project-id", "project/numeric-project-id", "instance/id", "instance/attributes/cluster-name"} {
 		app.value(path)
 	}
 	if took := time.Since(start); took > 400*time.Millisecond {
@@ -167,6 +167,11 @@ func TestAPIServerOutage(t *testing.T) {
 	}
 	if got := app.get(tokenPath); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
 		t.Errorf("token: %d %v %s", got.status, got.header, got.body)
+	}
+	for _, path := range []string{"instance/zone", "instance/hostname", "instance/attributes/cluster-uid"} {
+		if got := app.get(path); got.status != http.StatusServiceUnavailable {
+			t.Errorf("%s, which only the API server knows: %d %s", path, got.status, got.body)
+		}
 	}
 	if response, err := http.Get("http://" + n.admin + "/readyz"); err != nil {
 		t.Error(err)
@@ -191,12 +196,18 @@ func TestAPIServerOutage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 40*time.Second, "the cluster's UID", func() error {
-		if got := app.get("instance/attributes/cluster-uid"); got.body != string(system.UID) {
-			return fmt.Errorf("%d %s", got.status, got.body)
-		}
-		return nil
-	})
+	for path, want := range map[string]string{
+		"instance/attributes/cluster-uid": string(system.UID),
+		"instance/zone":                   "projects/" + projectNumber + "/zones/" + nodeZone,
+		"instance/hostname":               n.name + "." + nodeZone + ".c." + projectID + ".internal",
+	} {
+		eventually(t, 40*time.Second, path, func() error {
+			if got := app.get(path); got.body != want {
+				return fmt.Errorf("%d %s", got.status, got.body)
+			}
+			return nil
+		})
+	}
 
 	// Gone again, or hanging: the identity stays, on open and on new connections.
 	for _, outage := range []struct {

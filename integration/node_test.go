@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +31,7 @@ const (
 	projectNumber = "998877665544"
 	pool          = "//iam.googleapis.com/projects/" + projectNumber + "/locations/global/workloadIdentityPools/on-prem"
 	provider      = pool + "/providers/cluster-1"
+	nodeZone      = "europe-west1-d"        // by the nodes' label
 	daemonName    = "gke-metadata-emulator" // of the namespace, the KSA and the role in deploy/
 )
 
@@ -141,8 +143,14 @@ func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *
 	if err != nil {
 		t.Fatal(err)
 	}
+	name := "node-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	if _, err := c.Client.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		c.Node(t, name, map[string]string{corev1.LabelTopologyZone: nodeZone})
+	} else if err != nil {
+		t.Fatal(err)
+	}
 	return &daemon.Serve{
-		NodeName: "node-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())), Kubeconfig: kubeconfig,
+		NodeName: name, Kubeconfig: kubeconfig,
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Routing: daemon.RoutingNone, IdentityWait: 2500 * time.Millisecond,
 		Credentials: daemon.Federation, Provider: provider,
 		Project: daemon.Project{ID: projectID, ClusterName: "cluster-1", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},

@@ -17,6 +17,10 @@ type Facts struct {
 	ClusterName     string
 	ClusterLocation string // a region or a zone
 	ClusterUID      string
+
+	// What the operator adds below instance/attributes/ and project/attributes/.
+	InstanceAttributes map[string]string
+	ProjectAttributes  map[string]string
 }
 
 // email is what stands where a service account's address does: the GSA's, or
@@ -30,4 +34,12 @@ func (f Facts) email(w identity.Workload) string {
 			"/subject/ns/" + w.KSA.Namespace + "/sa/" + w.KSA.Name
 	}
 	return f.WorkloadPool
+}
+
+// zone is empty where it is not known yet.
+func (f Facts) zone() value {
+	if f.Zone == "" {
+		return text("")
+	}
+	return text("projects/" + f.NumericProjectID + "/zones/" + f.Zone)
 }

@@ -292,6 +292,9 @@ func firstLine(s string) string {
 func keys(account string) []string {
 	var paths []string
 	for _, e := range New(Options{}).endpoints() {
+		if e.attributes != nil {
+			continue // GKE has none
+		}
 		paths = append(paths, root+"/"+strings.Replace(e.path, accountSegment, account, 1))
 	}
 	return paths

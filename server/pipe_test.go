@@ -46,13 +46,16 @@ type pipeline struct {
 	registry *prometheus.Registry
 }
 
-func servePipes(t *testing.T, w *world) pipeline {
+func servePipes(t *testing.T, w *world, change ...func(*Options)) pipeline {
 	t.Helper()
 	p := pipeline{&pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}, prometheus.NewRegistry()}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	server := New(Options{Identity: w, Tokens: w, Facts: func() Facts { return testFacts }, Metrics: p.registry})
-	go func() { served <- server.Serve(ctx, p) }()
+	o := Options{Identity: w, Tokens: w, Facts: func() Facts { return testFacts }, Metrics: p.registry}
+	for _, f := range change {
+		f(&o)
+	}
+	go func() { served <- New(o).Serve(ctx, p) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -22,18 +22,25 @@ const tokenWait = 10 * time.Second
 // request is one request for a key or a directory. Its workload is found when it
 // is first needed: most keys need none.
 type request struct {
-	ctx     context.Context
-	server  *Server
-	conn    *connection
-	account string // the name in the path, where it has one
-	query   url.Values
-	of      endpoint // what is asked for
+	ctx    context.Context
+	server *Server
+	conn   *connection
+	query  url.Values
+	of     endpoint // what is asked for
+
+	account   string    // the name in the path, where it has one
+	attribute string    // likewise, and the one that a recursive answer is at
+	patience  time.Time // what is not known yet is waited for until then
 
 	resolved *identity.Workload
 }
 
 func (s *Server) request(r *http.Request, of endpoint) *request {
-	return &request{ctx: r.Context(), server: s, conn: connectionOf(r.Context()), account: mux.Vars(r)["account"], query: r.URL.Query(), of: of}
+	names := mux.Vars(r)
+	return &request{
+		ctx: r.Context(), server: s, conn: connectionOf(r.Context()), query: r.URL.Query(), of: of,
+		account: names["account"], attribute: names["attribute"], patience: time.Now().Add(s.options.IdentityWait),
+	}
 }
 
 // recursive says whether a directory's whole content is asked for.

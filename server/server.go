@@ -38,8 +38,13 @@ type Options struct {
 	Tokens   tokens.Source
 	Facts    func() Facts
 
-	// IdentityWait is how long a request that needs an identity waits for it
-	// before 503: 2.5 s where zero, as Node's library gives up after 3 s.
+	// FactsChanged returns a channel that is closed when there are other facts; nil
+	// where there never will be.
+	FactsChanged func() <-chan struct{}
+
+	// IdentityWait is how long a request that needs an identity, or a fact that is
+	// not known yet, waits for it before 503: 2.5 s where zero, as Node's library
+	// gives up after 3 s.
 	IdentityWait time.Duration
 	// AllowSource refuses connections by their source address; nil allows all.
 	AllowSource func(netip.Addr) bool
@@ -64,6 +69,9 @@ func New(o Options) *Server {
 	if o.IdentityWait == 0 {
 		o.IdentityWait = 2500 * time.Millisecond
 	}
+	if o.FactsChanged == nil {
+		o.FactsChanged = func() <-chan struct{} { return nil }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -79,7 +87,7 @@ func New(o Options) *Server {
 	s.router = mux.NewRouter().SkipClean(true)
 	s.router.NotFoundHandler = s.handle(endpoint{path: "none", value: func(*request) (value, error) { return nil, errNotFound }})
 	s.router.Handle("/", s.handle(directory(constant(lines{"computeMetadata/"}))))
-	s.directory("/computeMetadata", constant(lines{"v1/"}))
+	s.directory("/computeMetadata", new(node).moved, constant(lines{"v1/"}))
 	s.routes(root, newTree(s.endpoints()))
 	return s
 }
@@ -95,14 +103,14 @@ func (s *Server) routes(path string, n *node) {
 		}
 		s.routes(pattern, child)
 	}
-	s.directory(path, n.answer)
+	s.directory(path, n.moved, n.answer)
 }
 
 // directory adds the routes of one directory: with a slash its answer, without
 // one the way there.
-func (s *Server) directory(path string, answer func(*request) (value, error)) {
+func (s *Server) directory(path string, moved, answer func(*request) (value, error)) {
 	s.router.Handle(path+"/", s.handle(directory(answer)))
-	s.router.Handle(path, s.handle(directory(func(*request) (value, error) { return nil, errMoved })))
+	s.router.Handle(path, s.handle(directory(moved)))
 }
 
 func directory(answer func(*request) (value, error)) endpoint {

@@ -108,7 +108,7 @@ func directories() []string {
 	var walk func(path string, n *node)
 	walk = func(path string, n *node) {
 		for _, child := range n.sorted() {
-			if child.key != nil {
+			if child.key != nil || child.children[attributeSegment] != nil && len(child.children) == 1 {
 				continue
 			}
 			names := []string{child.name}

@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
-// accountSegment is the directory that stands for each name of the caller's account.
-const accountSegment = "{account}"
+// These stand for each name of the caller's account, and of the operator's attributes.
+const (
+	accountSegment   = "{account}"
+	attributeSegment = "{attribute}"
+)
 
 // node is a directory of the metadata tree, or a key of it.
 type node struct {
@@ -37,34 +40,81 @@ func (n *node) sorted() []*node {
 	return slices.SortedFunc(maps.Values(n.children), func(a, b *node) int { return strings.Compare(a.name, b.name) })
 }
 
-// names are what a child is called: itself, or each name of the caller's account.
+// names are what a child is called: itself, each name of the caller's account, or
+// each of the operator's attributes.
 func (n *node) names(q *request) ([]string, error) {
-	if n.name == accountSegment {
+	switch {
+	case n.name == accountSegment:
 		return q.accounts()
+	case n.key != nil && n.key.attributes != nil:
+		return slices.Sorted(maps.Keys(n.key.attributes(q.server.options.Facts()))), nil
+	case n.absent(q):
+		return nil, nil
 	}
 	return []string{n.name}, nil
 }
 
-// each visits the children in order, under each of their names.
-func (n *node) each(q *request, visit func(child *node, name string) error) error {
+// absent says whether the node is a directory for the operator's attributes alone,
+// of which there are none.
+func (n *node) absent(q *request) bool {
+	attributes := n.children[attributeSegment]
+	return attributes != nil && len(n.children) == 1 && len(attributes.key.attributes(q.server.options.Facts())) == 0
+}
+
+// entry is a child under one of its names.
+type entry struct {
+	child *node
+	name  string
+}
+
+// entries are the children under all their names, sorted; of an account default
+// comes first.
+func (n *node) entries(q *request) ([]entry, error) {
+	var list []entry
 	for _, child := range n.sorted() {
 		names, err := child.names(q)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, name := range names {
-			if err := visit(child, name); err != nil {
-				return err
-			}
+			list = append(list, entry{child, name})
+		}
+	}
+	if n.children[attributeSegment] != nil {
+		slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	}
+	return list, nil
+}
+
+// each visits the children in order.
+func (n *node) each(q *request, visit func(child *node, name string) error) error {
+	list, err := n.entries(q)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		q.attribute = e.name
+		if err := visit(e.child, e.name); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// moved is the directory's answer to its name without a slash.
+func (n *node) moved(q *request) (value, error) {
+	if n.absent(q) {
+		return nil, errNotFound
+	}
+	return nil, errMoved
 }
 
 // answer is the directory's: its listing, or with recursive=true all below it, as
 // an object or with alt=text as lines.
 func (n *node) answer(q *request) (value, error) {
 	switch {
+	case n.absent(q):
+		return nil, errNotFound
 	case !q.recursive():
 		return n.listing(q)
 	case q.query.Get("alt") == "text":

@@ -30,7 +30,7 @@ func (q *request) await(w http.ResponseWriter) (encoded, error) {
 	defer func() { _ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) }()
 	for known := q.query.Get("last_etag"); ; {
 		// Taken before the look: a change between the two must not be missed.
-		changed := q.server.options.Identity.Changed()
+		who, facts := q.server.options.Identity.Changed(), q.server.options.FactsChanged()
 		q.resolved = nil
 		now, err := q.answer()
 		known = cmp.Or(known, now.etag)
@@ -38,7 +38,8 @@ func (q *request) await(w http.ResponseWriter) (encoded, error) {
 			return now, err
 		}
 		select {
-		case <-changed:
+		case <-who:
+		case <-facts:
 		case <-timeout:
 			return now, nil
 		case <-q.conn.draining:

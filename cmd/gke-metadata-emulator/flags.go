@@ -131,7 +131,8 @@ func projectFlags(p *daemon.Project, required string) group {
 	g.StringVar(&p.WorkloadPool, "workload-pool", "", "workload identity `pool`, shown as e-mail of service accounts that are linked to none (PROJECT_ID.svc.id.goog where empty)")
 	g.StringVar(&p.ClusterName, "cluster-name", "kubernetes", "`name` of the cluster")
 	g.StringVar(&p.ClusterLocation, "cluster-location", "local-1", "`region` or zone of the cluster")
-	g.StringVar(&p.Zone, "zone", "", "`zone` of the node (derived from --cluster-location where empty)")
+	g.StringVar(&p.Zone, "zone", "", "`zone` of the node (by its label topology.kubernetes.io/zone where empty, or else derived from --cluster-location)")
+	g.StringVar(&p.AttributesFile, "attributes-file", "", "YAML `file` of further instance and project attributes, read again when it changes")
 	g.StringVar(&p.UniverseDomain, "universe-domain", "googleapis.com", "`domain` of Google's APIs")
 	return g
 }

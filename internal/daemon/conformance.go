@@ -77,7 +77,7 @@ func (c *Conformance) Run(ctx context.Context, stdout io.Writer) error {
 		return fmt.Errorf("write the report: %w", written)
 	}
 	if failed := report.Count(conformance.Fail); failed > 0 {
-		return fmt.Errorf("%s: %d cases have failed", c.Target, failed)
+		return fmt.Errorf("%s: failed cases: %d", c.Target, failed)
 	}
 	return nil
 }

@@ -1,31 +1,55 @@
 package daemon
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"log/slog"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"time"
+	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
-
+	"gke-metadata-emulator/internal/change"
 	"gke-metadata-emulator/server"
 )
 
-// facts are what the settings say of this node.
-func (p Project) facts(node string) server.Facts {
-	return server.Facts{
+// facts are what the metadata server tells everybody. Some are learnt while it runs.
+type facts struct {
+	changed change.Signal
+
+	mu  sync.Mutex
+	now server.Facts
+}
+
+func (f *facts) get() server.Facts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
+}
+
+// learn wakes everybody who waits for a change.
+func (f *facts) learn(set func(*server.Facts)) {
+	f.mu.Lock()
+	set(&f.now)
+	f.mu.Unlock()
+	f.changed.Raise()
+}
+
+// facts are what the settings say of a node.
+func (p Project) facts(node string) *facts {
+	f := &facts{now: server.Facts{
 		ProjectID: p.ID, NumericProjectID: p.Number, WorkloadPool: p.WorkloadPool, UniverseDomain: p.UniverseDomain,
-		InstanceID: instanceID(p.ID, p.ClusterName, p.ClusterLocation, node),
-		Hostname:   node + "." + p.Zone + ".c." + p.dotted() + ".internal",
-		Zone:       p.Zone, ClusterName: p.ClusterName, ClusterLocation: p.ClusterLocation,
+		InstanceID:  instanceID(p.ID, p.ClusterName, p.ClusterLocation, node),
+		ClusterName: p.ClusterName, ClusterLocation: p.ClusterLocation,
+	}}
+	p.attributes.tell(&f.now)
+	if p.zoneGiven {
+		f.now.Zone, f.now.Hostname = p.Zone, p.hostname(node, p.Zone)
 	}
+	return f
+}
+
+// hostname is of Compute Engine's zonal form.
+func (p Project) hostname(node, zone string) string {
+	return node + "." + zone + ".c." + p.dotted() + ".internal"
 }
 
 // dotted is the project's ID as it stands in names: example.com:proj, a project of
@@ -44,56 +68,4 @@ func instanceID(of ...string) string {
 		sum.Write([]byte(strconv.Quote(part)))
 	}
 	return strconv.FormatUint(binary.BigEndian.Uint64(sum.Sum(nil))>>1|1<<62, 10)
-}
-
-// clusterUID is the UID of the kube-system namespace, which is a cluster's as GKE
-// says it; empty until the API server has told it.
-type clusterUID struct {
-	client kubernetes.Interface
-	uid    atomic.Pointer[string]
-	failed prometheus.Counter
-	log    *slog.Logger
-}
-
-func newClusterUID(client kubernetes.Interface, registry prometheus.Registerer, log *slog.Logger) *clusterUID {
-	c := &clusterUID{client: client, log: log, failed: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "gme_cluster_uid_errors_total",
-		Help: "Failed reads of the kube-system namespace, whose UID is the cluster's.",
-	})}
-	registry.MustRegister(c.failed)
-	return c
-}
-
-func (c *clusterUID) get() string {
-	if uid := c.uid.Load(); uid != nil {
-		return *uid
-	}
-	return ""
-}
-
-// run asks until it is told or ctx ends.
-func (c *clusterUID) run(ctx context.Context) error {
-	return retry(ctx, func(ctx context.Context) error {
-		namespace, err := c.client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-		if err != nil {
-			c.failed.Inc()
-			c.log.Warn("the cluster's UID could not be read, it is tried again", "error", err)
-			return err
-		}
-		uid := string(namespace.UID)
-		c.uid.Store(&uid)
-		return nil
-	})
-}
-
-// retry calls f with a deadline until it succeeds or ctx ends, with a jittered
-// back-off of 0.5 s to 30 s. It fails only with its context, which is no failure.
-func retry(ctx context.Context, f func(context.Context) error) error {
-	backoff := wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 7, Cap: 30 * time.Second}
-	_ = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		return f(ctx) == nil, nil
-	})
-	return nil
 }

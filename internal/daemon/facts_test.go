@@ -1,20 +1,10 @@
 package daemon
 
 import (
-	"errors"
 	"regexp"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 
 	"gke-metadata-emulator/server"
 )
@@ -27,22 +17,30 @@ func TestFactsFollowFromTheSettings(t *testing.T) {
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	got := s.facts("node-1")
+	got := s.facts("node-1").get()
 	id := got.InstanceID
 	got.InstanceID = ""
 	want := server.Facts{
 		ProjectID: "prod-project", NumericProjectID: "998877665544", WorkloadPool: "prod-project.svc.id.goog", UniverseDomain: "googleapis.com",
-		Hostname: "node-1.us-east1-c.c.prod-project.internal", Zone: "us-east1-c", ClusterName: "kubernetes", ClusterLocation: "us-east1-c",
+		ClusterName: "kubernetes", ClusterLocation: "us-east1-c",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if other := s.facts("node-2").InstanceID; !gceID.MatchString(id) || other == id {
+	if other := s.facts("node-2").get().InstanceID; !gceID.MatchString(id) || other == id {
 		t.Errorf("instance ID %q, and %q of another node", id, other)
 	}
-	s.ID = "example.com:prod-project"
-	if got, want := s.facts("node-1").Hostname, "node-1.us-east1-c.c.prod-project.example.com.internal"; got != want {
-		t.Errorf("host name %s, want %s", got, want)
+}
+
+func TestAZoneThatIsGivenIsAFactAtOnce(t *testing.T) {
+	s := federation()
+	s.ID, s.Zone = "example.com:prod-project", "us-east1-d"
+	if err := s.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	got := s.facts("node-1").get()
+	if want := "node-1.us-east1-d.c.prod-project.example.com.internal"; got.Zone != "us-east1-d" || got.Hostname != want {
+		t.Errorf("zone %s, host name %s; want %s", got.Zone, got.Hostname, want)
 	}
 }
 
@@ -63,33 +61,4 @@ func TestAnInstanceIDIsTheSameAtEveryStartAndDiffersByNode(t *testing.T) {
 		}
 		seen[id] = of
 	}
-}
-
-func TestTheClustersUIDIsAskedForUntilItIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		client := fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "the-uid"}})
-		failures := 3
-		client.PrependReactor("get", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) {
-			failures--
-			return failures >= 0, nil, errors.New("no API server")
-		})
-		uid := newClusterUID(client, prometheus.NewRegistry(), discard)
-		if got := uid.get(); got != "" {
-			t.Errorf("UID %q before it was asked for", got)
-		}
-		start := time.Now()
-		if err := uid.run(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if got := uid.get(); got != "the-uid" {
-			t.Errorf("UID %q", got)
-		}
-		if got := testutil.ToFloat64(uid.failed); got != 3 {
-			t.Errorf("%v failures are counted, want 3", got)
-		}
-		// 0.5 s, 1 s and 2 s, each with up to half of it again.
-		if took := time.Since(start); took < 3500*time.Millisecond || took > 5250*time.Millisecond {
-			t.Errorf("three failures cost %s", took)
-		}
-	})
 }

@@ -35,7 +35,8 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	}
 	t.Cleanup(engine.Close)
 	server.New(server.Options{Metrics: r})
-	newClusterUID(client, r, discard)
+	newTold(client, "node-1", &facts{}, r, discard)
+	newAttributesReloader("", attributes{}, &facts{}, r, discard)
 	return r.Registry
 }
 

@@ -76,18 +76,17 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	}
 	defer source.Close()
 
-	uid := newClusterUID(clients.requests, registry, log)
 	facts := s.facts(s.NodeName)
+	told := newTold(clients.requests, s.NodeName, facts, registry, log)
 	metadataServer := server.New(server.Options{
-		Identity: who, Tokens: source, IdentityWait: s.IdentityWait, Log: log, Metrics: registry,
-		Facts: func() server.Facts {
-			now := facts
-			now.ClusterUID = uid.get()
-			return now
-		},
+		Identity: who, Tokens: source, Facts: facts.get, FactsChanged: facts.changed.Next, IdentityWait: s.IdentityWait, Log: log, Metrics: registry,
 	})
 	g.Go(func() error { return who.Run(g.ctx) })
-	g.Go(func() error { return uid.run(g.ctx) })
+	g.Go(func() error { return told.clusterUID(g.ctx) })
+	if !s.zoneGiven {
+		g.Go(func() error { return told.zone(g.ctx, s.Project) })
+	}
+	s.reloadAttributes(g, facts, registry, log)
 	front.serve(g, metadataServer, registry, who.Ready, s.Listening)
 	log.Info("serving", "node", s.NodeName, "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials, "routing", s.route().String())
 	return g.Wait()

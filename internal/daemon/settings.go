@@ -67,6 +67,10 @@ type Project struct {
 	ClusterLocation string
 	Zone            string
 	UniverseDomain  string
+	AttributesFile  string
+
+	zoneGiven  bool // it does not follow from the cluster's location
+	attributes attributes
 }
 
 // Google says where Google's services are.
@@ -205,7 +209,8 @@ func (p *Project) complete() error {
 	if !location.MatchString(p.ClusterLocation) {
 		return wrong("cluster-location", "give a region (europe-west1) or a zone (europe-west1-b)", "%q is neither, and software that reads it fails on other forms", p.ClusterLocation)
 	}
-	if p.Zone == "" {
+	p.zoneGiven = p.Zone != ""
+	if !p.zoneGiven {
 		p.Zone = p.ClusterLocation
 		if strings.Count(p.Zone, "-") == 1 {
 			p.Zone += "-a"
@@ -218,7 +223,7 @@ func (p *Project) complete() error {
 		return wrong("universe-domain", "give a bare domain like googleapis.com", "%q is not a domain", p.UniverseDomain)
 	}
 	p.WorkloadPool = cmp.Or(p.WorkloadPool, p.ID+".svc.id.goog")
-	return nil
+	return p.readAttributes()
 }
 
 func (g *Google) complete(universe string) error {

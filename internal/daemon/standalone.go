@@ -39,6 +39,8 @@ type Standalone struct {
 	list *identity.Static
 }
 
+const standaloneNode = "standalone"
+
 // Complete fills in what follows from other settings, and returns a [*FlagError]
 // for the first that is wrong or contradicts another.
 func (s *Standalone) Complete() error {
@@ -46,7 +48,7 @@ func (s *Standalone) Complete() error {
 		return err
 	}
 	all := Serve{ // the rules that both share
-		Project: s.Project, Google: s.Google, Logging: s.Logging, NodeName: "standalone",
+		Project: s.Project, Google: s.Google, Logging: s.Logging, NodeName: standaloneNode,
 		Listen: s.Listen, AdminListen: s.AdminListen, IdentityWait: time.Second, Routing: RoutingNone,
 		Credentials: s.Credentials, SourceCredentials: s.SourceCredentials,
 	}
@@ -127,12 +129,14 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 		return g.abandon(err)
 	}
 	defer source.Close()
-	facts := s.facts("standalone")
-	facts.ClusterUID = "00000000-0000-0000-0000-000000000000"
+	facts := s.facts(standaloneNode)
+	facts.now.ClusterUID = "00000000-0000-0000-0000-000000000000"
+	facts.now.Zone, facts.now.Hostname = s.Zone, s.hostname(standaloneNode, s.Zone)
 	metadataServer := server.New(server.Options{
 		Identity: s.list, Tokens: source, Log: log, Metrics: registry, AllowSource: nearby, AllowHost: unroutable,
-		Facts: func() server.Facts { return facts },
+		Facts: facts.get, FactsChanged: facts.changed.Next,
 	})
+	s.reloadAttributes(g, facts, registry, log)
 	front.serve(g, metadataServer, registry, func() error { return nil }, s.Listening)
 	log.Info("serving", "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials)
 	return g.Wait()

@@ -1,0 +1,63 @@
+package conformance
+
+// parameterCases are about what stands behind the question mark.
+func parameterCases() []Case {
+	const id, number, email = "project/project-id", "project/numeric-project-id", sa + "default/email"
+	cases := []Case{
+		{"parameters/alt=text of a value is the value", Documented, queryDoc, asks(get(id+"?alt=text"), ok(text), sameAs(get(id)))},
+		{"parameters/alt=json of a value is a JSON string", Documented, queryDoc, asks(get(id+"?alt=json"), ok(jsonDoc), quoted(id, `"`))},
+		{"parameters/alt=json of a number is a JSON number", Inferred, "as in recursive answers", asks(get(number+"?alt=json"), ok(jsonDoc), quoted(number, ""))},
+		{"parameters/alt=json of the scopes is a list", Observed, "kubernetes#28871: the kubelet asked so", asks(get(sa+"default/scopes?alt=json"), ok(jsonDoc), matching(`\["https://[^"]+"(, ?"https://[^"]+")*\]\n?`))},
+		{"parameters/recursive=true of a value is the value", Inferred, "there is nothing below it", asks(get(email+"?recursive=true&alt=text"), status(200), sameAs(get(email)))},
+		{"parameters/recursive=false is a listing", Inferred, "as Compute Engine", asks(get("project/?recursive=false"), ok(text), sameAs(get("project/")))},
+	}
+	for _, p := range []struct {
+		path, query string
+		truth       Truth
+		source      string
+	}{
+		{id, "transport=rest&binding-enforcement=on", Client, "cloud.google.com/go/auth 0.24 and google-auth-library for Java 1.43 send these"},
+		{id, "bindCertificateFingerprint=abc", Client, "google-auth for Python 2.48 sends it"},
+		{id, "enforce_scopes=true", Documented, queryDoc},
+		{email, "x", Inferred, "unknown parameters are ignored"},
+		{email, "a;b=%zz&=&&", Inferred, "unknown parameters are ignored, however they are written"},
+		{sa + "default/scopes", "transport=rest", Inferred, "unknown parameters are ignored"},
+		{"instance/", "transport=rest", Inferred, "unknown parameters are ignored"},
+	} {
+		cases = append(cases, Case{"parameters/" + p.path + "?" + p.query + " is ignored", p.truth, p.source, asks(get(p.path+"?"+p.query), status(200), sameAs(get(p.path)))})
+	}
+	for _, p := range []struct {
+		query  string
+		truth  Truth
+		source string
+	}{
+		{"transport=rest&binding-enforcement=on", Client, "google-auth-library for Java 1.43 sends these"},
+		{"bindCertificateFingerprint=abc", Client, "google-auth for Python 2.48 sends it"},
+		{"scopes=" + cloudPlatform + "&enforce_scopes=true", Documented, queryDoc},
+		{"scopes=" + cloudPlatform, Client, "google-auth-library for Java 1.23 and google/auth for PHP 1.52, run: unescaped"},
+		{"scopes=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fcloud-platform", Client, "the libraries for Go, Python, Node and Ruby, run: escaped"},
+		{"scopes=" + cloudPlatform + "," + readOnly, Documented, queryDoc},
+		{"scopes=" + cloudPlatform + "%2C" + readOnly, Client, "the libraries for Go and Python, run: an escaped comma"},
+		{"scopes=" + cloudPlatform + "%20" + readOnly, Inferred, "OAuth 2.0 separates scopes by a space"},
+		{"scopes=" + cloudPlatform + "+" + readOnly, Inferred, "OAuth 2.0 separates scopes by a space"},
+		{"scopes=" + cloudPlatform + "&scopes=" + readOnly, Inferred, "a parameter may come again"},
+		{"scopes=", Inferred, "as without"},
+	} {
+		cases = append(cases, Case{"parameters/token?" + p.query, p.truth, p.source, asks(get(sa+"default/token?"+p.query), accessToken()...)})
+	}
+	return cases
+}
+
+const (
+	cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
+	readOnly      = "https://www.googleapis.com/auth/devstorage.read_only"
+)
+
+// quoted is the JSON form of what the key says alone.
+func quoted(path, quote string) expectation {
+	return func(s *session, r reply) string {
+		single := s.ask(get(path))
+		want := quote + single.body + quote
+		return unless(single.status == 200 && (r.body == want || r.body == want+"\n"), "body %q", want)
+	}
+}

@@ -1,0 +1,111 @@
+package conformance
+
+// refusalCases are about requests that get no value, whatever they ask for.
+func refusalCases() []Case {
+	const (
+		key    = "project/project-id"
+		token  = sa + "default/token"
+		capt   = "google-api-dotnet-client#1409, google-oauth-plugin#91 (GKE, 2020)"
+		compar = "the value is compared exactly"
+		proxy  = "k8s-metadata-proxy: main.go; " + queryDoc
+	)
+	cases := []Case{
+		{"refusals/no flavor header says what is missing", Observed, capt,
+			asks(bare("GET", key), status(403), exactly("Missing required header \"Metadata-Flavor\": \"Google\"\n"))},
+		{"refusals/no flavor header is plain text", Observed, capt,
+			asks(bare("GET", key), status(403), header("Content-Type", "text/plain; charset=utf-8"), header("X-Content-Type-Options", "nosniff"))},
+		{"refusals/X-Forwarded-For at the root", Documented, queryDoc, asks(get("/", "X-Forwarded-For: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For for a token", Documented, queryDoc, asks(get(token, "X-Forwarded-For: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For in small letters", Documented, queryDoc, asks(get(key, "x-forwarded-for: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For with the server's own address", Documented, queryDoc, asks(get(key, "X-Forwarded-For: "+address), status(403))},
+		{"refusals/X-Forwarded-For that is empty", Inferred, "any such header: " + proxy, asks(get(key, "X-Forwarded-For:"), status(403))},
+		{"refusals/404 says Not Found", Observed, "google-auth-library-python#745 (GKE, 2021): 10 bytes", asks(get("instance/nothing"), status(404), exactly("Not Found\n"))},
+	}
+	for _, path := range []string{"", "instance", "instance/", key, "instance/id", sa, sa + "default/email", sa + "{email}/email", token, sa + "{email}/token", sa + "default/identity?audience={audience}", "?recursive=true"} {
+		cases = append(cases, Case{"refusals/no flavor header: " + path, Documented, queryDoc, asks(bare("GET", path), status(403))})
+	}
+	for _, wrong := range []struct {
+		header string
+		truth  Truth
+		source string
+	}{
+		{"Metadata-Flavor: google", Inferred, compar},
+		{"Metadata-Flavor: Googles", Inferred, compar},
+		{"Metadata-Flavor:", Inferred, compar},
+		{"Metadata-Flavor: Amazon", Inferred, compar},
+		{"X-Google-Metadata-Request: True", Observed, "google-oauth-plugin#91 (GKE, 2020)"},
+		{"X-Metadata-Flavor: Google", Inferred, compar},
+	} {
+		cases = append(cases, Case{"refusals/" + wrong.header, wrong.truth, wrong.source, asks(bare("GET", token, wrong.header), status(403))})
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
+		cases = append(cases,
+			Case{"refusals/" + method + " of a value", Inferred, "the metadata is read only", asks(bare(method, key, flavor, "Content-Length: 0"), refused)},
+			Case{"refusals/" + method + " of a token", Inferred, "the metadata is read only", asks(bare(method, token, flavor, "Content-Length: 0"), refused, noToken)})
+	}
+	return append(cases,
+		Case{"refusals/HEAD of a value is GET without its body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", key, ok(text))},
+		Case{"refusals/HEAD of a token has no body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", token, status(200))},
+		Case{"refusals/HEAD of what is not there", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", "instance/nothing", status(404))},
+	)
+}
+
+// absentCases are about what Compute Engine serves, in part, and GKE does not.
+// Software tells the two apart by it.
+func absentCases() []Case {
+	const (
+		subset = gkeDoc + ": GKE serves a part of the keys; Compute Engine has it"
+		legacy = gkeDoc + ": never served by GKE; off on Compute Engine"
+		nobody = "no server has it"
+	)
+	var cases []Case
+	for _, a := range []struct {
+		path   string
+		truth  Truth
+		source string
+	}{
+		{"instance/machine-type", Client, "OpenTelemetry detectors for Go 1.38: its absence keeps them from saying Compute Engine"},
+		{"instance/name", Client, "Datadog agent: util/cloudproviders/gce/gce.go falls back as GKE has none"},
+		{"instance/tags", Documented, subset},
+		{"instance/image", Documented, subset},
+		{"instance/cpu-platform", Documented, subset},
+		{"instance/description", Documented, subset},
+		{"instance/maintenance-event", Documented, subset},
+		{"instance/preempted", Documented, subset},
+		{"instance/network-interfaces/", Documented, subset},
+		{"instance/network-interfaces/0/ip", Documented, subset},
+		{"instance/disks/", Documented, subset},
+		{"instance/licenses/", Documented, subset},
+		{"instance/scheduling/", Documented, subset},
+		{"instance/guest-attributes/", Documented, subset},
+		{"instance/virtual-clock/drift-token", Documented, subset},
+		{"instance/platform-security/auto-mtls-configuration", Client, "google-auth for Python 2.48: 404 is no mutual TLS"},
+		{"instance/gce-workload-certificates/trust-anchors", Documented, subset},
+		{"instance/attributes/kube-env", Documented, subset + ", with the node's own secrets"},
+		{"instance/attributes/ssh-keys", Documented, subset},
+		{"project/attributes/", Documented, subset},
+		{"project/attributes/ssh-keys", Documented, subset},
+		{"oslogin/users", Documented, subset},
+		{"universe/universe_domain", Client, "google-auth-library for Java 1.23, run: it misspells so, and takes 404 for the usual domain"},
+		{"/0.1/", Documented, legacy},
+		{"/0.1/meta-data/service-accounts/default/acquire", Documented, legacy},
+		{"/computeMetadata/v1beta1/", Documented, legacy},
+		{"/computeMetadata/v1beta1/" + sa + "default/token", Documented, legacy},
+		{"/latest/meta-data/", Inferred, nobody + ": it is another cloud's"},
+		{"instance/nothing", Inferred, nobody},
+		{"nothing/", Inferred, nobody},
+		{"/nothing", Inferred, nobody},
+		{sa + "default/nothing", Inferred, nobody},
+		{sa + "DEFAULT/email", Inferred, nobody + ": names are compared exactly"},
+		{sa + "other@other-project.iam.gserviceaccount.com/", Documented, gkeDoc + ": only its own account"},
+		{sa + "other@other-project.iam.gserviceaccount.com/email", Documented, gkeDoc + ": only its own account"},
+		{sa + "other@other-project.iam.gserviceaccount.com/token", Documented, gkeDoc + ": only its own account"},
+		{sa + "other@other-project.iam.gserviceaccount.com/identity?audience={audience}", Documented, gkeDoc + ": only its own account"},
+		{sa + "other@other-project.iam.gserviceaccount.com/?recursive=true", Documented, gkeDoc + ": only its own account"},
+		{sa + "{email}x/token", Documented, gkeDoc + ": only its own account"},
+		{sa + "x{email}/token", Documented, gkeDoc + ": only its own account"},
+	} {
+		cases = append(cases, Case{"absent/" + a.path, a.truth, a.source, asks(get(a.path), status(404))})
+	}
+	return cases
+}

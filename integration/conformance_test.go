@@ -1,0 +1,66 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"gke-metadata-emulator/conformance"
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/integration/kubernetes"
+)
+
+// What others are compared with holds for us: for a KSA that is linked, for one
+// that is not, and for one that is shown as its principal identifier.
+func TestConformance(t *testing.T) {
+	for name, target := range targets(t) {
+		var deviations []string
+		if name == "standalone" { // which refuses the Host of a web page on purpose
+			deviations = []string{"robustness/a Host that is nobody's"}
+		}
+		t.Run(name, func(t *testing.T) { conform(t, target.host, deviations...) })
+	}
+	n := startNode(t).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	for ip, annotations := range map[string]map[string]string{
+		"127.0.1.2": nil,
+		"127.0.1.3": {identity.AnnotationPrincipalEmail: "true"},
+	} {
+		ksa := "app-" + ip[len(ip)-1:]
+		cluster.KSA(t, ns, ksa, annotations)
+		cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: ksa, KSA: ksa, Node: n.name, IP: ip})
+		email := n.pod(t, ip).email()
+		if principal := strings.HasPrefix(email, "principal://"); principal != (annotations != nil) || strings.Contains(email, "@") {
+			t.Errorf("e-mail address %s with the annotations %v", email, annotations)
+		}
+		t.Run("serve as "+email, func(t *testing.T) { conform(t, kubernetes.Relay(t, ip, n.addr)) })
+	}
+}
+
+// conform runs all cases; those that are known to fail must.
+func conform(t *testing.T, target string, deviations ...string) {
+	t.Helper()
+	failed := map[string]conformance.Result{}
+	ran := 0
+	if err := conformance.Run(t.Context(), conformance.Options{Target: target}, func(r conformance.Result) {
+		ran++
+		if r.Outcome == conformance.Fail {
+			failed[r.Name] = r
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if ran != len(conformance.Cases()) {
+		t.Errorf("%d cases of %d have run", ran, len(conformance.Cases()))
+	}
+	for _, name := range deviations {
+		if _, is := failed[name]; !is {
+			t.Errorf("%s is no deviation any more", name)
+		}
+		delete(failed, name)
+	}
+	for _, r := range failed {
+		var b strings.Builder
+		_ = r.Text(&b)
+		t.Error(b.String())
+	}
+}
