@@ -25,6 +25,7 @@ func TestAdminAPIAlone(t *testing.T) {
 	binding := `{"resource":"` + testGSA + `","role":"roles/iam.workloadIdentityUser","member":"` + testCaller + `"}`
 	ours("PUT", "bindings", binding)
 
+	ours("PUT", "bindings", `{"resource":"projects/billing","role":"roles/serviceusage.serviceUsageConsumer","member":"`+testCaller+`"}`)
 	federated := g.federate(nil)
 	mint := func() answer {
 		return g.do("POST", "/v1/projects/-/serviceAccounts/"+testGSA+":generateAccessToken", map[string]string{

@@ -109,6 +109,19 @@ func permissionDenied(permission string) *apiError {
 	}
 }
 
+// userProjectDenied is the refusal to bill a project.
+func userProjectDenied(project string, api apiName) *apiError {
+	return &apiError{
+		code: http.StatusForbidden,
+		message: fmt.Sprintf("Caller does not have required permission to use project %[1]s. Grant the caller the roles/serviceusage.serviceUsageConsumer role, "+
+			"or a custom role with the serviceusage.services.use permission, by visiting "+
+			"https://console.developers.google.com/iam-admin/iam/project?project=%[1]s and then retry. Propagation of the new permission may take a few minutes.", project),
+		reason:   "USER_PROJECT_DENIED",
+		domain:   "googleapis.com",
+		metadata: map[string]string{"consumer": "projects/" + project, "service": api.service},
+	}
+}
+
 // unauthenticated is the refusal of a bearer token, or of none.
 func unauthenticated(reason string, api apiName) *apiError {
 	const expected = "Expected OAuth 2 access token, login cookie or other valid authentication credential. " +

@@ -17,6 +17,7 @@ const (
 	permSignJWT            = "iam.serviceAccounts.signJwt"
 	permImplicitDelegation = "iam.serviceAccounts.implicitDelegation"
 	permGetIAMPolicy       = "iam.serviceAccounts.getIamPolicy"
+	permUseServices        = "serviceusage.services.use"
 )
 
 // permissionsOf are the permissions of a predefined role, as far as they matter
@@ -34,8 +35,12 @@ func permissionsOf(role string) []string {
 		"roles/iam.serviceAccountViewer",
 		"roles/iam.securityAdmin",
 		"roles/iam.securityReviewer",
-		"roles/viewer", "roles/editor", "roles/owner":
+		"roles/viewer":
 		return []string{permGetIAMPolicy}
+	case "roles/editor", "roles/owner":
+		return []string{permGetIAMPolicy, permUseServices}
+	case "roles/serviceusage.serviceUsageConsumer":
+		return []string{permUseServices}
 	default:
 		return nil
 	}

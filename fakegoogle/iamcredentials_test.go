@@ -30,6 +30,7 @@ func verbs() map[string]object {
 func TestGenerateAccessToken(t *testing.T) {
 	g := newGoogle(t, Options{})
 	g.Bind(testGSA, wiUser, testCaller)
+	g.Bind("projects/billing", "roles/serviceusage.serviceUsageConsumer", testCaller)
 	got := g.do("POST", "/v1/projects/-/serviceAccounts/"+testGSA+":generateAccessToken", map[string]string{
 		"Authorization":       "Bearer " + g.federate(nil),
 		"X-Goog-User-Project": "billing",
@@ -56,6 +57,30 @@ func TestGenerateAccessToken(t *testing.T) {
 		QuotaProject: "billing",
 	}, granted); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAProjectIsBilledOnlyWhereTheCallerMayUseIt(t *testing.T) {
+	g := newGoogle(t, Options{})
+	g.Bind(testGSA, wiUser, testCaller)
+	mint := func(verb, body string) answer {
+		return g.do("POST", "/v1/projects/-/serviceAccounts/"+testGSA+":"+verb, map[string]string{
+			"Authorization": "Bearer " + g.federate(nil), "X-Goog-User-Project": "billing",
+		}, body)
+	}
+	for verb, body := range map[string]string{"generateAccessToken": `{"scope":["openid"]}`, "generateIdToken": `{"audience":"a"}`} {
+		for role, want := range map[string]int{"roles/viewer": 403, "roles/serviceusage.serviceUsageConsumer": 200, "roles/editor": 200} {
+			g.Bind("projects/other", role, testCaller)
+			g.Bind("projects/billing", role, testCaller)
+			got := mint(verb, body)
+			if got.status != want || want == 403 && (!strings.Contains(string(got.body), "USER_PROJECT_DENIED") || !strings.Contains(string(got.body), "to use project billing.")) {
+				t.Errorf("%s with %s: %d %s", verb, role, got.status, got.body)
+			}
+			g.Unbind("projects/billing", role, testCaller)
+		}
+		if got := mint(verb, body); got.status != 403 {
+			t.Errorf("%s without a role: %d", verb, got.status)
+		}
 	}
 }
 

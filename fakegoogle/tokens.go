@@ -159,7 +159,17 @@ func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
 	if !slices.Contains(granted.Scopes, scopeCloudPlatform) && !slices.Contains(granted.Scopes, scopeIAM) {
 		return nil, insufficientScopes(api)
 	}
+	if project := quotaProject(c.Request); project != "" && !s.mayBill(granted.members, project) {
+		return nil, userProjectDenied(project, api)
+	}
 	return granted, nil
+}
+
+// mayBill says whether a caller may have its calls billed to a project.
+func (s *Server) mayBill(members []string, project string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.allowAll || s.policies[normalResource("projects/"+project)].grants(members, permUseServices)
 }
 
 // quotaProject is the project that a request wants billed; see "System

@@ -9,19 +9,30 @@ import "regexp"
 // projects of a domain (Google's "Service account types").
 var gsaAddress = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+$`)
 
+// quotaProject is the ID or the number of a project, that of a domain included.
+var quotaProject = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,253}$`)
+
 // annotated reads the KSA's annotations into w.
 func (w *Workload) annotated(annotations map[string]string) error {
 	w.GSA = annotations[AnnotationGSA]
 	w.QuotaProject = annotations[AnnotationQuotaProject]
 	w.PrincipalEmail = annotations[AnnotationPrincipalEmail] == "true"
 	if w.GSA != "" && !ValidGSA(w.GSA) {
-		bad := w.GSA
-		w.GSA = ""
-		return failf(BadAnnotation, "annotation %s=%q of service account %s/%s is not the e-mail address of a Google service account: "+
-			"kubectl annotate serviceaccount --overwrite --namespace %s %s %s=NAME@PROJECT_ID.iam.gserviceaccount.com",
-			AnnotationGSA, bad, w.KSA.Namespace, w.KSA.Name, w.KSA.Namespace, w.KSA.Name, AnnotationGSA)
+		return w.badAnnotation(AnnotationGSA, &w.GSA, "the e-mail address of a Google service account", "NAME@PROJECT_ID.iam.gserviceaccount.com")
+	}
+	if w.QuotaProject != "" && !quotaProject.MatchString(w.QuotaProject) {
+		return w.badAnnotation(AnnotationQuotaProject, &w.QuotaProject, "the ID of a Google project", "PROJECT_ID")
 	}
 	return nil
+}
+
+// badAnnotation takes the value back and says what to put there.
+func (w *Workload) badAnnotation(key string, value *string, what, form string) error {
+	bad := *value
+	*value = ""
+	return failf(BadAnnotation, "annotation %s=%q of service account %s/%s is not %s: "+
+		"kubectl annotate serviceaccount --overwrite --namespace %s %s %s=%s",
+		key, bad, w.KSA.Namespace, w.KSA.Name, what, w.KSA.Namespace, w.KSA.Name, key, form)
 }
 
 // ValidGSA says whether email has the shape of a Google service account's address.

@@ -66,6 +66,16 @@ func TestIllegalAnnotationIsToldWithItsRemedy(t *testing.T) {
 	w := Workload{KSA: ServiceAccount{Namespace: "shop", Name: "cart"}}
 	err := w.annotated(map[string]string{AnnotationGSA: "not an address"})
 	wantError(t, err, BadAnnotation, `"not an address"`, "kubectl annotate serviceaccount --overwrite --namespace shop cart iam.gke.io/gcp-service-account=")
+	for _, project := range []string{"Billing", "a b", "a\nX-Header: y", "-a", "a/b", strings.Repeat("a", 255)} {
+		err := w.annotated(map[string]string{AnnotationGSA: gsa, AnnotationQuotaProject: project})
+		wantError(t, err, BadAnnotation, "is not the ID of a Google project", "shop cart iam.gke.io/credential-quota-project=PROJECT_ID")
+		if w.QuotaProject != "" {
+			t.Errorf("the workload has it all the same: %s", w.QuotaProject)
+		}
+	}
+	if err := w.annotated(map[string]string{AnnotationQuotaProject: "example.com:billing-1"}); err != nil || w.QuotaProject != "example.com:billing-1" {
+		t.Errorf("%s, %v", w.QuotaProject, err)
+	}
 	if w.GSA != "" {
 		t.Errorf("the workload has it all the same: %s", w.GSA)
 	}

@@ -62,6 +62,9 @@ func ParseStatic(document []byte) (*Static, error) {
 		if w.GSA != "" && !ValidGSA(w.GSA) {
 			return nil, fmt.Errorf("identities[%d].gsa: %q is not the e-mail address of a Google service account", i, w.GSA)
 		}
+		if w.QuotaProject != "" && !quotaProject.MatchString(w.QuotaProject) {
+			return nil, fmt.Errorf("identities[%d].quotaProject: %q is not the ID of a Google project", i, w.QuotaProject)
+		}
 		w.KSA.UID = derivedUID("serviceaccount", w.KSA.Namespace, w.KSA.Name)
 		// Two rows may give one KSA different properties: to the resolver they are
 		// different pods.

@@ -102,6 +102,7 @@ func TestMistakesInTheListAreNamed(t *testing.T) {
 		{"identities: [{address: '2001:db8::1'}, {address: '2001:DB8:0::1'}]", "2001:db8::1/128 stands twice"},
 		{"identities: [{}, {}]", "0.0.0.0/0 stands twice"},
 		{"identities: [{}, {address: 0.0.0.0/0}]", "0.0.0.0/0 stands twice"},
+		{"identities: [{quotaProject: a b}]", `identities[0].quotaProject: "a b" is not the ID of a Google project`},
 		{"identities: [{gsa: me}]", `identities[0].gsa: "me" is not the e-mail address of a Google service account`},
 		{"identities: {", "identities: "},
 	} {

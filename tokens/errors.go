@@ -84,6 +84,22 @@ func googleError(task string, err error) *Error {
 	return e
 }
 
+// errorReason is that of the google.rpc.ErrorInfo in an answer of Google's APIs, or
+// empty; see AIP-193.
+func errorReason(err error) string {
+	var api *googleapi.Error
+	if !errors.As(err, &api) {
+		return ""
+	}
+	for _, detail := range api.Details {
+		if info, ok := detail.(map[string]any); ok && info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo" {
+			reason, _ := info["reason"].(string)
+			return reason
+		}
+	}
+	return ""
+}
+
 // oauthError turns the failure of a token endpoint into an [*Error]: RFC 6749
 // section 5.2 has 400 and 401 for what is wrong for good.
 func oauthError(task, service string, err error) *Error {

@@ -50,6 +50,7 @@ func (m *mint) AccessToken(ctx context.Context, w identity.Workload, scopes Scop
 	}
 	call := m.calls.GenerateAccessToken(resource(w.GSA), &iamcredentials.GenerateAccessTokenRequest{Scope: scopes}).Context(ctx)
 	authorize(call.Header(), bearer)
+	bill(call.Header(), w.QuotaProject)
 	var token Token
 	err = m.metrics.time("generateAccessToken", func() error {
 		answer, err := call.Do()
@@ -78,6 +79,7 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 	// With the e-mail, as Identity-Aware Proxy refuses tokens without.
 	call := m.calls.GenerateIdToken(resource(w.GSA), &iamcredentials.GenerateIdTokenRequest{Audience: request.Audience, IncludeEmail: true}).Context(ctx)
 	authorize(call.Header(), bearer)
+	bill(call.Header(), w.QuotaProject)
 	var token Token
 	err = m.metrics.time("generateIdToken", func() error {
 		answer, err := call.Do()
@@ -98,6 +100,10 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 // explained adds to a refusal what GKE adds, and the binding that is missing.
 func (m *mint) explained(w identity.Workload, task string, err error) error {
 	e := googleError(task, err)
+	if errorReason(err) == "USER_PROJECT_DENIED" {
+		e.Message += fmt.Sprintf("\nThe project is named by the annotation %s of service account %s/%s.", identity.AnnotationQuotaProject, w.KSA.Namespace, w.KSA.Name)
+		return e
+	}
 	if e.Kind == Denied || e.Kind == NotFound {
 		e.Message += "\nThis error could be caused by a missing IAM policy binding on the target IAM service account.\n" +
 			m.remedy(w) +
@@ -123,6 +129,14 @@ func sourceRoleCommand(gsa, role string) string {
 func resource(gsa string) string { return "projects/-/serviceAccounts/" + gsa }
 
 func authorize(h http.Header, bearer Token) { h.Set("Authorization", "Bearer "+bearer.Value()) }
+
+// bill says whose quota a call uses, as GKE does for these two calls; see "Use quota
+// from a different project with Workload Identity Federation for GKE".
+func bill(h http.Header, project string) {
+	if project != "" {
+		h.Set("X-Goog-User-Project", project)
+	}
+}
 
 // jwtExpiry reads the exp claim of a JWT that came from Google over TLS, so that
 // its signature need not be verified here.

@@ -3,11 +3,14 @@ package tokens
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"gke-metadata-emulator/identity"
 )
 
 func TestAccessTokenHasTheScopesAskedFor(t *testing.T) {
@@ -43,6 +46,35 @@ func TestIDTokenHasTheAudienceAndTheEmail(t *testing.T) {
 	}
 	if !token.Expiry.Equal(claims.Expiry.Time()) || token.Type != "JWT" {
 		t.Errorf("%s that expires at %s, want a JWT until %s", token.Type, token.Expiry, claims.Expiry.Time())
+	}
+}
+
+func TestQuotaIsTheAnnotatedProjects(t *testing.T) {
+	g := startGoogle(t)
+	g.Bind(testGSA, workloadIdentityUser, testCaller)
+	billed := with(linked, func(w *identity.Workload) { w.QuotaProject = "billing" })
+	e := newEngine(t, g.federation())
+	mint := map[string]func() (Token, error){
+		"access token": func() (Token, error) { return e.AccessToken(t.Context(), billed, DefaultScopes()) },
+		"ID token":     func() (Token, error) { return e.IDToken(t.Context(), billed, IDTokenRequest{Audience: "a"}) },
+	}
+	for what, mint := range mint {
+		_, err := mint()
+		wantError(t, err, Denied, "to use project billing. Grant the caller the roles/serviceusage.serviceUsageConsumer role",
+			"named by the annotation iam.gke.io/credential-quota-project of service account shop/cart.")
+		if strings.Contains(err.Error(), "add-iam-policy-binding") {
+			t.Errorf("%s: the binding of the GSA is not what is missing: %v", what, err)
+		}
+	}
+	g.Bind("projects/billing", "roles/serviceusage.serviceUsageConsumer", testCaller)
+	for _, mint := range mint {
+		_, err := mint()
+		check(t, err)
+	}
+	token, err := mint["access token"]()
+	check(t, err)
+	if grant, _ := g.Inspect(token.Value()); grant.QuotaProject != "billing" {
+		t.Errorf("billed to %q", grant.QuotaProject)
 	}
 }
 
