@@ -27,7 +27,7 @@ func accountCases() []Case {
 		{"accounts/principal: its token, both slashes made one", Client, collapse, only(principal, asks(get(sa+"{collapsed}/token"), accessToken()...))},
 		{"accounts/principal: its token, with both slashes", Client, "gcloud 528.0.0, run", only(principal, asks(get(sa+"{email}/token"), accessToken()...))},
 		{"accounts/principal: its directory without the last slash", Client, "as every directory; a path that is cleaned leads elsewhere", only(principal, slashless(sa+"{collapsed}", "?recursive=true", ok(jsonDoc), keys("aliases", "email", "scopes")))},
-		{"accounts/principal: not another's", Documented, gkeDoc + ": only its own account", only(principal, asks(get(sa+"{collapsed}-other/token"), status(404)))},
+		{"accounts/principal: not another's", Inferred, "it has two names", only(principal, asks(get(sa+"{collapsed}-other/token"), status(404)))},
 	}
 	return cases
 }

@@ -40,7 +40,8 @@ const (
 	queryDoc = `"View and query VM metadata"`
 	keysDoc  = `"Predefined metadata keys"`
 	gkeDoc   = `"About Workload Identity Federation for GKE"`
-	vmDoc    = `"Authenticate workloads to Google Cloud APIs using service accounts"`
+
+	vmIdentityDoc = `"Verify VM identity"`
 )
 
 // mismatch is an answer that is not as expected.
@@ -56,18 +57,6 @@ func (n notApplicable) Error() string { return string(n) }
 // asks is the check of one request.
 func asks(request string, expectations ...expectation) check {
 	return func(s *session) error { return s.expect(s.ask(request), expectations...) }
-}
-
-// all is several checks as one.
-func all(checks ...check) check {
-	return func(s *session) error {
-		for _, c := range checks {
-			if err := c(s); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 }
 
 // only is a check for one kind of callers.

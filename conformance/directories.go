@@ -30,7 +30,7 @@ func listingCases() []Case {
 		{"listings/" + sa + "{email}/", Documented, keysDoc, asks(get(sa+"{email}/"), ok(text), listsOnly(keys...))},
 	}
 	for _, d := range directories() {
-		cases = append(cases, Case{"listings/" + label(d) + " ends every line with a newline", Observed, "google-auth-library-ruby#228 (GKE, 2019): 17 bytes for computeMetadata/", asks(get(d), ok(text), wholeLines, lists())})
+		cases = append(cases, Case{"listings/" + label(d) + " ends every line with a newline", Inferred, "as / of GKE (google-auth-library-ruby#228, 2019): 17 bytes for computeMetadata/", asks(get(d), ok(text), wholeLines, lists())})
 		if d != sa { // whose order no client relies on
 			cases = append(cases, Case{"listings/" + label(d) + " is in order", Inferred, "as Compute Engine", asks(get(d), ok(text), sorted)})
 		}

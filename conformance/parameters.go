@@ -18,7 +18,7 @@ func parameterCases() []Case {
 	}{
 		{id, "transport=rest&binding-enforcement=on", Client, "cloud.google.com/go/auth 0.24 and google-auth-library for Java 1.43 send these"},
 		{id, "bindCertificateFingerprint=abc", Client, "google-auth for Python 2.48 sends it"},
-		{id, "enforce_scopes=true", Documented, queryDoc},
+		{id, "enforce_scopes=true", Inferred, "it is a parameter of tokens"},
 		{email, "x", Inferred, "unknown parameters are ignored"},
 		{email, "a;b=%zz&=&&", Inferred, "unknown parameters are ignored, however they are written"},
 		{sa + "default/scopes", "transport=rest", Inferred, "unknown parameters are ignored"},

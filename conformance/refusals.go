@@ -7,22 +7,22 @@ func refusalCases() []Case {
 		token  = sa + "default/token"
 		capt   = "google-api-dotnet-client#1409, google-oauth-plugin#91 (GKE, 2020)"
 		compar = "the value is compared exactly"
-		proxy  = "k8s-metadata-proxy: main.go; " + queryDoc
+		proxy  = queryDoc + ": rejected; k8s-metadata-proxy: with 403"
 	)
 	cases := []Case{
 		{"refusals/no flavor header says what is missing", Observed, capt,
 			asks(bare("GET", key), status(403), exactly("Missing required header \"Metadata-Flavor\": \"Google\"\n"))},
 		{"refusals/no flavor header is plain text", Observed, capt,
 			asks(bare("GET", key), status(403), header("Content-Type", "text/plain; charset=utf-8"), header("X-Content-Type-Options", "nosniff"))},
-		{"refusals/X-Forwarded-For at the root", Documented, queryDoc, asks(get("/", "X-Forwarded-For: 10.0.0.1"), status(403))},
-		{"refusals/X-Forwarded-For for a token", Documented, queryDoc, asks(get(token, "X-Forwarded-For: 10.0.0.1"), status(403))},
-		{"refusals/X-Forwarded-For in small letters", Documented, queryDoc, asks(get(key, "x-forwarded-for: 10.0.0.1"), status(403))},
-		{"refusals/X-Forwarded-For with the server's own address", Documented, queryDoc, asks(get(key, "X-Forwarded-For: "+address), status(403))},
-		{"refusals/X-Forwarded-For that is empty", Inferred, "any such header: " + proxy, asks(get(key, "X-Forwarded-For:"), status(403))},
+		{"refusals/X-Forwarded-For at the root", Documented, proxy, asks(get("/", "X-Forwarded-For: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For for a token", Documented, proxy, asks(get(token, "X-Forwarded-For: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For in small letters", Documented, proxy, asks(get(key, "x-forwarded-for: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For with the server's own address", Documented, proxy, asks(get(key, "X-Forwarded-For: "+address), status(403))},
+		{"refusals/X-Forwarded-For that is empty", Inferred, "any such header", asks(get(key, "X-Forwarded-For:"), status(403))},
 		{"refusals/404 says Not Found", Observed, "google-auth-library-python#745 (GKE, 2021): 10 bytes", asks(get("instance/nothing"), status(404), exactly("Not Found\n"))},
 	}
 	for _, path := range []string{"", "instance", "instance/", key, "instance/id", sa, sa + "default/email", sa + "{email}/email", token, sa + "{email}/token", sa + "default/identity?audience={audience}", "?recursive=true"} {
-		cases = append(cases, Case{"refusals/no flavor header: " + path, Documented, queryDoc, asks(bare("GET", path), status(403))})
+		cases = append(cases, Case{"refusals/no flavor header: " + path, Observed, capt + "; " + queryDoc + ": the header is required", asks(bare("GET", path), status(403))})
 	}
 	for _, wrong := range []struct {
 		header string
@@ -55,7 +55,7 @@ func refusalCases() []Case {
 func absentCases() []Case {
 	const (
 		subset = gkeDoc + ": GKE serves a part of the keys; Compute Engine has it"
-		legacy = gkeDoc + ": never served by GKE; off on Compute Engine"
+		legacy = gkeDoc + ": never served by GKE; with which status is not said"
 		nobody = "no server has it"
 	)
 	var cases []Case
@@ -79,31 +79,31 @@ func absentCases() []Case {
 		{"instance/scheduling/", Documented, subset},
 		{"instance/guest-attributes/", Documented, subset},
 		{"instance/virtual-clock/drift-token", Documented, subset},
-		{"instance/platform-security/auto-mtls-configuration", Client, "google-auth for Python 2.48: 404 is no mutual TLS"},
+		{"instance/platform-security/auto-mtls-configuration", Documented, subset},
 		{"instance/gce-workload-certificates/trust-anchors", Documented, subset},
 		{"instance/attributes/kube-env", Documented, subset + ", with the node's own secrets"},
 		{"instance/attributes/ssh-keys", Documented, subset},
 		{"project/attributes/", Documented, subset},
 		{"project/attributes/ssh-keys", Documented, subset},
-		{"oslogin/users", Documented, subset},
+		{"oslogin/users", Observed, "google-oauth-plugin#91 (GKE, 2020): v1/ has instance/ and project/"},
 		{"universe/universe_domain", Client, "google-auth-library for Java 1.23, run: it misspells so, and takes 404 for the usual domain"},
-		{"/0.1/", Documented, legacy},
-		{"/0.1/meta-data/service-accounts/default/acquire", Documented, legacy},
-		{"/computeMetadata/v1beta1/", Documented, legacy},
-		{"/computeMetadata/v1beta1/" + sa + "default/token", Documented, legacy},
+		{"/0.1/", Inferred, legacy},
+		{"/0.1/meta-data/service-accounts/default/acquire", Inferred, legacy},
+		{"/computeMetadata/v1beta1/", Inferred, legacy},
+		{"/computeMetadata/v1beta1/" + sa + "default/token", Inferred, legacy},
 		{"/latest/meta-data/", Inferred, nobody + ": it is another cloud's"},
 		{"instance/nothing", Inferred, nobody},
 		{"nothing/", Inferred, nobody},
 		{"/nothing", Inferred, nobody},
 		{sa + "default/nothing", Inferred, nobody},
 		{sa + "DEFAULT/email", Inferred, nobody + ": names are compared exactly"},
-		{sa + "other@other-project.iam.gserviceaccount.com/", Documented, gkeDoc + ": only its own account"},
-		{sa + "other@other-project.iam.gserviceaccount.com/email", Documented, gkeDoc + ": only its own account"},
-		{sa + "other@other-project.iam.gserviceaccount.com/token", Documented, gkeDoc + ": only its own account"},
-		{sa + "other@other-project.iam.gserviceaccount.com/identity?audience={audience}", Documented, gkeDoc + ": only its own account"},
-		{sa + "other@other-project.iam.gserviceaccount.com/?recursive=true", Documented, gkeDoc + ": only its own account"},
-		{sa + "{email}x/token", Documented, gkeDoc + ": only its own account"},
-		{sa + "x{email}/token", Documented, gkeDoc + ": only its own account"},
+		{sa + "other@other-project.iam.gserviceaccount.com/", Inferred, nobody + " but the account's own names"},
+		{sa + "other@other-project.iam.gserviceaccount.com/email", Inferred, nobody + " but the account's own names"},
+		{sa + "other@other-project.iam.gserviceaccount.com/token", Inferred, nobody + " but the account's own names"},
+		{sa + "other@other-project.iam.gserviceaccount.com/identity?audience={audience}", Inferred, nobody + " but the account's own names"},
+		{sa + "other@other-project.iam.gserviceaccount.com/?recursive=true", Inferred, nobody + " but the account's own names"},
+		{sa + "{email}x/token", Inferred, nobody + " but the account's own names"},
+		{sa + "x{email}/token", Inferred, nobody + " but the account's own names"},
 	} {
 		cases = append(cases, Case{"absent/" + a.path, a.truth, a.source, asks(get(a.path), status(404))})
 	}

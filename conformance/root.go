@@ -12,7 +12,7 @@ func rootCases() []Case {
 			asks(bare("GET", "/", "Metadata-Flavor: google"), status(200), header("Metadata-Flavor", "Google"))},
 		{"root/lists computeMetadata/", Observed, "google-auth-library-ruby#228 (GKE, 2019): 17 bytes",
 			asks(get("/"), ok(text), matching(listing))},
-		{"root/HEAD has no body", Client, "dregsy probes with HEAD /",
+		{"root/HEAD has no body", Client, "dregsy#82: it probes with HEAD /",
 			headOf("HEAD", "/", status(200), header("Metadata-Flavor", "Google"))},
 		{"root/ignores a query", Inferred, "unknown parameters are ignored everywhere",
 			asks(bare("GET", "/?x=y"), status(200), matching(listing))},
@@ -24,9 +24,9 @@ func headerCases() []Case {
 	cases := []Case{
 		{"headers/flavor on a redirect", Client, "gcp-metadata for Node 8.1: every answer without is an error",
 			asks(get("instance"), status(200, 301, 302, 307, 308), header("Metadata-Flavor", "Google"))},
-		{"headers/the flavor header's name may be in small letters", Documented, queryDoc,
+		{"headers/the flavor header's name may be in small letters", Inferred, "RFC 9110, section 5.1",
 			asks(bare("GET", "project/project-id", "metadata-flavor: Google"), status(200))},
-		{"headers/the flavor header's name may be in capitals", Documented, queryDoc,
+		{"headers/the flavor header's name may be in capitals", Inferred, "RFC 9110, section 5.1",
 			asks(bare("GET", "project/project-id", "METADATA-FLAVOR: Google"), status(200))},
 		{"headers/white space around the flavor is no part of it", Inferred, "RFC 9110, section 5.5",
 			asks(bare("GET", "project/project-id", "Metadata-Flavor: \t Google \t"), status(200))},
@@ -51,9 +51,13 @@ func headerCases() []Case {
 		{"404", get("instance/nothing"), 404, Inferred, errors},
 		{"400", get(sa + "default/token?wait_for_change=true"), 400, Inferred, errors},
 	} {
+		server := Observed
+		if answer.code != 200 {
+			server = Inferred
+		}
 		cases = append(cases,
 			Case{"headers/flavor on " + answer.what, answer.truth, answer.source, asks(answer.request, status(answer.code), header("Metadata-Flavor", "Google"))},
-			Case{"headers/server on " + answer.what, Observed, "google-auth-library-ruby#228 (GKE, 2019); " + queryDoc + " for Compute Engine",
+			Case{"headers/server on " + answer.what, server, "google-auth-library-ruby#228 (200 of GKE, 2019); " + queryDoc + " for Compute Engine",
 				asks(answer.request, status(answer.code), header("Server", "GKE Metadata Server", "Metadata Server for VM"))})
 	}
 	return cases

@@ -23,13 +23,13 @@ func accessToken() []expectation {
 func tokenCases() []Case {
 	request := get(sa + "default/token")
 	return []Case{
-		{"tokens/default/token is an access token", Documented, vmDoc, asks(request, accessToken()...)},
+		{"tokens/default/token is an access token", Documented, queryDoc, asks(request, accessToken()...)},
 		{"tokens/content type is " + jsonDoc, Client, "google-auth for Python 2.48 and gcloud 528.0.0, run: they crash on any other", asks(request, ok(jsonDoc))},
-		{"tokens/all three fields", Client, "google-cloud-cpp: oauth2_compute_engine_credentials.cc requires them", asks(request, status(200), keys("access_token", "expires_in", "token_type"))},
+		{"tokens/all three fields", Client, "google-cloud-cpp requires them", asks(request, status(200), keys("access_token", "expires_in", "token_type"))},
 		{"tokens/token_type is Bearer", Client, "docker-credential-gcr 2.2.1 wants exactly this", asks(request, status(200), matching(`.*"token_type": ?"Bearer".*\n?`))},
 		{"tokens/expires_in is a whole number and not zero", Client, "cloud.google.com/go/auth 0.24, run: 0 is an incomplete token, a fraction an error", asks(request, status(200), seconds(1))},
 		{"tokens/expires_in is 300 or more", Client, "google-auth-library for Node 10.9, run: below it asks anew for each call", asks(request, status(200), seconds(300))},
-		{"tokens/one line", Documented, vmDoc, asks(request, status(200), matching(`\{[^\n]*\}\n?`))},
+		{"tokens/one line", Documented, queryDoc, asks(request, status(200), matching(`\{[^\n]*\}\n?`))},
 		{"tokens/within half a second once it is there", Client, "google-cloud-env for Ruby 2.4, run: 0.5 s, three times", within(500*time.Millisecond, 3, request)},
 		{"tokens/other scopes are another token", Client, "Google.Apis.Auth for .NET: GKE honours the scopes; Compute Engine does not", otherScopes},
 		{"tokens/the order of the scopes is none", Inferred, "scopes are a set", asks(get(sa+"default/token?scopes="+readOnly+","+cloudPlatform), accessToken()...)},
@@ -86,13 +86,13 @@ func identityCases() []Case {
 	cases := []Case{
 		{"identity/content type has no charset and is not JSON", Client, ruby, only(linked, asks(get(path), status(200), header("Content-Type", text, "text/html")))},
 		{"identity/by e-mail address", Inferred, "one account, two names", only(linked, asks(get(sa+"{email}/identity?audience={audience}"), idToken()...))},
-		{"identity/of the audience asked for", Documented, `"Verify the identity of instances"`, only(linked, asks(get(path), status(200), audience))},
+		{"identity/of the audience asked for", Documented, vmIdentityDoc, only(linked, asks(get(path), status(200), audience))},
 		{"identity/of an audience that is not escaped", Client, "the libraries for Node 10.9 and PHP 1.52, run: raw", only(linked, asks(get(sa+"default/identity?audience=https://raw.example/path"), idToken()...))},
 		{"identity/lives for 55 minutes or more", Client, "cloud.google.com/go/auth 0.24: idtoken/compute.go takes it for an hour", only(linked, asks(get(path), status(200), fresh))},
-		{"identity/no audience is 400", Client, "two other emulators have the text; gcloud 528.0.0 always sends one", only(linked, asks(get(sa+"default/identity"), status(400), matching(none+`\n?`)))},
-		{"identity/an empty audience is 400", Client, "two other emulators have the text; gcloud 528.0.0 always sends one", only(linked, asks(get(sa+"default/identity?audience="), status(400), matching(none+`\n?`)))},
+		{"identity/no audience is 400", Inferred, "two other emulators agree on the text", only(linked, asks(get(sa+"default/identity"), status(400), matching(none+`\n?`)))},
+		{"identity/an empty audience is 400", Inferred, "two other emulators agree on the text", only(linked, asks(get(sa+"default/identity?audience="), status(400), matching(none+`\n?`)))},
 		{"identity/unlinked is 404", Client, "gcloud 528.0.0, run: any other status ends every command; google-cloud-go#2750 (GKE)", unlessLinked(asks(get(path), status(404)))},
-		{"identity/unlinked says what to do", Observed, "the text of GKE, as another emulator has it", unlessLinked(asks(get(path), status(404),
+		{"identity/unlinked says what to do", Inferred, "the text that another emulator has from GKE", unlessLinked(asks(get(path), status(404),
 			matching(`(?s)Your Kubernetes service account \([^/)]+/[^)]+\) is not annotated with a target Google service account.*`)))},
 	}
 	for _, p := range []struct {
@@ -100,9 +100,9 @@ func identityCases() []Case {
 		truth  Truth
 		source string
 	}{
-		{"", Documented, `"Verify the identity of instances"`},
-		{"&format=standard", Documented, `"Verify the identity of instances"`},
-		{"&format=full", Documented, `"Verify the identity of instances"`},
+		{"", Documented, vmIdentityDoc},
+		{"&format=standard", Documented, vmIdentityDoc},
+		{"&format=full", Documented, vmIdentityDoc},
 		{"&format=standard&licenses=FALSE", Client, "gcloud 528.0.0, run"},
 		{"&format=full&licenses=TRUE", Client, "cloud.google.com/go/auth 0.24"},
 		{"&format=full&licenses=true", Client, "Google.Apis.Auth for .NET"},
@@ -110,7 +110,7 @@ func identityCases() []Case {
 	} {
 		cases = append(cases, Case{"identity/is a JWT: audience={audience}" + p.query, p.truth, p.source, only(linked, asks(get(path+p.query), idToken()...))})
 	}
-	return append(cases, Case{"identity/has the e-mail address with format=full", Client, "google-auth for Python #462: Identity-Aware Proxy refuses one without",
+	return append(cases, Case{"identity/has the e-mail address with format=full", Documented, vmIdentityDoc + "; Identity-Aware Proxy refuses one without",
 		only(linked, asks(get(path+"&format=full"), status(200), func(s *session, r reply) string {
 			return unless(claims(r)["email"] == any(s.account), "a JWT with the email %s", s.account)
 		}))})

@@ -21,7 +21,7 @@ func valueCases() []Case {
 	} {
 		cases = append(cases,
 			Case{"values/" + v.key, v.truth, v.source, asks(get(v.key), status(200), matching(v.pattern))},
-			Case{"values/" + v.key + " is " + text, Observed, "google-auth-library-ruby#228 (GKE, 2019)", asks(get(v.key), ok(text))})
+			Case{"values/" + v.key + " is " + text, Inferred, "as / of GKE (google-auth-library-ruby#228, 2019)", asks(get(v.key), ok(text))})
 	}
 	return append(cases,
 		Case{"values/universe/universe-domain is a bare domain, empty or 404", Client, "cloud.google.com/go/auth 0.24: anything else is an error", universe},

@@ -13,11 +13,7 @@ import (
 // that is not, and for one that is shown as its principal identifier.
 func TestConformance(t *testing.T) {
 	for name, target := range targets(t) {
-		var deviations []string
-		if name == "standalone" { // which refuses the Host of a web page on purpose
-			deviations = []string{"robustness/a Host that is nobody's"}
-		}
-		t.Run(name, func(t *testing.T) { conform(t, target.host, deviations...) })
+		t.Run(name, func(t *testing.T) { conform(t, target.host) })
 	}
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
@@ -36,31 +32,21 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// conform runs all cases; those that are known to fail must.
-func conform(t *testing.T, target string, deviations ...string) {
+// conform runs all cases.
+func conform(t *testing.T, target string) {
 	t.Helper()
-	failed := map[string]conformance.Result{}
 	ran := 0
 	if err := conformance.Run(t.Context(), conformance.Options{Target: target}, func(r conformance.Result) {
 		ran++
 		if r.Outcome == conformance.Fail {
-			failed[r.Name] = r
+			var b strings.Builder
+			_ = r.Text(&b)
+			t.Error(b.String())
 		}
 	}); err != nil {
 		t.Fatal(err)
 	}
 	if ran != len(conformance.Cases()) {
 		t.Errorf("%d cases of %d have run", ran, len(conformance.Cases()))
-	}
-	for _, name := range deviations {
-		if _, is := failed[name]; !is {
-			t.Errorf("%s is no deviation any more", name)
-		}
-		delete(failed, name)
-	}
-	for _, r := range failed {
-		var b strings.Builder
-		_ = r.Text(&b)
-		t.Error(b.String())
 	}
 }
