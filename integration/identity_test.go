@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 )
@@ -279,40 +277,6 @@ func TestForwardedForIsNotBelieved(t *testing.T) {
 			t.Errorf("%s: %s, want %d", header, response.Status, want)
 		}
 		request.Header.Del(header)
-	}
-}
-
-// Fifty pods ask at once over many connections; nobody gets another's token.
-func TestManyPodsAtOnceGetTheirOwn(t *testing.T) {
-	const pods, connections = 50, 10
-	n := startNode(t).ready(t)
-	ns := cluster.Namespace(t, "team-")
-	gsa := func(i int) string { return fmt.Sprintf("sa-%d@%s.iam.gserviceaccount.com", i, projectID) }
-	for i := range pods {
-		ksa := fmt.Sprint("ksa-", i)
-		cluster.KSA(t, ns, ksa, map[string]string{identity.AnnotationGSA: gsa(i)})
-		n.link(ns, ksa, gsa(i))
-		cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprint("app-", i), KSA: ksa, Node: n.name, IP: fmt.Sprintf("127.0.1.%d", i+1)})
-	}
-	var wait sync.WaitGroup
-	for i := range pods {
-		for range connections {
-			p := n.pod(t, fmt.Sprintf("127.0.1.%d", i+1))
-			wait.Go(func() {
-				got, err := p.try(tokenPath)
-				if err != nil || got.status != http.StatusOK {
-					t.Errorf("pod %d: %d %s %v", i, got.status, got.body, err)
-					return
-				}
-				if who := n.inspect(t, got.body).Principal; who != "serviceAccount:"+gsa(i) {
-					t.Errorf("pod %d has the token of %s", i, who)
-				}
-			})
-		}
-	}
-	wait.Wait()
-	if got := n.google.Counters(); got["sts.token"] != pods || got["iamcredentials.generateAccessToken"] != pods {
-		t.Errorf("%d pods with %d connections each made these calls, want one of each for each pod: %v", pods, connections, got)
 	}
 }
 

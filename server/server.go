@@ -150,7 +150,7 @@ func redirect(w http.ResponseWriter, r *http.Request) {
 	// resolve the name. HTTP/1.0 need not name a host.
 	to := "http://" + cmp.Or(r.Host, connectionOf(r.Context()).addresses.Local.String()) + r.URL.EscapedPath() + "/"
 	if r.URL.RawQuery != "" {
-		to += "?" + r.URL.RawQuery
+		to += "?" + strings.ReplaceAll(r.URL.RawQuery, "#", "%23") // here it would begin a fragment
 	}
 	w.Header().Set("Location", to)
 	w.Header().Set("Content-Type", "text/html")
