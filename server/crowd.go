@@ -33,7 +33,7 @@ type visitor struct {
 // state follows one connection; see the ConnState of [http.Server]. A connection is
 // active once the head of a request has been read.
 func (c *crowd) state(conn net.Conn, state http.ConnState) {
-	source := addrPort(conn.RemoteAddr()).Addr().Unmap()
+	source := addrPort(conn.RemoteAddr()).Addr()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch _, known := c.sources[source][conn]; {
