@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
-MODULES := integration/gcs examples/demo
+MODULES := integration/gcs examples/demo integration/clients
 
 .PHONY: build demo test check unit kubernetes-binaries modules update image clean
 
@@ -23,7 +23,7 @@ LOUD   := grep --line-buffered -vE '^(=== | *--- PASS|PASS$$)'
 
 test: check kubernetes-binaries ## all tests
 	set -o pipefail; $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)
-	set -eo pipefail; for m in $(MODULES); do (cd $$m && go vet ./... && $(GOTEST) -timeout 10m ./... 2>&1 | $(LOUD)); done
+	set -eo pipefail; for m in $(MODULES); do (cd $$m && go vet ./... && $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)); done
 
 kubernetes-binaries: ## a real kube-apiserver and etcd for the tests, built once for each version
 	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null
@@ -42,6 +42,7 @@ check: ## static analysis
 
 update: ## write golden files and generated tables anew
 	go test ./server ./internal/daemon ./cmd/... -update
+	cd integration/clients && go test ./... -update
 
 image: ## a container image
 	docker build -t gke-metadata-emulator .

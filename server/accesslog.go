@@ -11,6 +11,7 @@ import (
 // its error or at debug.
 func (s *Server) done(w *measured, r *http.Request, start time.Time) {
 	took := time.Since(start)
+	s.metrics.inFlight.Dec()
 	s.metrics.observe(w, took)
 	if !s.options.Log.Enabled(r.Context(), w.level) {
 		return

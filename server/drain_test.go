@@ -24,6 +24,9 @@ func TestARequestUnderWayIsAnsweredWhenTheServerStopsAndNewOnesAreRefused(t *tes
 		t.Fatal(err)
 	}
 	<-minting
+	if n := gauge(t, r.registry, "gme_http_requests_in_flight"); n != 1 {
+		t.Errorf("%v requests in flight", n)
+	}
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
@@ -49,6 +52,9 @@ func TestARequestUnderWayIsAnsweredWhenTheServerStopsAndNewOnesAreRefused(t *tes
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("Serve: %v", err)
+	}
+	if n := gauge(t, r.registry, "gme_http_requests_in_flight"); n != 0 {
+		t.Errorf("%v requests in flight after all", n)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
 
 	connections prometheus.Gauge
 	crowded     *prometheus.CounterVec
@@ -32,6 +33,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			NativeHistogramBucketFactor: 1.1,
 		}, []string{"endpoint"}),
 	}
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "gme_http_requests_in_flight",
+		Help: "Requests that are being answered: most of them wait for an identity, a token or a change.",
+	})
 	m.connections = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "gme_http_connections",
 		Help: "Open connections.",
@@ -40,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "gme_http_connections_closed_total",
 		Help: "Connections closed because their source had too many: the one that was silent for longest, or the new one where none was (refused).",
 	}, []string{"which"})
-	reg.MustRegister(m.requests, m.seconds, m.connections, m.crowded)
+	reg.MustRegister(m.requests, m.seconds, m.inFlight, m.connections, m.crowded)
 	return m
 }
 

@@ -161,6 +161,7 @@ func redirect(w http.ResponseWriter, r *http.Request) {
 // ServeHTTP checks what holds for every request before the router sees it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m := &measured{ResponseWriter: w, status: http.StatusOK, endpoint: "none", level: slog.LevelDebug}
+	s.metrics.inFlight.Inc()
 	defer s.done(m, r, time.Now())
 	// On every answer, errors included: Node's library takes one without for no
 	// metadata server at all.

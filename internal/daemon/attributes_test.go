@@ -127,10 +127,11 @@ func TestAChangedFileOfAttributesIsTakenAndABadOneIsNot(t *testing.T) {
 	step("instance:\n  attributes: {a: two}\n", "two", 1, 0)
 	step("instance:\n  attributes: {a: [}\n", "two", 1, 1)
 	step("instance:\n  attributes: {a: two}\n", "two", 1, 1)
-	step("instance:\n  attributes:\n    a: {}\n", "two", 1, 2)
-	step("", "two", 1, 3)
-	step("instance:\n  attributes: {a: three}\n", "three", 2, 3)
-	step("project:\n  attributes: {a: one}\n", "", 3, 3)
+	step("instance:\n  attributes: {a: [}\n", "two", 1, 2) // as before, and yet again
+	step("instance:\n  attributes:\n    a: {}\n", "two", 1, 3)
+	step("", "two", 1, 4)
+	step("instance:\n  attributes: {a: three}\n", "three", 2, 4)
+	step("project:\n  attributes: {a: one}\n", "", 3, 4)
 	if !strings.Contains(log.String(), "line 3: the value of a is not a text") {
 		t.Errorf("the log does not name the line:\n%s", log)
 	}

@@ -1,0 +1,145 @@
+package clients
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// tableFile is what these tests generate.
+const tableFile = "../../docs/clients.md"
+
+// introduction stands above the table.
+const introduction = `# Clients
+
+Google's own clients and programs that use them, unmodified, and what each asked the metadata server. The tests in
+` + "`integration/clients`" + ` write this table and compare it at each run:
+
+    cd integration/clients
+    go test ./...            # needs root; a client whose toolchain is not there is skipped, with the reason
+    go test ./... -update    # writes this file
+
+Each client is installed by its own package manager from a lock file, once. It runs as in a pod: a network namespace
+where 169.254.169.254 is the server, the cluster's DNS knows ` + "`metadata.google.internal`" + `, Cloud Storage and an image
+registry take only tokens of the right Google service account with the right scopes, and nothing else can be reached.
+No setting tells it where the metadata server is.
+
+The situations:
+
+- **serve**: a pod that the node's daemon knows, in federation mode. The requests are of this one.
+- **standalone**: the server without a cluster.
+- **early**: the client starts as soon as the daemon listens; the API server has no address of the pod until a request of
+  the client waits for it.
+- **renewal**: two uploads; at the second the first one's token has expired. A library does both in one process, a
+  program that ends after each in two.
+
+Paths are below ` + "`/computeMetadata/v1/`" + `, but for ` + "`/`" + `; ` + "`EMAIL`" + ` is the Google service account's, and scopes are without
+` + "`https://www.googleapis.com/auth/`" + `. Requests are in the order of their first answer, each once.
+
+`
+
+// row is what is said of a client.
+type row struct {
+	name       string
+	version    string
+	did        string
+	requests   []string
+	situations []string // in which it worked
+}
+
+const header = "| client | version | what it did | requests it made | works |\n|---|---|---|---|---|\n"
+
+func (r row) String() string {
+	return fmt.Sprintf("| %s | %s | %s | %s | %s |\n", r.name, strings.ReplaceAll(r.version, ", ", "<br>"), r.did,
+		"`"+strings.Join(r.requests, "`<br>`")+"`", strings.Join(r.situations, ", "))
+}
+
+// cells of a row of the table.
+const (
+	nameCell = iota
+	versionCell
+	didCell
+	requestsCell
+	worksCell
+	numberOfCells
+)
+
+func cells(line string) []string {
+	parts := strings.Split(strings.TrimSpace(line), "|")
+	if len(parts) != numberOfCells+2 {
+		return nil
+	}
+	parts = parts[1 : numberOfCells+1]
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return parts
+}
+
+// committed are the rows of a table file by their clients' names.
+func committed(path string) (map[string]string, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	rest, found := strings.CutPrefix(string(content), introduction+header)
+	if !found {
+		return nil, fmt.Errorf("%s does not begin as the tests would write it; run: go test ./... -update", path)
+	}
+	return rowsOf(rest), nil
+}
+
+func rowsOf(table string) map[string]string {
+	rows := map[string]string{}
+	for line := range strings.Lines(table) {
+		if c := cells(line); c != nil {
+			rows[c[nameCell]] = line
+		}
+	}
+	return rows
+}
+
+// compare says in what a row differs from a committed one; nothing if in nothing
+// that counts. The order of requests does not: some run at the same time.
+func (r row) compare(line string, anyVersion bool) string {
+	want, got := cells(line), cells(r.String())
+	if want == nil {
+		return r.name + " has no row"
+	}
+	for _, c := range [][]string{want, got} {
+		requests := strings.Split(c[requestsCell], "<br>")
+		slices.Sort(requests)
+		c[requestsCell] = strings.Join(requests, "\n    ")
+		if anyVersion {
+			c[versionCell] = ""
+		}
+	}
+	var differs strings.Builder
+	for i := range numberOfCells {
+		if want[i] != got[i] {
+			fmt.Fprintf(&differs, "%s:\n  in the file:\n    %s\n  now:\n    %s\n", r.name, want[i], got[i])
+		}
+	}
+	return differs.String()
+}
+
+// write writes the table anew: the rows that are there, and the committed ones of
+// other clients. A row that does not differ stays as it is.
+func write(path string, order []client, rows map[string]row) error {
+	content, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	old := rowsOf(string(content))
+	var b strings.Builder
+	b.WriteString(introduction + header)
+	for _, c := range order {
+		line := old[c.name]
+		if r, ran := rows[c.name]; ran && r.compare(line, false) != "" {
+			line = r.String()
+		}
+		b.WriteString(line)
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o644)
+}
