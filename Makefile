@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
-MODULES := integration/gcs examples/demo integration/clients
+MODULES := integration/gcs examples/demo integration/clients deploy/helm/test dns/coredns
 
 .PHONY: build demo test check unit kubernetes-binaries modules update image clean
 
@@ -41,7 +41,8 @@ check: ## static analysis
 	esac; rm -f $$out
 
 update: ## write golden files and generated tables anew
-	go test ./server ./internal/daemon ./cmd/... -update
+	go test ./server ./internal/daemon ./cmd/... ./dns -update
+	cd deploy/helm/test && go run . && go test . -update
 	cd integration/clients && go test ./... -update
 
 image: ## a container image

@@ -7,8 +7,8 @@ import (
 
 // Caller is what is known of the process at the other end of a connection.
 type Caller struct {
-	// PodUID is the caller's pod as the kernel attests it; empty where nothing
-	// but the address is known.
+	// PodUID is the caller's pod as the kernel attests it, for a static pod the
+	// hash of its file; empty where nothing but the address is known.
 	PodUID string
 	// IP is the connection's source address.
 	IP netip.Addr

@@ -15,6 +15,12 @@ const (
 	// HostNetwork: the caller shares the node's network, so that its address
 	// does not say which pod it is.
 	HostNetwork Reason = "host_network"
+	// NotAPod: the caller is a process of the node, in no pod's cgroup.
+	NotAPod Reason = "not_a_pod"
+	// Unattested: the kernel's proof is required, and there is none.
+	Unattested Reason = "unattested"
+	// Mismatch: the kernel's proof names one pod and the address another.
+	Mismatch Reason = "proof_mismatch"
 	// NotListed: the list of identities has no row for this address.
 	NotListed Reason = "not_listed"
 	// Gone: the pod ended while its connection was open.

@@ -138,10 +138,7 @@ func (k *Kubernetes) find(ctx context.Context, caller Caller) (*corev1.Pod, erro
 		return nil, failf(NotReady, "the pods of node %s have not been read from the API server yet: ask again", k.node)
 	}
 	if caller.PodUID != "" {
-		if pod := k.pods.withUID(caller.PodUID); pod != nil {
-			return pod, nil
-		}
-		return nil, failf(NotReady, "pod with UID %s is not known on node %s (yet): ask again", caller.PodUID, k.node)
+		return k.attested(caller)
 	}
 	candidates := k.pods.withIP(caller.IP)
 	if len(candidates) == 0 && k.pods.isHost(caller.IP) {

@@ -18,7 +18,8 @@ const (
 	byIP        = "ip"        // the addresses of pods that have a network of their own
 	byHostIP    = "hostIP"    // the node's addresses, as the pods on it know them
 	byUID       = "uid"       // pods that have not ended
-	byNamespace = "namespace" // the same
+	byHash      = "hash"      // the same, static ones, by the hash of their files
+	byNamespace = "namespace" // pods that have not ended
 )
 
 // podWatch is the pods of one node: one watch, filtered by the API server.
@@ -31,6 +32,7 @@ func newPodWatch(client kubernetes.Interface, node string, changed func(), faile
 	w := &podWatch{informer: coreinformers.NewFilteredPodInformer(client, metav1.NamespaceAll, 0, cache.Indexers{
 		byIP:        index(alive, ownIPs),
 		byUID:       index(alive, func(p *corev1.Pod) []string { return []string{string(p.UID)} }),
+		byHash:      index(alive, staticHash),
 		byNamespace: index(alive, func(p *corev1.Pod) []string { return []string{p.Namespace} }),
 		byHostIP:    index(anyPod, nodeIPs),
 	}, func(o *metav1.ListOptions) { o.FieldSelector = onNode })}
@@ -76,6 +78,9 @@ func (w *podWatch) withUID(uid string) *corev1.Pod {
 	}
 	return nil
 }
+
+// static is the pods that say to mirror the static pod of a hash.
+func (w *podWatch) static(hash string) []*corev1.Pod { return w.indexed(byHash, hash) }
 
 func (w *podWatch) isHost(ip netip.Addr) bool { return len(w.indexed(byHostIP, ip.String())) > 0 }
 
@@ -155,6 +160,15 @@ func appendIP(ips []string, s string) []string {
 	return append(ips, ip.Unmap().String())
 }
 
+// staticHash is the hash of a static pod's file, under which the kubelet runs it.
+// The API server has a mirror of the pod, with another UID and this annotation.
+func staticHash(pod *corev1.Pod) []string {
+	if hash, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		return []string{hash}
+	}
+	return nil
+}
+
 // slimPod drops what nobody here reads before the pod is stored.
 func slimPod(o any) (any, error) {
 	pod, ok := o.(*corev1.Pod)
@@ -172,6 +186,9 @@ func slimPod(o any) (any, error) {
 			PodIP: pod.Status.PodIP, PodIPs: pod.Status.PodIPs,
 			HostIP: pod.Status.HostIP, HostIPs: pod.Status.HostIPs,
 		},
+	}
+	if hash, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		slim.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash}
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReadyToStartContainers {

@@ -16,10 +16,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/integration/kubernetes"
@@ -59,56 +57,6 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
-}
-
-// install gives the daemon the account and the rights that deploy/ gives it, and
-// nothing more.
-func install(ctx context.Context, c *kubernetes.Cluster) error {
-	_, err := c.Client.CoreV1().Namespaces().Create(ctx, namespaceObject(daemonName), metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	document, err := os.ReadFile("../deploy/base/rbac.yaml")
-	if err != nil {
-		return err
-	}
-	for part := range bytes.SplitSeq(document, []byte("\n---\n")) {
-		if err := create(ctx, c, part); err != nil {
-			return fmt.Errorf("deploy/base/rbac.yaml: %w", err)
-		}
-	}
-	return nil
-}
-
-func create(ctx context.Context, c *kubernetes.Cluster, document []byte) error {
-	var kind metav1.TypeMeta
-	if err := yaml.Unmarshal(document, &kind); err != nil {
-		return err
-	}
-	switch kind.Kind {
-	case "ServiceAccount":
-		account := serviceAccountObject()
-		if err := yaml.UnmarshalStrict(document, account); err != nil {
-			return err
-		}
-		_, err := c.Client.CoreV1().ServiceAccounts(account.Namespace).Create(ctx, account, metav1.CreateOptions{})
-		return err
-	case "ClusterRole":
-		role := &rbacv1.ClusterRole{}
-		if err := yaml.UnmarshalStrict(document, role); err != nil {
-			return err
-		}
-		_, err := c.Client.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{})
-		return err
-	case "ClusterRoleBinding":
-		binding := &rbacv1.ClusterRoleBinding{}
-		if err := yaml.UnmarshalStrict(document, binding); err != nil {
-			return err
-		}
-		_, err := c.Client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
-		return err
-	}
-	return fmt.Errorf("kind %q is not known to the tests", kind.Kind)
 }
 
 // node is a daemon that runs in this process as main would run it.

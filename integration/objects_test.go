@@ -8,5 +8,3 @@ import (
 func namespaceObject(name string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 }
-
-func serviceAccountObject() *corev1.ServiceAccount { return &corev1.ServiceAccount{} }

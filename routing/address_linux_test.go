@@ -15,9 +15,14 @@ import (
 	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"gke-metadata-emulator/internal/podtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	podtest.Main()
+	goleak.VerifyTestMain(m)
+}
 
 var metadata = net.IPv4(169, 254, 169, 254)
 
@@ -217,9 +222,9 @@ func TestWithoutNetAdminTheCapabilityIsNamed(t *testing.T) {
 	}
 }
 
-// dropped takes a capability from the test's thread, which is locked, until the
+// dropped takes capabilities from the test's thread, which is locked, until the
 // test ends.
-func dropped(t *testing.T, capability int) {
+func dropped(t *testing.T, capabilities ...int) {
 	t.Helper()
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var had [2]unix.CapUserData
@@ -232,7 +237,9 @@ func dropped(t *testing.T, capability int) {
 		}
 	})
 	fewer := had
-	fewer[capability/32].Effective &^= 1 << (capability % 32)
+	for _, c := range capabilities {
+		fewer[c/32].Effective &^= 1 << (c % 32)
+	}
 	if err := unix.Capset(header, &fewer[0]); err != nil {
 		t.Fatal(err)
 	}

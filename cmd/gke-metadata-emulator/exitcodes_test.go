@@ -38,6 +38,12 @@ func TestAWrongCommandLineIsExitCode2WithOneLineThatSaysWhatToDo(t *testing.T) {
 			[]string{"--source-credentials: ", "/nonexistent.json", "gcloud auth application-default login"}},
 		{"fakegoogle --token-life 2h", []string{"--token-life: ", "use 1h or less"}},
 		{"fakegoogle --listen 127.0.0.1:0 --state /nonexistent.yaml", []string{"--state: ", "/nonexistent.yaml"}},
+		{"dns", []string{"a command is missing: install, uninstall or status"}},
+		{"dns remove", []string{`dns knows no command "remove"`, "gke-metadata-emulator dns --help"}},
+		{"dns install extra", []string{`takes no argument "extra"`, "gke-metadata-emulator dns install --help"}},
+		{"dns install --yes --dry-run", []string{"--dry-run: contradicts --yes"}},
+		{"dns status --configmap=", []string{"--configmap: is empty; leave it out for coredns"}},
+		{"dns uninstall --kubeconfig /nonexistent.yaml", []string{"--kubeconfig: ", "/nonexistent.yaml"}},
 		{"cleanup --interface=", []string{"--interface: is needed; use lo"}},
 	} {
 		t.Run(test.args, func(t *testing.T) {

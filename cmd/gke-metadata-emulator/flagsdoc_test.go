@@ -20,7 +20,7 @@ func TestTheDocumentOfFlagsIsWhatTheCommandsSay(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(flagsIntro)
 	for _, c := range commands() {
-		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n| Flag | Environment | Default | Meaning |\n|---|---|---|---|\n", c.Name(), c.Short)
+		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n| Flag | Environment | Default | Meaning |\n|---|---|---|---|\n", strings.Join(words(c), " "), c.Short)
 		for _, f := range flagsOf(c) {
 			kind, meaning := pflag.UnquoteUsage(f)
 			row := []string{code(strings.TrimSpace("--" + f.Name + " " + kind)), code(envName(f.Name)), code(f.DefValue), meaning}

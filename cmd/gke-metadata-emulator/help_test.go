@@ -1,29 +1,38 @@
 package main
 
 import (
+	"cmp"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 func TestHelpIsOnStandardOutputAndAsTestdataSays(t *testing.T) {
-	for _, c := range append(commands(), newRoot(environ{}.lookup)) {
-		args := []string{c.Name(), "--help"}
-		if !c.HasParent() {
-			args = args[1:]
+	root := newRoot(environ{}.lookup)
+	parents := []*cobra.Command{root}
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() {
+			parents = append(parents, c)
 		}
+	}
+	for _, c := range append(commands(), parents...) {
+		args := append(words(c), "--help")
 		got := run1(t, nil, args...)
 		if got.code != exitOK || got.stderr != "" {
 			t.Errorf("%q: exit code %d, stderr %q", args, got.code, got.stderr)
 		}
-		golden(t, filepath.Join("testdata", c.Name()+".help.txt"), got.stdout)
+		file := strings.Join(words(c), "-")
+		golden(t, filepath.Join("testdata", cmp.Or(file, c.Name())+".help.txt"), got.stdout)
 	}
 }
 
 func TestHelpListsEachFlagOnceUnderTheTitleOfItsGroup(t *testing.T) {
 	title := regexp.MustCompile(`(?m)^\S.*:$`)
 	for _, c := range commands() {
-		help := run1(t, nil, c.Name(), "--help").stdout
+		help := run1(t, nil, append(words(c), "--help")...).stdout
 		for _, f := range flagsOf(c) {
 			lines := regexp.MustCompile(`(?m)^      --`+f.Name+` .*`).FindAllStringIndex(help, -1)
 			if len(lines) != 1 {

@@ -39,8 +39,22 @@ func run1(t *testing.T, env environ, args ...string) ran {
 	return ran{code, stdout.String(), stderr.String()}
 }
 
-// commands are those of the program, but for cobra's own.
-func commands() []*cobra.Command { return newRoot(environ{}.lookup).Commands() }
+// commands are those of the program that run something, but for cobra's own.
+func commands() []*cobra.Command { return leaves(newRoot(environ{}.lookup)) }
+
+func leaves(c *cobra.Command) []*cobra.Command {
+	if !c.HasSubCommands() {
+		return []*cobra.Command{c}
+	}
+	var all []*cobra.Command
+	for _, sub := range c.Commands() {
+		all = append(all, leaves(sub)...)
+	}
+	return all
+}
+
+// words are how a command is called: dns install.
+func words(c *cobra.Command) []string { return strings.Fields(c.CommandPath())[1:] }
 
 // flagsOf are a command's, in their order.
 func flagsOf(c *cobra.Command) []*pflag.Flag {

@@ -65,12 +65,20 @@ func TestStandaloneGivesATokenAndEndsWithItsContext(t *testing.T) {
 	for url, want := range map[string]string{
 		metadata + "instance/service-accounts/default/email": "demo@prod-project.iam.gserviceaccount.com",
 		metadata + "project/project-id":                      "prod-project",
-		"http://" + serving["admin"] + "/readyz":             "ok\n",
 	} {
 		if status, body := get(url); status != 200 || body != want {
 			t.Errorf("%s: %d %q, want %q", url, status, body, want)
 		}
 	}
+	_, id := get(metadata + "instance/id")
+	if status, body := get("http://" + serving["admin"] + "/readyz"); status != 200 || body != "ok, instance "+id+"\n" {
+		t.Errorf("/readyz: %d %q, want it to name the instance %s", status, body, id)
+	}
+	probe := []string{"probe", "--target", "http://" + serving["listen"], "--admin-listen"}
+	if got := run1(t, nil, append(probe, serving["admin"])...); got.code != exitOK {
+		t.Errorf("the probe: %+v", got)
+	}
+	run1(t, nil, append(probe, "127.0.0.1:1")...).oneLine(t, exitFailed, "the daemon is not ready: ")
 	if status, body := get("http://" + serving["admin"] + "/metrics"); status != 200 || !strings.Contains(body, `gme_http_requests_total{code="200",endpoint="project/project-id"} 1`) {
 		t.Errorf("/metrics: %d, and it does not hold the requests:\n%s", status, body)
 	}

@@ -9,7 +9,7 @@ import (
 
 func TestTheAdminServerTellsLifeFromReadiness(t *testing.T) {
 	ready := errors.New("the pods of node node-1 have not been read yet")
-	handler := adminHandler(newRegistry(), func() error { return ready })
+	handler := adminHandler(newRegistry(), "42", func() error { return ready })
 	ask := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(method, path, nil))
@@ -23,8 +23,8 @@ func TestTheAdminServerTellsLifeFromReadiness(t *testing.T) {
 	}{
 		{"GET", "/healthz", ready, 200, "ok\n"},
 		{"GET", "/readyz", ready, 503, ready.Error() + "\n"},
-		{"GET", "/readyz", nil, 200, "ok\n"},
-		{"HEAD", "/readyz", nil, 200, "ok\n"}, // net/http cuts the body
+		{"GET", "/readyz", nil, 200, "ok, instance 42\n"},
+		{"HEAD", "/readyz", nil, 200, "ok, instance 42\n"}, // net/http cuts the body
 		{"POST", "/readyz", nil, 405, ""},
 		{"GET", "/computeMetadata/v1/", nil, 404, "404 page not found\n"},
 	} {

@@ -27,9 +27,9 @@ type Conformance struct {
 
 // Complete returns a [*FlagError] for the first setting that is wrong.
 func (c *Conformance) Complete() error {
-	u, err := url.Parse(c.Target)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
-		return wrong("target", "give one like http://"+MetadataAddress+" or http://127.0.0.1:8080", "%q is not the URL of a metadata server", c.Target)
+	u, err := metadataURL(c.Target)
+	if err != nil {
+		return err
 	}
 	only, err := regexp.Compile(c.Only)
 	if err != nil {
@@ -80,4 +80,13 @@ func (c *Conformance) Run(ctx context.Context, stdout io.Writer) error {
 		return fmt.Errorf("%s: failed cases: %d", c.Target, failed)
 	}
 	return nil
+}
+
+// metadataURL reads a --target.
+func metadataURL(target string) (*url.URL, error) {
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return nil, wrong("target", "give one like http://"+MetadataAddress+" or http://127.0.0.1:8080", "%q is not the URL of a metadata server", target)
+	}
+	return u, nil
 }

@@ -33,9 +33,9 @@ func (f *front) close() {
 }
 
 // serve runs the server in the group, and tells listening, if it is not nil.
-func (f *front) serve(g group, s *server.Server, registry *prometheus.Registry, ready func() error, listening func(callers, admin net.Addr)) {
+func (f *front) serve(g group, s *server.Server, registry *prometheus.Registry, instanceID string, ready func() error, listening func(callers, admin net.Addr)) {
 	g.Go(func() error { return s.Serve(g.ctx, f.callers) })
-	g.serveHTTP("admin server", f.admin, adminHandler(registry, ready))
+	g.serveHTTP("admin server", f.admin, adminHandler(registry, instanceID, ready))
 	if listening != nil {
 		listening(f.callers.Addr(), f.admin.Addr())
 	}

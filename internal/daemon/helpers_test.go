@@ -11,11 +11,16 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"gke-metadata-emulator/internal/podtest"
 )
 
 var update = flag.Bool("update", false, "write docs/metrics.md from the code")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	podtest.Main()
+	goleak.VerifyTestMain(m)
+}
 
 const testProvider = "//iam.googleapis.com/projects/998877665544/locations/global/workloadIdentityPools/on-prem/providers/cluster-1"
 

@@ -14,6 +14,8 @@ import (
 	metadatafake "k8s.io/client-go/metadata/fake"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/identity/attest"
+	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
 )
@@ -29,6 +31,9 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := attest.New(attest.Options{Policy: attest.IP, Metrics: r}); err != nil {
+		t.Fatal(err)
+	}
 	engine, err := tokens.New(tokens.Options{SourceCredential: oauth2.StaticTokenSource(nil), Metrics: r})
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +41,9 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	t.Cleanup(engine.Close)
 	server.New(server.Options{Metrics: r})
 	newTold(client, "node-1", &facts{}, r, discard)
+	routing.NewRepaired(r)
+	newModes(r)
+	newStartupTaint("", client, "node-1", nil, r, discard)
 	newAttributesReloader("", attributes{}, &facts{}, r, discard)
 	return r.Registry
 }

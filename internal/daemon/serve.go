@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 
 	"github.com/go-logr/logr"
@@ -44,17 +43,26 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	defer clients.close()
+	attested, err := s.attestation(registry, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = attested.close() }()
 	who, err := identity.NewKubernetes(identity.KubernetesOptions{
-		Node: s.NodeName, Client: clients.watching, Metadata: clients.metadata, Log: log, Metrics: registry,
+		Node: s.NodeName, Client: clients.watching, Metadata: clients.metadata, Attestor: attested, Log: log, Metrics: registry,
 	})
 	if err != nil {
 		return err
 	}
 
-	if err := s.route().Install(); err != nil {
+	router := router{iface: s.Interface, bpffs: s.BPFFS, kubepods: attested.kubepods(), repaired: routing.NewRepaired(registry), log: log}
+	mode, why, err := s.modeOf(router)
+	if err != nil {
 		return err
 	}
-	front, err := openFront(s.Listen, s.AdminListen)
+	log.Info("routing", "mode", mode, "why", why)
+	newModes(registry).WithLabelValues(mode, attested.mode).Set(1)
+	front, route, err := s.openRouted(router, mode, attested)
 	if err != nil {
 		return err
 	}
@@ -86,24 +94,14 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	if !s.zoneGiven {
 		g.Go(func() error { return told.zone(g.ctx, s.Project) })
 	}
-	s.reloadAttributes(g, facts, registry, log)
-	front.serve(g, metadataServer, registry, who.Ready, s.Listening)
-	log.Info("serving", "node", s.NodeName, "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials, "routing", s.route().String())
-	return g.Wait()
-}
-
-// Routing brings packets for the metadata address to this program.
-type Routing interface {
-	fmt.Stringer
-	Install() error // no error where it is installed already
-	Remove() error  // no error where it is not there
-}
-
-func (s *Serve) route() Routing {
-	if s.Routing == RoutingAddress {
-		return routing.Address{Interface: s.Interface, IP: net.ParseIP(MetadataAddress)}
+	if kept, ok := route.(keeper); ok {
+		g.Go(func() error { return kept.Keep(g.ctx) })
 	}
-	return routing.None{}
+	s.reloadAttributes(g, facts, registry, log)
+	front.serve(g, metadataServer, registry, facts.get().InstanceID, who.Ready, s.Listening)
+	s.removeStartupTaint(g, clients.requests, front.callers.Addr().String(), who.Ready, registry, log)
+	log.Info("serving", "node", s.NodeName, "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials, "routing", mode)
+	return g.Wait()
 }
 
 func (s *Serve) cluster() (*rest.Config, error) {

@@ -43,12 +43,6 @@ const (
 	PolicyOff  = "off"
 )
 
-// The values of --routing.
-const (
-	RoutingAddress = "address"
-	RoutingNone    = "none"
-)
-
 // MetadataAddress is where software looks for the metadata server.
 const MetadataAddress = "169.254.169.254"
 
@@ -95,6 +89,10 @@ type Serve struct {
 	IdentityWait time.Duration
 	Routing      string
 	Interface    string
+	BPFFS        string // where the redirect of --routing=ebpf is kept
+	Attestation  string
+	CgroupRoot   string // empty for the usual places
+	StartupTaint string // the key; empty where there is none
 
 	Credentials       string
 	Provider          string
@@ -130,7 +128,7 @@ func (s *Serve) Complete() error {
 	if s.NodeName == "" {
 		return wrong("node-name", "set it to the node's name, in a pod by the downward API (spec.nodeName)", "is needed to watch the pods of this node only")
 	}
-	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.addresses, s.Logging.check} {
+	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.checkRouting, s.checkAttestation, s.addresses, s.checkStartupTaint, s.Logging.check} {
 		if err := complete(); err != nil {
 			return err
 		}
@@ -251,18 +249,6 @@ func (g *Google) endpoints() []endpoint {
 }
 
 func (s *Serve) addresses() error {
-	if err := oneOf("routing", s.Routing, RoutingAddress, RoutingNone); err != nil {
-		return err
-	}
-	if err := hostPort("listen", s.Listen); err != nil {
-		return err
-	}
-	if s.Routing == RoutingAddress && s.Listen != MetadataAddress+":80" {
-		return wrong("listen", "use --routing=none and let pods set GCE_METADATA_HOST, or leave it out", "%s contradicts --routing=address, which brings %s:80 to the node", s.Listen, MetadataAddress)
-	}
-	if s.Routing == RoutingAddress && s.Interface == "" {
-		return wrong("interface", "use lo", "is needed with --routing=address")
-	}
 	if err := hostPort("admin-listen", s.AdminListen); err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 		Facts: facts.get, FactsChanged: facts.changed.Next,
 	})
 	s.reloadAttributes(g, facts, registry, log)
-	front.serve(g, metadataServer, registry, func() error { return nil }, s.Listening)
+	front.serve(g, metadataServer, registry, facts.get().InstanceID, func() error { return nil }, s.Listening)
 	log.Info("serving", "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials)
 	return g.Wait()
 }

@@ -1,0 +1,88 @@
+{{/* There can be one in a cluster, as it has the metadata address of each node: its names do not depend on the release's. */}}
+{{- define "name" -}}gke-metadata-emulator{{- end }}
+
+{{- define "configMap" -}}
+{{ .Values.existingConfigMap | default (include "name" .) }}
+{{- end }}
+
+{{- define "image" -}}
+{{- with .Values.image }}
+{{- if .digest }}{{ .repository }}@{{ .digest }}
+{{- else if or .tag (ne $.Chart.AppVersion "latest") }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- else }}{{ .repository }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The settings as the environment of the daemon. */}}
+{{- define "environment" -}}
+{{- $set := dict }}
+{{- range $flag, $value := .Values.settings }}
+{{- if not (eq (toString $value) "") }}
+{{- $_ := set $set (printf "GME_%s" ($flag | snakecase | upper)) (toString $value) }}
+{{- end }}
+{{- end }}
+{{- if .Values.sourceCredentials.secretName }}
+{{- $_ := set $set "GME_SOURCE_CREDENTIALS" (printf "/credentials/%s" .Values.sourceCredentials.key) }}
+{{- end }}
+{{- if .Values.attributes }}
+{{- $_ := set $set "GME_ATTRIBUTES_FILE" "/files/attributes.yaml" }}
+{{- end }}
+{{- if .Values.policy }}
+{{- $_ := set $set "GME_POLICY_FILE" "/files/policy.yaml" }}
+{{- end }}
+{{- toYaml $set }}
+{{- end }}
+
+{{/* With impersonation the daemon proves nobody: it needs no tokens of the cluster. */}}
+{{- define "requestsTokens" -}}
+{{- if ne .Values.settings.credentials "impersonation" }}yes{{ end }}
+{{- end }}
+
+{{/*
+The default audience of a workload identity provider is its name with https: before it.
+The name stands alone between quotes so that kustomize can replace it.
+*/}}
+{{- define "audiences" -}}
+{{- $provider := .Values.settings.workloadIdentityProvider }}
+{{- if and (not $provider) (eq .Values.settings.credentials "federation") }}
+{{- fail "settings.workloadIdentityProvider: is needed with federation; see docs/federation.md" }}
+{{- end }}
+{{- if and (not $provider) (eq .Values.settings.credentials "fake") }}
+{{- $provider = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/demo-pool/providers/demo-provider" }}
+{{- end }}
+{{- $all := list }}
+{{- if $provider }}{{ $all = append $all (printf "'https:' + '%s'" $provider) }}{{ end }}
+{{- range .Values.admission.audiences }}{{ $all = append $all (printf "'%s'" .) }}{{ end }}
+{{- $all | join ", " }}
+{{- end }}
+
+{{- define "quoted" -}}
+{{- range $i, $text := . }}{{ if $i }}, {{ end }}'{{ $text }}'{{ end }}
+{{- end }}
+
+{{/* What the routing and the attestation need of the node, as modes.yaml says: YAML. */}}
+{{- define "needs" -}}
+{{- $table := .Files.Get "modes.yaml" | fromYaml }}
+{{- $needs := dict "capabilities" list "read" list "write" list "onNode" false }}
+{{- range $setting, $usual := dict "routing" "address" "attestation" "prefer" }}
+{{- $known := get $table $setting }}
+{{- $mode := get $.Values.settings $setting | default $usual }}
+{{- if not (hasKey $known $mode) }}{{ fail (printf "settings.%s: %q is not known; use one of %s" $setting $mode (keys $known | sortAlpha | join ", ")) }}{{ end }}
+{{- $of := get $known $mode }}
+{{- range $what := list "capabilities" "read" "write" }}
+{{- $_ := set $needs $what (concat (get $needs $what) (get $of $what | default list) | uniq | sortAlpha) }}
+{{- end }}
+{{- if get $of "onNode" }}{{ $_ := set $needs "onNode" true }}{{ end }}
+{{- end }}
+{{- toYaml $needs }}
+{{- end }}
+
+{{/* Where the kubelet asks for health: the daemon is in the node's network. */}}
+{{- define "probed" -}}
+{{- $listen := .Values.settings.adminListen | default "127.0.0.1:8989" }}
+{{- $port := regexFind "[0-9]+$" $listen }}
+{{- $host := trimSuffix (printf ":%s" $port) $listen | trimAll "[]" }}
+{{- if has $host (list "0.0.0.0" "::") }}{{ $host = "127.0.0.1" }}{{ end }}
+{{- printf "host: %q, port: %s" $host $port }}
+{{- end }}

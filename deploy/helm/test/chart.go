@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+)
+
+const namespace = "gke-metadata-emulator"
+
+// rendered is manifests by the file of the template that made them.
+type rendered map[string]string
+
+// render renders the chart as helm template does, but for what is empty.
+func render(deploy string, values map[string]any) (rendered, error) {
+	chart, err := loader.LoadDir(filepath.Join(deploy, "helm"))
+	if err != nil {
+		return nil, err
+	}
+	release := common.ReleaseOptions{Name: "gke-metadata-emulator", Namespace: namespace, Revision: 1, IsInstall: true}
+	all, err := util.ToRenderValues(chart, values, release, common.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	files, err := engine.Render(chart, all)
+	if err != nil {
+		return nil, err
+	}
+	manifests := rendered{}
+	for name, content := range files {
+		name = path.Base(name)
+		if path.Ext(name) == ".yaml" && strings.TrimSpace(content) != "" {
+			manifests[name] = strings.TrimSpace(content) + "\n"
+		}
+	}
+	return manifests, nil
+}
+
+// placeholderProvider is what deploy/federation/kustomization.yaml replaces.
+const placeholderProvider = "//iam.googleapis.com/projects/PROJECT_NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER"
+
+// generated is what is made from the chart, by the path below deploy/.
+func generated(deploy string) (map[string]string, error) {
+	manifests, err := render(deploy, map[string]any{
+		"createNamespace":   true,
+		"existingConfigMap": "gke-metadata-emulator", // made by kustomize
+		"settings":          map[string]any{"workloadIdentityProvider": placeholderProvider},
+		"startupTaint":      map[string]any{"enabled": false},
+	})
+	if err != nil {
+		return nil, err
+	}
+	tainted, err := render(deploy, map[string]any{
+		"settings":     map[string]any{"workloadIdentityProvider": placeholderProvider},
+		"startupTaint": map[string]any{"enabled": true},
+	})
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{"startup-taint/rbac.yaml": notice + tainted["startup-taint.yaml"]}
+	for _, name := range []string{"namespace.yaml", "rbac.yaml", "admission.yaml", "daemonset.yaml"} {
+		if manifests[name] == "" {
+			return nil, fmt.Errorf("the chart has rendered no %s", name)
+		}
+		files["base/"+name] = notice + manifests[name]
+	}
+	if files[schemaFile], err = schema(deploy); err != nil {
+		return nil, err
+	}
+	files["../docs/install.md"], err = document(deploy)
+	return files, err
+}
+
+const notice = "# Made from deploy/helm; change it there.\n"

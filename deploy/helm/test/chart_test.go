@@ -1,0 +1,283 @@
+package main
+
+import (
+	"flag"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write testdata from the chart")
+
+const (
+	deploy   = "../.."
+	provider = "//iam.googleapis.com/projects/998877665544/locations/global/workloadIdentityPools/on-prem/providers/cluster-1"
+)
+
+// installations are values that people install the chart with.
+func installations() map[string]map[string]any {
+	return map[string]map[string]any{
+		"federation": {"settings": map[string]any{"projectId": "prod-project", "workloadIdentityProvider": provider}},
+		"impersonation": {
+			"settings":          map[string]any{"credentials": "impersonation", "projectId": "prod-project", "projectNumber": "998877665544", "impersonationPolicy": "file"},
+			"sourceCredentials": map[string]any{"secretName": "source-credentials"},
+			"policy":            map[string]any{"rules": []any{map[string]any{"ksa": "team/app", "gsas": []any{"a@prod-project.iam.gserviceaccount.com"}}}},
+		},
+		"everything": {
+			"image":             map[string]any{"repository": "example.com/gme", "digest": "sha256:" + strings.Repeat("0", 64), "pullPolicy": "Always"},
+			"imagePullSecrets":  []any{"pull"},
+			"settings":          map[string]any{"credentials": "fake", "zone": "europe-west1-b", "adminListen": "0.0.0.0:9090", "routing": "none", "listen": "127.0.0.1:8080", "identityWait": "1s"},
+			"attributes":        map[string]any{"instance": map[string]any{"attributes": map[string]any{"team": "blue"}}},
+			"admission":         map[string]any{"audiences": []any{"https://example.com/further"}, "excludedNamespaces": []any{"kube-system", "secret"}, "maxTokenSeconds": 7200},
+			"startupTaint":      map[string]any{"enabled": true, "key": "example.com/wait"},
+			"dns":               map[string]any{"enabled": true},
+			"resources":         map[string]any{"limits": map[string]any{"cpu": "1"}},
+			"priorityClassName": "high",
+			"tolerations":       nil,
+			"nodeSelector":      map[string]any{"kubernetes.io/os": "linux"},
+			"affinity":          map[string]any{"nodeAffinity": map[string]any{}},
+			"updateStrategy":    map[string]any{"type": "OnDelete", "rollingUpdate": nil},
+			"podAnnotations":    map[string]any{"a": "b"},
+			"podLabels":         map[string]any{"c": "d"},
+			"createNamespace":   true,
+		},
+		"no-policies": {
+			"settings":  map[string]any{"projectId": "prod-project", "workloadIdentityProvider": provider},
+			"admission": map[string]any{"enabled": false},
+		},
+	}
+}
+
+// all is the manifests one after the other.
+func (r rendered) all() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		b.WriteString("---\n# " + name + "\n" + r[name])
+	}
+	return b.String()
+}
+
+func TestTheChartRendersAsTestdataSays(t *testing.T) {
+	for name, values := range installations() {
+		t.Run(name, func(t *testing.T) {
+			manifests, err := render(deploy, values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+".yaml")
+			if *update {
+				if err := os.WriteFile(file, []byte(manifests.all()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), manifests.all()); diff != "" {
+				t.Errorf("%s (-file +chart; -update writes it):\n%s", file, diff)
+			}
+		})
+	}
+}
+
+func TestWhatIsGeneratedIsUpToDate(t *testing.T) {
+	files, err := generated(deploy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range files {
+		got, err := os.ReadFile(filepath.Join(deploy, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if diff := cmp.Diff(string(got), content); diff != "" {
+			t.Errorf("%s (-file +chart; go run . in deploy/helm/test writes it):\n%s", name, diff)
+		}
+	}
+}
+
+func TestWhatTheChartDoesNotKnowIsRefused(t *testing.T) {
+	with := func(key string, value any) map[string]any {
+		values := installations()["federation"]
+		values[key] = value
+		return values
+	}
+	settings := func(more map[string]any) map[string]any {
+		values := installations()["federation"]
+		maps.Copy(values["settings"].(map[string]any), more)
+		return values
+	}
+	for name, test := range map[string]struct {
+		values map[string]any
+		text   string
+	}{
+		"nothing":                {nil, "settings.workloadIdentityProvider: is needed with federation"},
+		"a value":                {with("imagee", "x"), "imagee"},
+		"a setting":              {settings(map[string]any{"projectID": "x"}), "projectID"},
+		"a number as a number":   {settings(map[string]any{"projectNumber": 998877665544}), "projectNumber"},
+		"a flag of the chart's":  {settings(map[string]any{"startupTaint": "x"}), "startupTaint"},
+		"a routing mode":         {settings(map[string]any{"routing": "magic"}), `settings.routing: "magic" is not known; use one of address, ebpf, nftables, none`},
+		"an attestation":         {settings(map[string]any{"attestation": "faith"}), `settings.attestation: "faith" is not known; use one of ip, prefer, require`},
+		"a digest":               {with("image", map[string]any{"digest": "sha256:x"}), "digest"},
+		"a life":                 {with("admission", map[string]any{"maxTokenSeconds": 60}), "maxTokenSeconds"},
+		"CEL in an audience":     {with("admission", map[string]any{"audiences": []any{"x'] + ['y"}}), "audiences"},
+		"CEL in a namespace":     {with("admission", map[string]any{"excludedNamespaces": []any{"x'y"}}), "excludedNamespaces"},
+		"CEL in a taint":         {with("startupTaint", map[string]any{"key": "x'y"}), "key"},
+		"CEL in a provider":      {settings(map[string]any{"workloadIdentityProvider": "x' + 'y"}), "workloadIdentityProvider"},
+		"a text for a boolean":   {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
+		"tolerations as mapping": {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := render(deploy, test.values); err == nil || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("%v, want an error that holds %q", err, test.text)
+			}
+		})
+	}
+}
+
+// Each setting gets to the daemon under the name of its environment variable.
+func TestEachSettingIsAVariableOfTheDaemon(t *testing.T) {
+	flags, err := os.ReadFile(filepath.Join(deploy, "..", "docs", "flags.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, serve, _ := strings.Cut(string(flags), "\n## serve\n")
+	serve, _, _ = strings.Cut(serve, "\n## ")
+	values, want := map[string]any{}, map[string]string{}
+	for _, row := range flagRow.FindAllStringSubmatch(serve, -1) {
+		if flag := row[1]; !slices.Contains(byChart, flag) {
+			value := "x"
+			if usual := map[string]string{"routing": "address", "attestation": "ip"}[flag]; usual != "" {
+				value = usual
+			}
+			values[camel(flag)] = value
+			want["GME_"+strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))] = value
+		}
+	}
+	if len(want) < 15 {
+		t.Fatalf("docs/flags.md tells of %d flags", len(want))
+	}
+	manifests, err := render(deploy, map[string]any{"settings": values})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got corev1.ConfigMap
+	if err := yaml.UnmarshalStrict([]byte(manifests["configmap.yaml"]), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got.Data); diff != "" {
+		t.Errorf("-flags +chart:\n%s", diff)
+	}
+}
+
+func daemonSet(t *testing.T, values map[string]any) appsv1.DaemonSet {
+	t.Helper()
+	manifests, err := render(deploy, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d appsv1.DaemonSet
+	if err := yaml.UnmarshalStrict([]byte(manifests["daemonset.yaml"]), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// modes is modes.yaml.
+type modes map[string]map[string]struct {
+	Capabilities []corev1.Capability
+	Read, Write  []string
+	OnNode       bool
+}
+
+func TestTheDaemonHasWhatItsModesNeedAndNoOtherPrivilege(t *testing.T) {
+	table, err := os.ReadFile(filepath.Join(deploy, "helm", "modes.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all modes
+	if err := yaml.UnmarshalStrict(table, &all); err != nil {
+		t.Fatal(err)
+	}
+	for routing, one := range all["routing"] {
+		for attestation, other := range all["attestation"] {
+			t.Run(routing+" and "+attestation, func(t *testing.T) {
+				values := installations()["federation"]
+				settings := values["settings"].(map[string]any)
+				settings["routing"], settings["attestation"] = routing, attestation
+				spec := daemonSet(t, values).Spec.Template.Spec
+				no, yes := false, true
+				capabilities := slices.Concat(one.Capabilities, other.Capabilities)
+				slices.Sort(capabilities)
+				want := &corev1.SecurityContext{
+					Privileged: &no, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+					SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+					Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: slices.Compact(capabilities)},
+				}
+				if diff := cmp.Diff(want, spec.Containers[0].SecurityContext, cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("-want +chart:\n%s", diff)
+				}
+				if spec.HostPID || spec.HostIPC || !spec.HostNetwork || spec.SecurityContext != nil {
+					t.Errorf("host PID %t, IPC %t, network %t, %v", spec.HostPID, spec.HostIPC, spec.HostNetwork, spec.SecurityContext)
+				}
+				folders := map[string]bool{} // of the node; true is read-only
+				for _, mount := range spec.Containers[0].VolumeMounts {
+					folders[mount.MountPath] = mount.ReadOnly
+				}
+				wanted := map[string]bool{}
+				for _, folder := range slices.Concat(one.Read, other.Read) {
+					wanted[folder] = true
+				}
+				for _, folder := range one.Write {
+					wanted[folder] = false
+				}
+				if !maps.Equal(folders, wanted) || len(spec.Volumes) != len(wanted) {
+					t.Errorf("folders of the node %v, want %v", folders, wanted)
+				}
+				listens := slices.ContainsFunc(spec.Containers[0].Env, func(e corev1.EnvVar) bool { return e.Name == "GME_LISTEN" && e.Value == "$(HOST_IP):8987" })
+				if listens != one.OnNode {
+					t.Errorf("listens on the node's address: %t", listens)
+				}
+				// Declared, a port of the node's network is a host port, of which there is one.
+				if len(spec.Containers) != 1 || len(spec.Containers[0].Ports) != 0 {
+					t.Errorf("containers %v", spec.Containers)
+				}
+			})
+		}
+	}
+}
+
+func TestANewSettingRestartsTheDaemonAndNewAttributesDoNot(t *testing.T) {
+	of := func(change func(map[string]any)) map[string]string {
+		values := installations()["impersonation"]
+		values["attributes"] = map[string]any{"instance": map[string]any{"attributes": map[string]any{"a": "b"}}}
+		change(values)
+		return daemonSet(t, values).Spec.Template.Annotations
+	}
+	before := of(func(map[string]any) {})
+	for name, test := range map[string]struct {
+		change  func(map[string]any)
+		restart bool
+	}{
+		"setting": {func(v map[string]any) { v["settings"].(map[string]any)["zone"] = "europe-west1-b" }, true},
+		"policy": {func(v map[string]any) {
+			v["policy"] = map[string]any{"rules": []any{map[string]any{"ksa": "team/app"}}}
+		}, true},
+		"attributes": {func(v map[string]any) { v["attributes"] = map[string]any{"project": map[string]any{}} }, false},
+	} {
+		if after := of(test.change); maps.Equal(before, after) == test.restart {
+			t.Errorf("%s: %v, %v", name, before, after)
+		}
+	}
+}

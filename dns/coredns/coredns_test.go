@@ -1,0 +1,160 @@
+// Package coredns has a real CoreDNS answer as this program tells it to. It is a
+// module of its own, so that the product does not depend on CoreDNS.
+package coredns
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/health"
+	_ "github.com/coredns/coredns/plugin/hosts"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/log"
+	_ "github.com/coredns/coredns/plugin/loop"
+	_ "github.com/coredns/coredns/plugin/metrics"
+	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/reload"
+	_ "github.com/coredns/coredns/plugin/template"
+	miekg "github.com/miekg/dns"
+
+	"gke-metadata-emulator/dns"
+)
+
+// kubernetesPlugin is the one part of the Corefiles that wants a cluster.
+var kubernetesPlugin = regexp.MustCompile(`(?ms)^ +kubernetes [^{\n]*\{.*?\n *\}\n`)
+
+// upstream knows every name but ours: whatever gets there is an error.
+func upstream(t *testing.T) string {
+	t.Helper()
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &miekg.Server{PacketConn: packets, Handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, r *miekg.Msg) {
+		m := new(miekg.Msg).SetReply(r)
+		if r.Question[0].Qtype == miekg.TypeA {
+			rr, _ := miekg.NewRR(r.Question[0].Name + " 60 IN A 192.0.2.1")
+			m.Answer = append(m.Answer, rr)
+		}
+		_ = w.WriteMsg(m)
+	})}
+	started := make(chan struct{})
+	server.NotifyStartedFunc = func() { close(started) }
+	go func() { _ = server.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() { _ = server.Shutdown() })
+	return packets.LocalAddr().String()
+}
+
+// start runs CoreDNS with the configuration and returns its address.
+func start(t *testing.T, config dns.Config) string {
+	t.Helper()
+	folder := t.TempDir()
+	for key, text := range config.Custom {
+		if err := os.MkdirAll(filepath.Join(folder, "custom"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, "custom", key), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	corefile := kubernetesPlugin.ReplaceAllString(config.Corefile, "")
+	corefile = regexp.MustCompile(`import \S*custom/`).ReplaceAllString(corefile, "import "+folder+"/custom/")
+	corefile = strings.NewReplacer("/etc/resolv.conf", upstream(t), "/etc/coredns/NodeHosts", "/dev/null",
+		"prometheus :9153", "prometheus 127.0.0.1:0", "prometheus 0.0.0.0:9153", "prometheus 127.0.0.1:0").Replace(corefile)
+	instance, err := caddy.Start(caddy.CaddyfileInput{Contents: []byte(corefile), Filepath: filepath.Join(folder, "Corefile"), ServerTypeName: "dns"})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, corefile)
+	}
+	t.Cleanup(func() { _ = instance.Stop() })
+	for _, server := range instance.Servers() {
+		if server.LocalAddr() != nil {
+			_, port, _ := net.SplitHostPort(server.LocalAddr().String())
+			return "127.0.0.1:" + port
+		}
+	}
+	t.Fatal("CoreDNS does not listen")
+	return ""
+}
+
+func TestCoreDNSAnswersForTheMetadataServer(t *testing.T) {
+	dnsserver.Quiet = true
+	caddy.Quiet = true
+	for name, custom := range map[string]map[string]string{
+		"kind": nil, "kubeadm": nil, "minikube": nil,
+		"k3s": {}, "aks": {}, "gardener": {"changeme.server": "# checkout the docs", "changeme.override": "# checkout the docs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			corefile, err := os.ReadFile(filepath.Join("..", "testdata", name+".Corefile"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A port of the test's own in the place of 53.
+			free, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, port, _ := net.SplitHostPort(free.LocalAddr().String())
+			free.Close()
+			text := regexp.MustCompile(`(?m)^\.:[0-9]+`).ReplaceAllString(string(corefile), ".:"+port)
+			config, err := dns.Install(dns.Config{Corefile: text, Custom: custom})
+			if err != nil {
+				t.Fatal(err)
+			}
+			address := start(t, config)
+			for _, ask := range []struct {
+				name  string
+				kind  uint16
+				rcode int
+				want  string // the address
+			}{
+				{"metadata.google.internal.", miekg.TypeA, miekg.RcodeSuccess, "169.254.169.254"},
+				{"Metadata.Google.INTERNAL.", miekg.TypeA, miekg.RcodeSuccess, "169.254.169.254"},
+				{"metadata.", miekg.TypeA, miekg.RcodeSuccess, "169.254.169.254"},
+				{"metadata.google.internal.", miekg.TypeAAAA, miekg.RcodeSuccess, ""},
+				{"metadata.", miekg.TypeAAAA, miekg.RcodeSuccess, ""},
+				{"metadata.google.internal.", miekg.TypeHTTPS, miekg.RcodeSuccess, ""},
+				{"x.metadata.google.internal.", miekg.TypeA, miekg.RcodeNameError, ""},
+				{"google.internal.", miekg.TypeA, miekg.RcodeSuccess, "192.0.2.1"},
+				{"example.org.", miekg.TypeA, miekg.RcodeSuccess, "192.0.2.1"},
+			} {
+				for _, network := range []string{"udp", "tcp"} {
+					client := &miekg.Client{Net: network, Timeout: 5 * time.Second}
+					answer, _, err := client.ExchangeContext(t.Context(), new(miekg.Msg).SetQuestion(ask.name, ask.kind), address)
+					if err != nil {
+						t.Errorf("%s: %v", ask.name, err)
+						continue
+					}
+					var got []string
+					for _, rr := range answer.Answer {
+						if a, ok := rr.(*miekg.A); ok {
+							got = append(got, a.A.String())
+						} else {
+							got = append(got, fmt.Sprint(rr))
+						}
+					}
+					var want []string
+					if ask.want != "" {
+						want = []string{ask.want}
+					}
+					if answer.Rcode != ask.rcode || !slices.Equal(got, want) {
+						t.Errorf("%s %s by %s: %s %v, want %s %v", ask.name, miekg.TypeToString[ask.kind], network,
+							miekg.RcodeToString[answer.Rcode], got, miekg.RcodeToString[ask.rcode], want)
+					}
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,136 @@
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gke-metadata-emulator/identity"
+)
+
+// Options is what an [Attestor] needs.
+type Options struct {
+	Policy  Policy
+	Cgroups *Cgroups  // nil with the policy ip alone
+	Records *Recorder // nil where the kernel has none: then only clients in the node's own network can be proved
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Attestor says which pod opened a connection that its listener accepted.
+type Attestor struct {
+	policy  Policy
+	cgroups *Cgroups
+	records *Recorder
+	sockets *sockets
+	kept    proofs
+	metrics *metrics
+	log     *slog.Logger
+}
+
+// proof is what the kernel says of a caller: a pod, or why it names none.
+type proof struct {
+	podUID string
+	err    error
+}
+
+// errNoProof says that the kernel knows nothing of the connection's other end.
+var errNoProof = errors.New("the kernel has no record of who opened the connection")
+
+// New makes an attestor. It attests the connections that come through its listener.
+func New(o Options) (*Attestor, error) {
+	a := &Attestor{policy: o.Policy, cgroups: o.Cgroups, records: o.Records, log: o.Log}
+	a.kept.of = map[identity.Connection]proof{}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = prometheus.NewRegistry()
+	}
+	lost := func() uint64 { return 0 }
+	if o.Records != nil {
+		lost = o.Records.Lost
+	}
+	a.metrics = newMetrics(o.Metrics, lost)
+	if o.Cgroups == nil {
+		if o.Policy != IP {
+			return nil, fmt.Errorf("attestation: the policy %s needs cgroups", o.Policy)
+		}
+		return a, nil
+	}
+	var err error
+	a.sockets, err = openSockets()
+	return a, err
+}
+
+// Close ends what New began; the options' own parts stay with whoever made them.
+func (a *Attestor) Close() {
+	if a.sockets != nil {
+		a.sockets.close()
+	}
+}
+
+// Attest implements [identity.Attestor].
+func (a *Attestor) Attest(ctx context.Context, conn identity.Connection) (identity.Caller, error) {
+	if a.policy == IP {
+		return identity.SourceIP{}.Attest(ctx, conn)
+	}
+	of := proof{err: errNoProof}
+	key := identity.Connection{Remote: unmap(conn.Remote), Local: unmap(conn.Local)}
+	if kept, found := a.kept.get(key); found {
+		of = kept
+	}
+	remote := key.Remote.Addr()
+	if of.err == nil {
+		return identity.Caller{PodUID: of.podUID, IP: remote}, nil
+	}
+	if errors.Is(of.err, errNoProof) && a.policy == Prefer {
+		return identity.SourceIP{}.Attest(ctx, conn)
+	}
+	return identity.Caller{}, refused(of.err, remote)
+}
+
+// prove asks the kernel. It is done once for a connection, when it is accepted.
+func (a *Attestor) prove(t Tuple) proof {
+	if a.cgroups == nil {
+		return proof{err: errNoProof}
+	}
+	cgroup, by, err := a.cgroup(t)
+	if err != nil {
+		return a.counted(t, by, proof{err: err})
+	}
+	uid, err := a.cgroups.PodUID(cgroup)
+	return a.counted(t, by, proof{uid, err})
+}
+
+func (a *Attestor) cgroup(t Tuple) (id uint64, by string, err error) {
+	found := false
+	if a.records != nil {
+		if id, found, err = a.records.Take(t); found || err != nil {
+			return id, "record", err
+		}
+	}
+	if id, found, err = a.sockets.cgroup(t); found || err != nil {
+		return id, "socket", err
+	}
+	return 0, "none", errNoProof
+}
+
+func (a *Attestor) counted(t Tuple, by string, p proof) proof {
+	var noPod *NotAPodError
+	switch {
+	case p.err == nil, errors.Is(p.err, errNoProof):
+	case errors.As(p.err, &noPod):
+		by = "no_pod"
+	case errors.Is(p.err, ErrCgroupGone):
+		by = "gone"
+	default:
+		by = "error"
+		a.log.Error("the kernel could not be asked who opened a connection", "caller", t.Client, "error", p.err)
+	}
+	a.metrics.proofs.WithLabelValues(by).Inc()
+	return p
+}

@@ -1,0 +1,149 @@
+package attest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// fileidKernfs is the type of a cgroup's file handle: its number, in eight bytes
+// (FILEID_KERNFS of the kernel's include/linux/exportfs.h).
+const fileidKernfs = 0xfe
+
+// ErrCgroupGone says that a cgroup was removed: the container has ended.
+var ErrCgroupGone = errors.New("the caller's cgroup does not exist any more: its container has ended")
+
+// Cgroups are those of a node, in the unified hierarchy of cgroups(7).
+type Cgroups struct {
+	root     int // a descriptor in the hierarchy
+	kubepods string
+}
+
+// OpenCgroups finds the cgroup of all pods below a folder of the unified
+// hierarchy; where that is empty, in the places where it usually is mounted.
+func OpenCgroups(root string) (*Cgroups, error) {
+	roots := []string{root}
+	if root == "" {
+		roots = []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} // the latter where version 1 is in use beside it
+	}
+	var errs []error
+	for _, root := range roots {
+		c, err := openCgroups(root)
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func openCgroups(root string) (*Cgroups, error) {
+	root = filepath.Clean(root)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(root, &fs); err != nil {
+		return nil, fmt.Errorf("cgroups: %s: %w", root, err)
+	}
+	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		return nil, fmt.Errorf("cgroups: %s is not in a unified hierarchy (cgroup2)", root)
+	}
+	kubepods, err := findKubepods(root)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cgroups: %s: %w", root, err)
+	}
+	return &Cgroups{root: fd, kubepods: kubepods}, nil
+}
+
+// findKubepods looks where a kubelet makes the cgroup of all pods, by either
+// driver: below the root that it is given, or below kind's, which is called kubelet.
+func findKubepods(root string) (string, error) {
+	var found []string
+	for _, place := range []string{"kubepods.slice", "kubepods", "*-kubepods.slice", "kubelet/kubepods", "kubelet.slice/kubelet-kubepods.slice"} {
+		matches, err := filepath.Glob(filepath.Join(root, place))
+		if err != nil {
+			return "", fmt.Errorf("cgroups: %s: %w", root, err)
+		}
+		found = append(found, matches...)
+	}
+	if len(found) > 1 {
+		// A kubelet whose driver was changed leaves the old one behind.
+		var used []string
+		for _, path := range found {
+			if populated(path) {
+				used = append(used, path)
+			}
+		}
+		found = used
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("cgroups: below %s there are %d cgroups of pods (kubepods) and not one: say where the kubelet makes its own", root, len(found))
+	}
+	return found[0], nil
+}
+
+func populated(path string) bool {
+	events, err := os.ReadFile(filepath.Join(path, "cgroup.events"))
+	return err == nil && strings.Contains(string(events), "populated 1")
+}
+
+// Kubepods is the folder of the cgroup of all pods.
+func (c *Cgroups) Kubepods() string { return c.kubepods }
+
+// Close lets go of the hierarchy.
+func (c *Cgroups) Close() error { return unix.Close(c.root) }
+
+// Probe says whether a cgroup can be found by its number.
+func (c *Cgroups) Probe() error {
+	var folder unix.Stat_t // its inode is the number
+	if err := unix.Stat(c.kubepods, &folder); err != nil {
+		return fmt.Errorf("cgroups: %s: %w", c.kubepods, err)
+	}
+	path, err := c.path(folder.Ino)
+	if err == nil && path != c.kubepods {
+		return fmt.Errorf("cgroups: %s is seen as %s: mount the hierarchy as the node has it", c.kubepods, path)
+	}
+	return err
+}
+
+// PodUID is the UID of the pod that a cgroup belongs to; for a static pod, the hash
+// of its file. Its errors are [*NotAPodError], [*ConflictError] and [ErrCgroupGone].
+func (c *Cgroups) PodUID(id uint64) (string, error) {
+	path, err := c.path(id)
+	if err != nil {
+		return "", err
+	}
+	return podUID(c.kubepods, path)
+}
+
+// path finds a cgroup's folder by its number without a walk: the number is a file
+// handle (open_by_handle_at(2)), and the kernel knows the name of an open file.
+func (c *Cgroups) path(id uint64) (string, error) {
+	handle := unix.NewFileHandle(fileidKernfs, binary.NativeEndian.AppendUint64(nil, id))
+	fd, err := unix.OpenByHandleAt(c.root, handle, unix.O_PATH|unix.O_CLOEXEC)
+	switch {
+	case errors.Is(err, unix.ESTALE):
+		return "", ErrCgroupGone
+	case errors.Is(err, unix.EPERM):
+		return "", fmt.Errorf("cgroups: cannot open a cgroup by its number: the process needs the capability DAC_READ_SEARCH: %w", err)
+	case err != nil:
+		return "", fmt.Errorf("cgroups: open_by_handle_at: %w", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return "", fmt.Errorf("cgroups: %w", err)
+	}
+	if strings.HasSuffix(path, " (deleted)") { // just now
+		return "", ErrCgroupGone
+	}
+	return path, nil
+}

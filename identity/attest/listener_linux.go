@@ -1,0 +1,82 @@
+package attest
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+
+	"gke-metadata-emulator/identity"
+)
+
+// Listener proves who is at the other end of each connection when it is accepted,
+// and keeps the proof for as long as the connection is open: the kernel's record
+// is of the moment, and a connection may live for hours.
+func (a *Attestor) Listener(l net.Listener) net.Listener { return listener{l, a} }
+
+type listener struct {
+	net.Listener
+	attestor *Attestor
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	of := identity.Connection{Remote: addrPort(c.RemoteAddr()), Local: addrPort(c.LocalAddr())}
+	l.attestor.kept.add(of, l.attestor.prove(clientTuple(c, of)))
+	return &conn{Conn: c, forget: sync.OnceFunc(func() { l.attestor.kept.remove(of) })}, nil
+}
+
+// conn forgets its proof before its addresses and ports are free for others.
+type conn struct {
+	net.Conn
+	forget func()
+}
+
+func (c *conn) Close() error {
+	c.forget()
+	return c.Conn.Close()
+}
+
+// clientTuple is a connection as the client sees it: where its destination was
+// translated on the way, conntrack knows the one it had before.
+func clientTuple(c net.Conn, seen identity.Connection) Tuple {
+	t := Tuple{Client: seen.Remote, Server: seen.Local}
+	if original, ok := originalDestination(c, seen.Remote.Addr()); ok {
+		t.Server = original
+	}
+	return t
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return netip.AddrPortFrom(tcp.AddrPort().Addr().Unmap().WithZone(""), tcp.AddrPort().Port())
+	}
+	return netip.AddrPort{}
+}
+
+// proofs are those of the open connections.
+type proofs struct {
+	mu sync.Mutex
+	of map[identity.Connection]proof
+}
+
+func (p *proofs) add(c identity.Connection, of proof) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of[c] = of
+}
+
+func (p *proofs) remove(c identity.Connection) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.of, c)
+}
+
+func (p *proofs) get(c identity.Connection) (proof, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of, found := p.of[c]
+	return of, found
+}

@@ -1,0 +1,76 @@
+//go:build !linux
+
+package attest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gke-metadata-emulator/identity"
+)
+
+// ErrUnsupported says that only Linux has what this package asks.
+var ErrUnsupported = errors.New("attestation by the kernel needs Linux")
+
+// Cgroups are those of a node, which only Linux has.
+type Cgroups struct{}
+
+// OpenCgroups fails.
+func OpenCgroups(string) (*Cgroups, error) { return nil, ErrUnsupported }
+
+// Kubepods is empty.
+func (*Cgroups) Kubepods() string { return "" }
+
+// Probe fails.
+func (*Cgroups) Probe() error { return ErrUnsupported }
+
+// Close does nothing.
+func (*Cgroups) Close() error { return nil }
+
+// Recorder needs Linux.
+type Recorder struct{}
+
+// NewRecorder fails.
+func NewRecorder(string) (*Recorder, error) { return nil, ErrUnsupported }
+
+// Add fails.
+func (*Recorder) Add(netip.AddrPort) error { return ErrUnsupported }
+
+// Close does nothing.
+func (*Recorder) Close() error { return nil }
+
+// Options is as on Linux.
+type Options struct {
+	Policy  Policy
+	Cgroups *Cgroups
+	Records *Recorder
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Attestor knows callers by their addresses alone.
+type Attestor struct{ identity.SourceIP }
+
+// New makes an attestor of the policy ip, and fails for any other.
+func New(o Options) (*Attestor, error) {
+	if o.Policy != IP {
+		return nil, ErrUnsupported
+	}
+	return &Attestor{}, nil
+}
+
+// Attest implements [identity.Attestor].
+func (a *Attestor) Attest(ctx context.Context, conn identity.Connection) (identity.Caller, error) {
+	return a.SourceIP.Attest(ctx, conn)
+}
+
+// Listener returns l.
+func (*Attestor) Listener(l net.Listener) net.Listener { return l }
+
+// Close does nothing.
+func (*Attestor) Close() {}

@@ -1,0 +1,98 @@
+package identity
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// proved is an attestor that knows the pod by its UID, and the address too.
+type proved string
+
+func (p proved) Attest(_ context.Context, c Connection) (Caller, error) {
+	return Caller{PodUID: string(p), IP: c.Remote.Addr()}, nil
+}
+
+func mirrorOf(hash string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash, "other": "x"}
+	}
+}
+
+func TestKernelAndAddressMustNotContradict(t *testing.T) {
+	const hash, twice = "0a1b2c3d4e5f60718293a4b5c6d7e8f9", "ffffffffffffffffffffffffffffffff"
+	thief, victim := newPod("shop", "thief", "10.0.0.1"), newPod("shop", "victim", "10.0.0.2")
+	agent := newPod("kube-system", "agent", nodeIP, hostNetwork)
+	for _, of := range []struct {
+		name, uid, ip string
+		want          string // the pod
+		reason        Reason // or why not
+	}{
+		{"a pod at its address", "uid of thief", "10.0.0.1", "thief", ""},
+		{"a pod at another's address", "uid of thief", "10.0.0.2", "", Mismatch},
+		{"a pod at the node's address", "uid of thief", nodeIP, "", Mismatch},
+		{"a pod at an address of nobody's", "uid of thief", "10.9.9.9", "thief", ""},
+		{"a pod of the node's network", "uid of agent", nodeIP, "agent", ""},
+		{"a pod of the node's network at the metadata address", "uid of agent", "169.254.169.254", "agent", ""},
+		{"a pod of the node's network at another's address", "uid of agent", "10.0.0.2", "", Mismatch},
+		{"a new pod whose address is not announced", "uid of new", "10.0.0.3", "new", ""},
+		{"a new pod with the address of one that has just gone", "uid of new", "10.0.0.2", "", NotReady},
+		{"a pod that is not announced", "uid of nobody", "10.0.0.1", "", NotReady},
+		{"a static pod", hash, nodeIP, "static", ""},
+		{"a static pod by its UID of the API server", "uid of static", nodeIP, "static", ""},
+		{"a static pod that two say to mirror", twice, nodeIP, "", Ambiguous},
+		{"a static pod that is not announced", "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee", nodeIP, "", NotReady},
+		{"a pod that another says to mirror", "uid of victim", "10.0.0.2", "victim", ""},
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, thief, victim, agent, newPod("shop", "new", ""),
+					newPod("kube-system", "static", nodeIP, hostNetwork, mirrorOf(hash)),
+					newPod("kube-system", "once", nodeIP, hostNetwork, mirrorOf(twice)), newPod("shop", "again", "10.0.0.8", mirrorOf(twice)),
+					newPod("shop", "impostor", "10.0.0.9", mirrorOf("uid of victim"))).run()
+				b.attestor = proved(of.uid)
+				if of.reason == "" {
+					b.wantPodAt(of.ip, of.want)
+					return
+				}
+				_, err := b.podAt(of.ip)
+				wantError(t, err, of.reason)
+				if n := testutil.ToFloat64(b.metrics.resolutions.WithLabelValues(string(of.reason))); n != 1 {
+					t.Errorf("counted %v times", n)
+				}
+			})
+		})
+	}
+}
+
+// What the kernel attests needs no confirmation by the API server.
+func TestAttestedPodIsNotConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newPod("shop", "app", "10.0.0.1")).run()
+		b.attestor = proved("uid of app")
+		b.pods.ClearActions()
+		b.wantPodAt("10.0.0.1", "app")
+		if asked := b.pods.Actions(); len(asked) > 0 {
+			t.Errorf("the API server was asked: %v", asked)
+		}
+	})
+}
+
+// The watch lags: a new pod has the address of one that it still has.
+func TestNewPodWithAnAddressThatIsTakenOverIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := newPod("shop", "gone", "10.0.0.1")
+		b := newBench(t, gone, newPod("shop", "new", "")).run()
+		b.attestor = proved("uid of new")
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			b.update(newPod("shop", "new", "10.0.0.1", func(p *corev1.Pod) { p.UID = types.UID("uid of new") }))
+		}()
+		b.wantPodAt("10.0.0.1", "new")
+	})
+}

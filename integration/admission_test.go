@@ -1,0 +1,320 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"gke-metadata-emulator/integration/kubernetes"
+)
+
+// daemonOn is what a daemon on the node finds in its pod: a kubeconfig with a token
+// that is bound to the pod, by which the API server knows the node.
+func daemonOn(t testing.TB, c *kubernetes.Cluster, node string) string {
+	t.Helper()
+	pod := c.RunPod(t, kubernetes.PodSpec{Namespace: daemonName, Name: node, KSA: daemonName, Node: node, HostNetwork: true})
+	t.Cleanup(func() { c.DeletePod(t, pod) })
+	request := tokenRequest(pod)
+	request.Spec.Audiences = nil
+	granted, err := c.Client.CoreV1().ServiceAccounts(daemonName).CreateToken(t.Context(), daemonName, request, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := c.KubeconfigFor(t.Context(), daemonName, daemonName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.LoadFromFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range config.AuthInfos {
+		user.Token = granted.Status.Token
+	}
+	path = filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// thiefOf has stolen the token of the node's daemon.
+func thiefOf(t testing.TB, node string) (clientset.Interface, *rest.Config) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", daemonOn(t, cluster, node))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.QPS = -1 // the tests ask faster than the library lets
+	client, err := clientset.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, config
+}
+
+// tokenRequest is what the daemon asks for.
+func tokenRequest(pod *corev1.Pod) *authenticationv1.TokenRequest {
+	seconds := int64(3600)
+	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		Audiences: []string{"https:" + provider}, ExpirationSeconds: &seconds,
+		BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
+	}}
+}
+
+// What a stolen token of the daemon can be turned into: nothing that the API server
+// itself accepts.
+func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
+	node := "admission-tokens"
+	cluster.Node(t, node, nil)
+	thief, config := thiefOf(t, node)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "app", nil)
+	run := func(namespace, name, ksa string) *corev1.Pod {
+		pod := cluster.RunPod(t, kubernetes.PodSpec{Namespace: namespace, Name: name, KSA: ksa, Node: node})
+		t.Cleanup(func() { cluster.DeletePod(t, pod) })
+		return pod
+	}
+	app, other, own := run(ns, "app", "app"), run(ns, "other", "default"), run(daemonName, "own", daemonName)
+	cluster.KSA(t, metav1.NamespaceSystem, "controller", nil)
+	t.Cleanup(func() { cluster.DeleteKSA(t, metav1.NamespaceSystem, "controller") })
+	controller := run(metav1.NamespaceSystem, "controller", "controller")
+	secret, err := cluster.Client.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "secret"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine, err := cluster.Client.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	audiences := func(all ...string) func(*authenticationv1.TokenRequest) {
+		return func(r *authenticationv1.TokenRequest) { r.Spec.Audiences = all }
+	}
+	bound := func(kind, name string, uid types.UID) func(*authenticationv1.TokenRequest) {
+		return func(r *authenticationv1.TokenRequest) {
+			r.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: kind, Name: name, UID: uid}
+		}
+	}
+	lives := func(life time.Duration) func(*authenticationv1.TokenRequest) {
+		return func(r *authenticationv1.TokenRequest) { *r.Spec.ExpirationSeconds = int64(life.Seconds()) }
+	}
+	const granted, policy, server = "granted", "refused by the policy", "refused by the API server"
+	for _, test := range []struct {
+		name   string
+		pod    *corev1.Pod
+		change func(*authenticationv1.TokenRequest)
+		want   string
+	}{
+		{"what the daemon asks for", app, func(*authenticationv1.TokenRequest) {}, granted},
+		{"a short life", app, lives(10 * time.Minute), granted},
+		{"the default life", app, func(r *authenticationv1.TokenRequest) { r.Spec.ExpirationSeconds = nil }, granted},
+		{"the default audience", app, audiences(), policy},
+		{"the API server's audience", app, audiences(cluster.Issuer), policy},
+		{"the API server's usual audience", app, audiences("https://kubernetes.default.svc"), policy},
+		{"the API server's audience for the daemon itself", own, audiences(cluster.Issuer), policy},
+		{"ours and the API server's audience", app, audiences("https:"+provider, cluster.Issuer), policy},
+		{"the API server's audience and ours", app, audiences(cluster.Issuer, "https:"+provider), policy},
+		{"ours twice", app, audiences("https:"+provider, "https:"+provider), policy},
+		{"an empty audience", app, audiences(""), policy},
+		{"another provider's audience", app, audiences("https:" + provider + "-2"), policy},
+		{"the provider's name", app, audiences(provider), policy},
+		{"the policy's own text", app, audiences("PROVIDER"), policy},
+		{"unbound", app, func(r *authenticationv1.TokenRequest) { r.Spec.BoundObjectRef = nil }, policy},
+		{"bound to a Secret", app, bound("Secret", secret.Name, secret.UID), policy},
+		{"bound to the Node", app, bound("Node", node, machine.UID), policy},
+		{"bound to a pod without UID", app, bound("Pod", app.Name, ""), policy},
+		{"bound to another pod by its UID", app, bound("Pod", app.Name, other.UID), server},
+		{"bound to a pod of another KSA", app, bound("Pod", other.Name, other.UID), server},
+		{"bound to a pod that does not exist", app, bound("Pod", "nosuch", app.UID), server},
+		{"a life of a day", app, lives(24 * time.Hour), policy},
+		{"a life of a second more than an hour", app, lives(time.Hour + time.Second), policy},
+		{"an account of kube-system", controller, func(*authenticationv1.TokenRequest) {}, policy},
+		{"an account of kube-system at the API server", controller, audiences(cluster.Issuer), policy},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			request := tokenRequest(test.pod)
+			test.change(request)
+			answer, err := thief.CoreV1().ServiceAccounts(test.pod.Namespace).CreateToken(t.Context(), test.pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
+			got := server
+			switch {
+			case err == nil:
+				got = granted
+				if who := acceptedAs(t, config, answer.Status.Token); who != "" {
+					t.Errorf("the API server accepts the token as %s", who)
+				}
+			case byPolicy(err):
+				got = policy
+				if strings.Contains(err.Error(), "resulted in error") {
+					t.Errorf("the refusal does not say why: %v", err)
+				}
+			}
+			if got != test.want {
+				t.Errorf("%s (%v), want %s", got, err, test.want)
+			}
+		})
+	}
+	t.Run("others are not restricted", func(t *testing.T) {
+		_, err := cluster.Client.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), "app", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// acceptedAs is whom the API server takes the bearer of the token for, or empty.
+func acceptedAs(t testing.TB, config *rest.Config, token string) string {
+	t.Helper()
+	bearer := rest.AnonymousClientConfig(config)
+	bearer.BearerToken = token
+	client, err := clientset.NewForConfig(bearer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if apierrors.IsUnauthorized(err) {
+		return ""
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return review.Status.UserInfo.Username
+}
+
+// Of the nodes the daemon can change one thing: the start-up taint of its own.
+func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.T) {
+	const own, neighbour = "admission-own", "admission-neighbour"
+	mine := corev1.Taint{Key: startupTaint, Value: "x", Effect: corev1.TaintEffectNoSchedule}
+	evicting := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoExecute}
+	others := corev1.Taint{Key: "example.com/gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule}
+	for _, node := range []string{own, neighbour} {
+		cluster.Node(t, node, map[string]string{"label": "kept"})
+		taint(t, node, mine, others, evicting)
+		change(t, node, func(node *corev1.Node) { node.Spec.Unschedulable = true })
+	}
+	thief, _ := thiefOf(t, own)
+	for _, test := range []struct {
+		name, node, subresource string
+		patch                   map[string]any
+		policy                  bool // refused by it, or else by RBAC; granted where nil
+		granted                 bool
+	}{
+		{name: "the taint of another node", node: neighbour, patch: taints(others), policy: true},
+		{name: "a label", node: own, patch: meta("labels", map[string]any{"label": "changed"}), policy: true},
+		{name: "a further label", node: own, patch: meta("labels", map[string]any{"further": "x"}), policy: true},
+		{name: "no label", node: own, patch: meta("labels", nil), policy: true},
+		{name: "an annotation", node: own, patch: meta("annotations", map[string]any{"a": "b"}), policy: true},
+		{name: "a finalizer", node: own, patch: meta("finalizers", []string{"example.com/never"}), policy: true},
+		{name: "an owner", node: own, policy: true, patch: meta("ownerReferences", []any{map[string]any{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}})},
+		{name: "all taints", node: own, patch: taints(), policy: true},
+		{name: "another taint", node: own, patch: taints(mine, evicting), policy: true},
+		{name: "one of two", node: own, patch: taints(evicting, others), policy: true},
+		{name: "a new taint", node: own, patch: taints(others, corev1.Taint{Key: "new", Effect: corev1.TaintEffectNoExecute}), policy: true},
+		{name: "another value of another taint", node: own, patch: taints(corev1.Taint{Key: others.Key, Effect: others.Effect}), policy: true},
+		{name: "its pods' addresses", node: own, patch: nodeSpec("podCIDRs", []string{"10.9.0.0/24"}), policy: true},
+		{name: "schedulable", node: own, patch: nodeSpec("unschedulable", nil), policy: true},
+		{name: "its provider's ID", node: own, patch: nodeSpec("providerID", "example://1"), policy: true},
+		{name: "the taint and a label", node: own, policy: true, patch: map[string]any{"metadata": map[string]any{"labels": map[string]any{"x": "y"}}, "spec": taints(others)["spec"]}},
+		{name: "its status", node: own, subresource: "status", patch: map[string]any{"status": map[string]any{"phase": "Pending"}}},
+		{name: "the taint", node: own, patch: taints(others), granted: true},
+		{name: "the taint that is gone", node: own, patch: taints(others), granted: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			patch, err := json.Marshal(test.patch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var under []string
+			if test.subresource != "" {
+				under = append(under, test.subresource)
+			}
+			if test.policy && test.node == own {
+				// Not either along with what is allowed.
+				if _, also := nodeSpecOf(test.patch)["taints"]; !also {
+					both := maps.Clone(test.patch)
+					both["spec"] = maps.Clone(nodeSpecOf(test.patch))
+					nodeSpecOf(both)["taints"] = []corev1.Taint{others}
+					along, err := json.Marshal(both)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := thief.CoreV1().Nodes().Patch(t.Context(), own, types.MergePatchType, along, metav1.PatchOptions{}); !byPolicy(err) {
+						t.Errorf("with the taint: %v; want a refusal by the policy", err)
+					}
+				}
+			}
+			_, err = thief.CoreV1().Nodes().Patch(t.Context(), test.node, types.MergePatchType, patch, metav1.PatchOptions{}, under...)
+			if test.granted {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if !apierrors.IsForbidden(err) || byPolicy(err) != test.policy {
+				t.Errorf("%v; want a refusal, by the policy: %t", err, test.policy)
+			}
+		})
+	}
+	t.Run("the node is as it was but for the taint", func(t *testing.T) {
+		node, err := cluster.Client.CoreV1().Nodes().Get(t.Context(), own, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(node.Spec.Taints) != 1 || node.Spec.Taints[0] != others || node.Labels["label"] != "kept" {
+			t.Errorf("labels %v, taints %v", node.Labels, node.Spec.Taints)
+		}
+	})
+	t.Run("nor remove nodes or make any", func(t *testing.T) {
+		if err := thief.CoreV1().Nodes().Delete(t.Context(), own, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+			t.Errorf("delete: %v", err)
+		}
+		if _, err := thief.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "new"}}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+			t.Errorf("create: %v", err)
+		}
+	})
+}
+
+// taint sets the taints of a node, as an administrator.
+func taint(t testing.TB, node string, all ...corev1.Taint) {
+	t.Helper()
+	patch, err := json.Marshal(taints(all...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := cluster.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func taints(all ...corev1.Taint) map[string]any { return nodeSpec("taints", all) }
+
+func nodeSpec(field string, value any) map[string]any {
+	return map[string]any{"spec": map[string]any{field: value}}
+}
+
+// nodeSpecOf is the spec in a patch.
+func nodeSpecOf(patch map[string]any) map[string]any {
+	spec, there := patch["spec"].(map[string]any)
+	if !there {
+		spec = map[string]any{}
+	}
+	return spec
+}
+
+func meta(field string, value any) map[string]any {
+	return map[string]any{"metadata": map[string]any{field: value}}
+}

@@ -1,0 +1,22 @@
+package podtest
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// NewBPFFS mounts a bpffs of the test's own. The test is skipped where it cannot.
+func NewBPFFS(t testing.TB) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := unix.Mount("bpf", folder, "bpf", 0, ""); err != nil {
+		t.Skipf("a bpffs cannot be mounted: %v: run the test as root", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(folder, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return folder
+}

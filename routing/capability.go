@@ -1,0 +1,17 @@
+package routing
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// failed is an error of a mode, which names the capabilities that it needs where
+// the kernel did not permit something.
+func failed(mode, verb, capabilities string, err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("routing %s: cannot %s: the process needs %s: %w", mode, verb, capabilities, err)
+	}
+	return fmt.Errorf("routing %s: cannot %s: %w", mode, verb, err)
+}

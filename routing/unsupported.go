@@ -1,0 +1,55 @@
+//go:build !linux
+
+package routing
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// ErrUnsupported says that only Linux has what a mode needs.
+var ErrUnsupported = errors.New("routing by the kernel needs Linux")
+
+// EBPF needs Linux.
+type EBPF struct {
+	Cgroup string
+	Pins   string
+	Target netip.AddrPort
+}
+
+func (EBPF) String() string { return "ebpf" }
+
+// Probe fails.
+func (EBPF) Probe() error { return ErrUnsupported }
+
+// Install fails.
+func (EBPF) Install() error { return ErrUnsupported }
+
+// Remove does nothing.
+func (EBPF) Remove() error { return nil }
+
+// NFTables needs Linux.
+type NFTables struct {
+	Cgroup   string
+	Target   netip.AddrPort
+	Log      *slog.Logger
+	Repaired *prometheus.CounterVec
+}
+
+func (*NFTables) String() string { return "nftables" }
+
+// Probe fails.
+func (*NFTables) Probe() error { return ErrUnsupported }
+
+// Install fails.
+func (*NFTables) Install() error { return ErrUnsupported }
+
+// Keep fails.
+func (*NFTables) Keep(context.Context) error { return ErrUnsupported }
+
+// Remove does nothing.
+func (*NFTables) Remove() error { return nil }
