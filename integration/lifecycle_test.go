@@ -61,7 +61,7 @@ func TestSIGTERMDrains(t *testing.T) {
 	s := settings(t, cluster, google)
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.NodeName, IP: "127.0.1.1"})
 
-	program := exec.Command(binary(t), "serve", "--node-name", s.NodeName, "--kubeconfig", s.Kubeconfig, "--routing", "none",
+	program := exec.Command(binary(t), "serve", "--node-name", s.NodeName, "--kubeconfig", s.Kubeconfig, "--routing", "none", "--attestation", "ip",
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workload-identity-provider", provider,
 		"--sts-endpoint", google.URL, "--iam-credentials-endpoint", google.URL, "--log-format", "json")
 	// Every other setting comes from the environment.

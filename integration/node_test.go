@@ -100,6 +100,7 @@ func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *
 	return &daemon.Serve{
 		NodeName: name, Kubeconfig: kubeconfig,
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Routing: daemon.RoutingNone, IdentityWait: 2500 * time.Millisecond,
+		Attestation: daemon.AttestationIP, // the pods of these tests are addresses
 		Credentials: daemon.Federation, Provider: provider,
 		Project: daemon.Project{ID: projectID, ClusterName: "cluster-1", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},
 		Google:  daemon.Google{STS: google.URL, IAMCredentials: google.URL, IAM: google.URL},

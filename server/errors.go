@@ -56,7 +56,7 @@ func answerTo(err error) answer {
 		switch who.Reason {
 		case identity.NotReady, identity.Unknown, identity.Ambiguous:
 			return answer{status: http.StatusServiceUnavailable, message: who.Message, level: slog.LevelWarn}
-		case identity.HostNetwork, identity.NotListed, identity.BadAnnotation:
+		case identity.HostNetwork, identity.NotListed, identity.BadAnnotation, identity.NotAPod, identity.Unattested, identity.Mismatch:
 			return answer{status: http.StatusForbidden, message: who.Message, level: slog.LevelWarn}
 		case identity.Gone:
 			return answer{status: http.StatusForbidden, message: who.Message, hangUp: true, level: slog.LevelInfo}

@@ -84,7 +84,7 @@ func transcripts() map[string][]exchange {
 	for _, account := range []string{"", "/default", "/" + testGSA} {
 		files["directories"] = append(files["directories"], exchange{title: accounts + account + " recursively", request: get(accounts + account + "/?recursive=true")})
 	}
-	for _, reason := range []identity.Reason{identity.NotReady, identity.Unknown, identity.Ambiguous, identity.HostNetwork, identity.NotListed, "another"} {
+	for _, reason := range []identity.Reason{identity.NotReady, identity.Unknown, identity.Ambiguous, identity.HostNetwork, identity.NotListed, identity.NotAPod, identity.Unattested, identity.Mismatch, "another"} {
 		files["identity-errors"] = append(files["identity-errors"], exchange{
 			title: string(reason), request: get(accounts + "/default/token"), world: func(w *world) { w.pod = always(who(reason)) }})
 	}

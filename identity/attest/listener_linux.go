@@ -34,6 +34,14 @@ type conn struct {
 	forget func()
 }
 
+// CloseWrite is what net/http ends some refusals with, so that they arrive.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 func (c *conn) Close() error {
 	c.forget()
 	return c.Conn.Close()

@@ -115,7 +115,7 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 	listening := make(chan net.Addr, 1)
 	s := &daemon.Serve{
 		NodeName: node, Kubeconfig: kubeconfig, Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
-		Routing: daemon.RoutingNone, IdentityWait: 2500 * time.Millisecond, Credentials: daemon.Federation, Provider: provider,
+		Routing: daemon.RoutingNone, Attestation: daemon.AttestationIP, IdentityWait: 2500 * time.Millisecond, Credentials: daemon.Federation, Provider: provider,
 		Project: project, Google: daemon.Google{STS: fake.URL, IAMCredentials: fake.URL, IAM: fake.URL}, Logging: logging,
 		Listening: func(pods, operators net.Addr) {
 			m.admin = operators.String()
