@@ -1,0 +1,52 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lock takes the lock at path, for one process at a time. The kernel releases
+// it when the process ends, however it ends. waiting is called once when
+// another process has the lock.
+func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
+	file, err := tryLock(path)
+	if err == nil && file == nil {
+		waiting()
+		ticker := time.NewTicker(200 * time.Millisecond)
+		defer ticker.Stop()
+		for err == nil && file == nil {
+			select {
+			case <-ctx.Done():
+				return nil, fmt.Errorf("wait for the lock %s: %w", path, context.Cause(ctx))
+			case <-ticker.C:
+				file, err = tryLock(path)
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = file.Close() }, nil
+}
+
+// tryLock returns nil when another process has the lock. Closing the file
+// releases it.
+func tryLock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return file, nil
+	}
+	if closing := file.Close(); !errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), closing)
+	}
+	return nil, nil
+}
