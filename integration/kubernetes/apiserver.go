@@ -84,7 +84,12 @@ func (c *Cluster) StopAPIServer() error {
 
 // PauseAPIServer makes the API server hang: connections stay, and new ones are
 // accepted by the kernel, but nothing is answered until ResumeAPIServer.
-func (c *Cluster) PauseAPIServer() error { return c.signalAPIServer(syscall.SIGSTOP) }
+func (c *Cluster) PauseAPIServer() error {
+	if err := c.signalAPIServer(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return c.apiServer.awaitStop()
+}
 
 // ResumeAPIServer lets a paused API server go on.
 func (c *Cluster) ResumeAPIServer() error { return c.signalAPIServer(syscall.SIGCONT) }
