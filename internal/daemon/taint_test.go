@@ -80,7 +80,7 @@ func TestTheStartupTaintIsRemovedOnlyWhileTheDaemonServes(t *testing.T) {
 		up.Store(true)
 		expect("once it serves", 200*time.Millisecond, "a", "b")
 		again()
-		expect("when the node has joined anew", 30*time.Second, "c")
+		expect("when the node has joined anew", 31*time.Second, "c") // a look each 20 to 30 s, then 200 ms
 		up.Store(false)
 		again()
 		expect("when it has joined anew and the daemon does not serve", 5*time.Minute, "c", testTaint)
