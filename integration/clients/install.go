@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"gke-metadata-emulator/integration/built"
 )
 
 // installTime is far more than a first installation takes on two cores.
@@ -75,7 +75,7 @@ func installInto(t testing.TB, folder, name string, make func(ctx context.Contex
 	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, folder+".lock")
+	unlock, err := built.Lock(ctx, folder+".lock", func() { t.Logf("%s: another process installs it", name) })
 	if err != nil {
 		return err
 	}
@@ -100,31 +100,6 @@ func installInto(t testing.TB, folder, name string, make func(ctx context.Contex
 func there(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// lock takes the lock at path. The kernel releases it when the process ends,
-// however it ends.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	ticker := time.NewTicker(200 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, context.Cause(ctx)), file.Close())
-		case <-ticker.C:
-		}
-	}
 }
 
 // command runs a program of an installation. An error has what it said.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"gke-metadata-emulator/integration/built"
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
@@ -142,7 +143,7 @@ func (b builder) module(ctx context.Context, m module) (string, error) {
 	if err := os.MkdirAll(b.cache, 0o755); err != nil {
 		return "", fmt.Errorf("%w; make it writable, or set XDG_CACHE_HOME", err)
 	}
-	unlock, err := lock(ctx, folder+".lock", func() {
+	unlock, err := built.Lock(ctx, folder+".lock", func() {
 		fmt.Fprintf(b.log, "%s: another process is building it; waiting\n", key)
 	})
 	if err != nil {
@@ -207,7 +208,7 @@ func (b builder) build(ctx context.Context, m module, folder string) error {
 	}
 	fmt.Fprintf(b.log, "%s %s: building it from source, once (%s; much less when Go's build cache has parts of it)\n", m.folder, version, m.takes)
 	args := []string{"build", "-v", "-trimpath", "-tags", m.tags, "-ldflags", flags.String(), "-o", unfinished + "/"}
-	if err := runWithProgress(b.command(ctx, m, append(args, m.packages...)...), m.folder+" "+version, b.log); err != nil {
+	if err := built.Go(b.command(ctx, m, append(args, m.packages...)...), m.folder+" "+version, b.log); err != nil {
 		return errors.Join(err, os.RemoveAll(unfinished))
 	}
 	if err := os.Rename(unfinished, folder); err != nil {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"gke-metadata-emulator/integration/built"
 )
 
 const (
@@ -32,7 +34,7 @@ func newFolder() (*folder, error) {
 	}
 	// Locked before it has the name that Sweep looks for.
 	early := filepath.Join(path, "new")
-	if f.lock, err = tryLock(early); err == nil {
+	if f.lock, err = built.TryLock(early); err == nil {
 		err = os.Rename(early, filepath.Join(path, folderLock))
 	}
 	if err != nil {
@@ -60,7 +62,7 @@ func Sweep() error {
 	}
 	var errs []error
 	for _, path := range locks {
-		lock, err := tryLock(path)
+		lock, err := built.TryLock(path)
 		if err != nil || lock == nil { // in use, or another user's
 			continue
 		}

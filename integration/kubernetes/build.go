@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"gke-metadata-emulator/integration/built"
 )
 
 // Paths says where the programs of a cluster are.
@@ -113,7 +115,7 @@ func (b builder) binary(ctx context.Context, p program) (string, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", fmt.Errorf("cache of the Kubernetes binaries: %w; make it writable, or set XDG_CACHE_HOME", err)
 	}
-	unlock, err := lock(ctx, path+".lock", func() {
+	unlock, err := built.Lock(ctx, path+".lock", func() {
 		fmt.Fprintf(b.log, "%s %s: another process is building it; waiting\n", p.name, version)
 	})
 	if err != nil {
@@ -135,7 +137,7 @@ func (b builder) build(ctx context.Context, p program, version, path string) err
 	start := time.Now()
 	fmt.Fprintf(b.log, "%s %s: building it from source, once (%s; much less when Go's build cache has parts of it)\n", p.name, version, p.takes)
 	cmd := b.command(ctx, p, "build", "-v", "-trimpath", "-ldflags", "-s -w"+p.ldflags(version), "-o", unfinished, p.pkg)
-	if err := runWithProgress(cmd, p.name+" "+version, b.log); err != nil {
+	if err := built.Go(cmd, p.name+" "+version, b.log); err != nil {
 		return errors.Join(err, removed(unfinished))
 	}
 	if err := os.Rename(unfinished, path); err != nil {

@@ -1,13 +1,10 @@
 package kubernetes
 
 import (
-	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -58,33 +55,6 @@ func TestFailedBuildSaysWhatTheCompilerSaid(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "undefined: nonsense") {
 		t.Errorf("%s, error %v, want the compiler's message", path, err)
 	}
-}
-
-func TestLockIsForOneAtATime(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lock(t.Context(), path, func() { t.Error("waits for a free lock") })
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := lock(ctx, path, cancel); !errors.Is(err, context.Canceled) {
-		t.Errorf("waiting, canceled: error is %v", err)
-	}
-
-	waits := make(chan struct{})
-	var second sync.WaitGroup
-	second.Go(func() {
-		unlock, err := lock(t.Context(), path, func() { close(waits) })
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		unlock()
-	})
-	<-waits
-	unlock()
-	second.Wait()
 }
 
 func TestModuleRootIsFoundFromBelow(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"gke-metadata-emulator/integration/built"
 )
 
 const (
@@ -27,7 +29,7 @@ func newFolder() (*folder, error) {
 	}
 	// Locked before it has the name that removeAbandoned looks for.
 	early := filepath.Join(path, "new")
-	lock, err := tryLock(early)
+	lock, err := built.TryLock(early)
 	if err == nil {
 		err = os.Rename(early, filepath.Join(path, folderLock))
 	}
@@ -51,7 +53,7 @@ func (f *folder) remove() error {
 func removeAbandoned() {
 	locks, _ := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*", folderLock))
 	for _, path := range locks {
-		if lock, err := tryLock(path); err == nil && lock != nil {
+		if lock, err := built.TryLock(path); err == nil && lock != nil {
 			_ = (&folder{path: filepath.Dir(path), lock: lock}).remove()
 		}
 	}

@@ -27,8 +27,8 @@ mount --move "$1/sys" /sys
 
 # What is written below these is the node's own and survives a reboot.
 for folder in etc opt var/lib var/log; do
-	mkdir -p "$1/upper/$folder" "$1/work/$folder"
-	mount -t overlay -o "lowerdir=/$folder,upperdir=$1/upper/$folder,workdir=$1/work/$folder" overlay "/$folder"
+	mkdir -p "$1/upper/$folder" "$1/scratch/$folder"
+	mount -t overlay -o "lowerdir=/$folder,upperdir=$1/upper/$folder,workdir=$1/scratch/$folder" overlay "/$folder"
 done
 # Not in an overlay: one cannot be made in another, and containerd makes them.
 for folder in var/lib/containerd var/lib/kubelet etc/cni/net.d; do

@@ -1,4 +1,4 @@
-package kubernetes
+package built
 
 import (
 	"bufio"
@@ -9,11 +9,14 @@ import (
 	"time"
 )
 
-const progressEvery = 15 * time.Second
+const (
+	progressEvery = 15 * time.Second
+	tailLines     = 40 // of what the compilers said, in an error
+)
 
-// runWithProgress runs go build -v and says at intervals how far it is. When
+// Go runs go build -v and says at intervals how far it is. When
 // the build fails, the error has what the compilers said.
-func runWithProgress(cmd *exec.Cmd, what string, log io.Writer) error {
+func Go(cmd *exec.Cmd, what string, log io.Writer) error {
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -53,7 +56,7 @@ func runWithProgress(cmd *exec.Cmd, what string, log io.Writer) error {
 		}
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("go build in %s: %w\n%s", cmd.Dir, err, strings.Join(last(said, tailLines), "\n"))
+		return fmt.Errorf("go build in %s: %w\n%s", cmd.Dir, err, strings.Join(said[max(0, len(said)-tailLines):], "\n"))
 	}
 	return nil
 }

@@ -1,4 +1,6 @@
-package kubernetes
+// Package built is what the tests share to build or install a program once and
+// keep it: a lock between processes, and progress while it takes long.
+package built
 
 import (
 	"context"
@@ -10,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock takes the lock at path, for one process at a time. The kernel releases
+// Lock takes the lock at path, for one process at a time. The kernel releases
 // it when the process ends, however it ends. waiting is called once when
 // another process has the lock.
-func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
-	file, err := tryLock(path)
+func Lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
+	file, err := TryLock(path)
 	if err == nil && file == nil {
 		waiting()
 		ticker := time.NewTicker(200 * time.Millisecond)
@@ -24,7 +26,7 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 			case <-ctx.Done():
 				return nil, fmt.Errorf("wait for the lock %s: %w", path, context.Cause(ctx))
 			case <-ticker.C:
-				file, err = tryLock(path)
+				file, err = TryLock(path)
 			}
 		}
 	}
@@ -34,9 +36,9 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 	return func() { _ = file.Close() }, nil
 }
 
-// tryLock returns nil when another process has the lock. Closing the file
+// TryLock returns nil when another process has the lock. Closing the file
 // releases it.
-func tryLock(path string) (*os.File, error) {
+func TryLock(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
