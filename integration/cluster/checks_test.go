@@ -57,6 +57,30 @@ func firstInstructionGetsAToken(t *testing.T, e *environment) {
 	}
 }
 
+// Pods of the node's network have one address, so that only the kernel can say
+// which of them calls.
+func hostNetworkPodsAreToldApart(t *testing.T, e *environment) {
+	if e.mode.podsOnly {
+		t.Skip("the node's cgroups are a part of the machine's here, and " + e.mode.name + " redirects pods of the node's network only where the daemon sees the root")
+	}
+	ns := e.namespace()
+	gsas := map[string]string{"reader": e.ksa(ns, "reader"), "writer": e.ksa(ns, "writer")}
+	for ksa := range gsas {
+		for _, n := range e.cluster.Nodes {
+			spec := podSpec(ksa, n.Name, "once")
+			spec.HostNetwork = true
+			e.pod(ns, ksa+"-"+n.Name, spec)
+		}
+	}
+	for ksa, gsa := range gsas {
+		for _, n := range e.cluster.Nodes {
+			if err := e.right(e.ended(ns, ksa+"-"+n.Name), gsa); err != nil {
+				t.Errorf("%s on %s: %v", ksa, n.Name, err)
+			}
+		}
+	}
+}
+
 func nameResolves(t *testing.T, e *environment) {
 	ns := e.namespace()
 	e.ksa(ns, "app")

@@ -13,6 +13,7 @@ type routingMode struct {
 	name     string
 	settings []string // of the daemon, beyond --routing
 	patch    string   // of its DaemonSet; none if empty
+	podsOnly bool     // pods of the node's network are not redirected here
 	remark   string   // what a reader of the table is to know
 }
 
@@ -28,7 +29,8 @@ var routingModes = []routingMode{
           exec: null
           httpGet: {host: "127.0.0.1", port: 8989, path: /readyz}
 `,
-		remark: "readiness is that of /readyz, as the daemon's own connections to the metadata address are not redirected",
+		podsOnly: true,
+		remark:   "readiness is that of /readyz, as the connections of pods of the node's network are not redirected here",
 	},
 }
 
@@ -64,6 +66,7 @@ type check struct {
 var checks = []check{
 	{"pods of both nodes get their own KSA's GSA", podsGetTheirOwnAccount},
 	{"a pod's first instruction gets a token", firstInstructionGetsAToken},
+	{"two pods of the node's network are told apart", hostNetworkPodsAreToldApart},
 	{"metadata.google.internal resolves", nameResolves},
 	{"50 Jobs that reuse addresses, each token right", jobsGetTheRightToken},
 	{"the daemon killed comes back", killedDaemonComesBack},

@@ -36,12 +36,13 @@ type environment struct {
 	t       *testing.T
 	cluster *cluster.Cluster
 	google  *fakegoogle.Server
+	mode    routingMode
 	program string // the daemon's
 	note    string // of the check, for the table
 }
 
 func (e *environment) in(t *testing.T) *environment {
-	in := &environment{t: t, cluster: e.cluster, google: e.google, program: e.program}
+	in := &environment{t: t, cluster: e.cluster, google: e.google, mode: e.mode, program: e.program}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(in.daemonLogs())
@@ -54,7 +55,7 @@ func (e *environment) in(t *testing.T) *environment {
 // each node's loopback.
 func install(t *testing.T, c *cluster.Cluster, mode routingMode, program string) *environment {
 	t.Helper()
-	e := &environment{t: t, cluster: c, google: fakegoogle.New(fakegoogle.Options{}), program: program}
+	e := &environment{t: t, cluster: c, google: fakegoogle.New(fakegoogle.Options{}), mode: mode, program: program}
 	keys, err := c.JWKS(t.Context())
 	if err != nil {
 		t.Fatal(err)
