@@ -47,3 +47,14 @@ func TestTheAccessLogHasTheValuesOfKnownParametersOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestALineOfTheAccessLogIsBounded(t *testing.T) {
+	r := serve(t, linked())
+	r.ask(t, get(root+"/"+strings.Repeat("p", 4<<10)+"?audience="+strings.Repeat("q", 4<<10), "User-Agent: "+strings.Repeat("a", 4<<10))).expect(t, 404)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if log := r.log.String(); len(log) > 3<<10 || !strings.Contains(log, "ppp...") || !strings.Contains(log, "aaa...") {
+		t.Errorf("%d bytes: %s", len(log), log)
+	}
+}
