@@ -95,7 +95,7 @@ func build(ctx context.Context, log io.Writer) (binaries, error) {
 	if err != nil {
 		return binaries{}, err
 	}
-	root, err := sourceRoot()
+	root, err := SourceRoot()
 	if err != nil {
 		return binaries{}, err
 	}
@@ -245,9 +245,9 @@ func (b builder) command(ctx context.Context, m module, args ...string) *exec.Cm
 	return cmd
 }
 
-// sourceRoot walks up from the working directory, which go test sets to the
+// SourceRoot walks up from the working directory, which go test sets to the
 // tested package's folder, to the folder of the product's module.
-func sourceRoot() (string, error) {
+func SourceRoot() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
 		return "", err

@@ -21,10 +21,10 @@ import (
 
 // Two KSAs, each with pods on both nodes.
 func podsGetTheirOwnAccount(t *testing.T, e *environment) {
-	ns := e.namespace()
+	ns := e.Namespace(t)
 	for _, ksa := range []string{"reader", "writer"} {
-		gsa := e.ksa(ns, ksa)
-		for _, n := range e.cluster.Nodes {
+		gsa := e.KSA(t, ns, ksa)
+		for _, n := range e.Cluster.Nodes {
 			name := ksa + "-" + n.Name
 			e.pod(ns, name, podSpec(ksa, n.Name, "serve"))
 			e.ready(ns, name, "")
@@ -40,12 +40,12 @@ func podsGetTheirOwnAccount(t *testing.T, e *environment) {
 }
 
 func firstInstructionGetsAToken(t *testing.T, e *environment) {
-	ns := e.namespace()
-	gsa := e.ksa(ns, "app")
-	for _, n := range e.cluster.Nodes {
+	ns := e.Namespace(t)
+	gsa := e.KSA(t, ns, "app")
+	for _, n := range e.Cluster.Nodes {
 		e.pod(ns, n.Name, podSpec("app", n.Name, "once"))
 	}
-	for _, n := range e.cluster.Nodes {
+	for _, n := range e.Cluster.Nodes {
 		said := e.ended(ns, n.Name)
 		if err := e.right(said, gsa); err != nil {
 			t.Errorf("%s: %v", n.Name, err)
@@ -63,17 +63,17 @@ func hostNetworkPodsAreToldApart(t *testing.T, e *environment) {
 	if e.mode.podsOnly {
 		t.Skip("the node's cgroups are a part of the machine's here, and " + e.mode.name + " redirects pods of the node's network only where the daemon sees the root")
 	}
-	ns := e.namespace()
-	gsas := map[string]string{"reader": e.ksa(ns, "reader"), "writer": e.ksa(ns, "writer")}
+	ns := e.Namespace(t)
+	gsas := map[string]string{"reader": e.KSA(t, ns, "reader"), "writer": e.KSA(t, ns, "writer")}
 	for ksa := range gsas {
-		for _, n := range e.cluster.Nodes {
+		for _, n := range e.Cluster.Nodes {
 			spec := podSpec(ksa, n.Name, "once")
 			spec.HostNetwork = true
 			e.pod(ns, ksa+"-"+n.Name, spec)
 		}
 	}
 	for ksa, gsa := range gsas {
-		for _, n := range e.cluster.Nodes {
+		for _, n := range e.Cluster.Nodes {
 			if err := e.right(e.ended(ns, ksa+"-"+n.Name), gsa); err != nil {
 				t.Errorf("%s on %s: %v", ksa, n.Name, err)
 			}
@@ -82,9 +82,9 @@ func hostNetworkPodsAreToldApart(t *testing.T, e *environment) {
 }
 
 func nameResolves(t *testing.T, e *environment) {
-	ns := e.namespace()
-	e.ksa(ns, "app")
-	for _, n := range e.cluster.Nodes {
+	ns := e.Namespace(t)
+	e.KSA(t, ns, "app")
+	for _, n := range e.Cluster.Nodes {
 		e.pod(ns, n.Name, podSpec("app", n.Name, "serve"))
 		e.ready(ns, n.Name, "")
 		for _, name := range []string{"metadata.google.internal", "metadata.google.internal."} {
@@ -108,11 +108,11 @@ const (
 // More pods than a node has addresses, of five KSAs: an address soon is that of a
 // pod of another KSA.
 func jobsGetTheRightToken(t *testing.T, e *environment) {
-	ns := e.namespace()
+	ns := e.Namespace(t)
 	gsas := map[string]string{}
 	for i := range jobAccounts {
 		ksa := fmt.Sprintf("job-%d", i)
-		gsas[ksa] = e.ksa(ns, ksa)
+		gsas[ksa] = e.KSA(t, ns, ksa)
 	}
 	start := time.Now()
 	for i := range jobs {
@@ -124,7 +124,7 @@ func jobsGetTheRightToken(t *testing.T, e *environment) {
 				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"job": name}}, Spec: podSpec(ksa, "", "once"),
 			}},
 		}
-		if _, err := e.cluster.Client.BatchV1().Jobs(ns).Create(t.Context(), job, metav1.CreateOptions{}); err != nil {
+		if _, err := e.Cluster.Client.BatchV1().Jobs(ns).Create(t.Context(), job, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -135,7 +135,7 @@ func jobsGetTheRightToken(t *testing.T, e *environment) {
 	for i := range jobs {
 		ksa := fmt.Sprintf("job-%d", i%jobAccounts)
 		name := fmt.Sprintf("%s-%d", ksa, i)
-		err := cluster.Await(ctx, e.cluster.Client.BatchV1().Jobs(ns), name, func(job *batchv1.Job) error {
+		err := cluster.Await(ctx, e.Cluster.Client.BatchV1().Jobs(ns), name, func(job *batchv1.Job) error {
 			if job.Status.Succeeded+job.Status.Failed == 0 {
 				return fmt.Errorf("%d pods run", job.Status.Active)
 			}
@@ -144,7 +144,7 @@ func jobsGetTheRightToken(t *testing.T, e *environment) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pods, err := e.cluster.Client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: labels.Set{"job": name}.String()})
+		pods, err := e.Cluster.Client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: labels.Set{"job": name}.String()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,9 +172,9 @@ func jobsGetTheRightToken(t *testing.T, e *environment) {
 
 // The kernel ends it, as when there is no memory left: nothing was tidied up.
 func killedDaemonComesBack(t *testing.T, e *environment) {
-	ns := e.namespace()
-	gsa := e.ksa(ns, "app")
-	n := e.cluster.Nodes[0]
+	ns := e.Namespace(t)
+	gsa := e.KSA(t, ns, "app")
+	n := e.Cluster.Nodes[0]
 	e.pod(ns, "app", podSpec("app", n.Name, "serve"))
 	e.ready(ns, "app", "")
 	daemons := programs(t, n, "gke-metadata-emulator")
@@ -218,21 +218,21 @@ func programs(t *testing.T, n *cluster.Node, name string) []int {
 // Power goes off and on: all processes, addresses, routes and mounts are gone,
 // files are there.
 func rebootedNodeServesAgain(t *testing.T, e *environment) {
-	ns := e.namespace()
-	gsa := e.ksa(ns, "app")
-	n := e.cluster.Nodes[1]
+	ns := e.Namespace(t)
+	gsa := e.KSA(t, ns, "app")
+	n := e.Cluster.Nodes[1]
 	e.pod(ns, "app", podSpec("app", n.Name, "serve"))
 	was := e.ready(ns, "app", "")
-	if err := e.cluster.KillNode(n); err != nil {
+	if err := e.Cluster.KillNode(n); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
 	ctx, cancel := within(t.Context(), 2*time.Minute)
 	defer cancel()
-	if err := e.cluster.RestartNode(ctx, n); err != nil {
+	if err := e.Cluster.RestartNode(ctx, n); err != nil {
 		t.Fatal(err)
 	}
-	e.serveGoogle(n)
+	e.ServeGoogle(t, n)
 	if err := n.AwaitReady(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,7 @@ const (
 type Config struct {
 	Nodes    int
 	CNI      CNI
+	Pods     int               // on a node at a time: 12 if 0, 200 at most
 	DNSHosts map[string]string // names that CoreDNS knows besides the cluster's, and their addresses
 	Log      io.Writer         // progress, os.Stderr if nil
 }
@@ -54,6 +55,7 @@ type Cluster struct {
 	Nodes  []*Node
 
 	cni      CNI
+	pods     int // on a node
 	binaries binaries
 	dir      *folder
 	groups   cgroups
@@ -77,6 +79,12 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 	if config.CNI == "" {
 		config.CNI = Bridge
 	}
+	if config.Pods == 0 {
+		config.Pods = podsOnNode
+	}
+	if config.Pods > maxPodsOnNode {
+		return nil, fmt.Errorf("%d pods on a node: it has addresses for %d", config.Pods, maxPodsOnNode)
+	}
 	if err := needForNodes(ctx, config.Log); err != nil {
 		return nil, err
 	}
@@ -87,7 +95,7 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Issuer: issuer, cni: config.CNI, binaries: binaries}
+	c := &Cluster{Issuer: issuer, cni: config.CNI, pods: config.Pods, binaries: binaries}
 	started := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, upWithin, fmt.Errorf("not ready within %s", upWithin))
 	defer cancel()

@@ -141,3 +141,17 @@ func (c *Cluster) startControllers() error {
 	}
 	return nil
 }
+
+// Address is where nodes and pods reach what [Cluster.Listen] listens for.
+const Address = controlAddress
+
+// Listen listens beside the control plane, in its network, where nodes and pods
+// can connect to; until the cluster ends.
+func (c *Cluster) Listen(address string) (listener net.Listener, err error) {
+	err = inNetwork(c.control.os.Pid, func() error {
+		var listening error
+		listener, listening = net.Listen("tcp", address)
+		return listening
+	})
+	return listener, err
+}

@@ -3,7 +3,7 @@
 // CoreDNS, from source, without Docker and without a registry.
 //
 // It answers one question: does the product work where it is to work? It must
-// know nothing of the product; see e2e_test.go for that.
+// know nothing of the product; its folder product does.
 //
 // The control plane has a network namespace, and each node a network, a mount
 // and a UTS namespace, a writable copy of /etc, /opt, /var/lib and /var/log, and

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"gke-metadata-emulator/integration/cluster"
+	"gke-metadata-emulator/integration/cluster/product"
 )
 
 // routingMode is a way in which packets get to the daemon. To test another one,
@@ -120,44 +121,19 @@ func start(t *testing.T, config cluster.Config) *cluster.Cluster {
 	return c
 }
 
-const (
-	daemonImage = "docker.io/library/gke-metadata-emulator:latest" // what deploy/ names, in full
-	clientImage = "localhost/gke-metadata-emulator/client:1"
-)
+const clientImage = "localhost/gke-metadata-emulator/client:1"
 
-// load gives the nodes the product's image, made as the Dockerfile makes it, and
-// the workload's. It returns the path of the product's program.
+// load gives the nodes the product's image and the workload's. It returns the
+// path of the product's program.
 func load(t *testing.T, c *cluster.Cluster) string {
 	t.Helper()
-	daemon, err := c.BuildStatic(t.Context(), ".", "./cmd/gke-metadata-emulator", "gke-metadata-emulator")
-	if err != nil {
-		t.Fatal(err)
-	}
 	client, err := c.BuildStatic(t.Context(), "integration/cluster", "./client", "client")
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"/gke-metadata-emulator": daemon}
-	const authorities = "/etc/ssl/certs/ca-certificates.crt"
-	if _, err := os.Stat(authorities); err == nil {
-		files[authorities] = authorities
-	} else {
-		t.Logf("the daemon's image is without certificate authorities, which the offline Google needs none of: %v", err)
-	}
-	err = c.Load(t.Context(),
-		cluster.Image{
-			Name: daemonImage, Files: files,
-			Entrypoint: []string{"/gke-metadata-emulator"}, Cmd: []string{"serve"},
-		},
-		cluster.Image{Name: clientImage, Files: map[string]string{"/client": client}, Entrypoint: []string{"/client"}},
-	)
-	if err != nil {
+	image := cluster.Image{Name: clientImage, Files: map[string]string{"/client": client}, Entrypoint: []string{"/client"}}
+	if err := c.Load(t.Context(), image); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(daemon); err != nil {
-		t.Error(err)
-	} else {
-		t.Logf("the daemon's image is its program of %.1f MiB on an empty root", float64(info.Size())/(1<<20))
-	}
-	return daemon
+	return product.Load(t, c)
 }

@@ -235,7 +235,7 @@ func addTree(layer *tar.Writer, name, source string, made map[string]bool) error
 // BuildStatic builds a Go program of the module in folder, which is below the
 // product's own source, so that it runs on an empty root. It returns its path.
 func (c *Cluster) BuildStatic(ctx context.Context, folder, pkg, name string) (string, error) {
-	root, err := sourceRoot()
+	root, err := SourceRoot()
 	if err != nil {
 		return "", err
 	}

@@ -29,13 +29,16 @@ const (
 func nodeAddress(index int) string { return fmt.Sprintf("10.210.0.%d", 11+index) }
 
 // Few, so that addresses are reused soon, by other pods: pods that run at a time,
-// and addresses for these and for those that are about to go.
+// and addresses besides, for those that are about to go.
 const (
-	podsOnNode      = 12
-	addressesOnNode = 15
+	podsOnNode     = 12
+	maxPodsOnNode  = 200
+	addressesAhead = 3
 )
 
-func lastPod(index int) string  { return fmt.Sprintf("10.211.%d.%d", 1+index, 1+addressesOnNode) }
+func lastPod(index, pods int) string {
+	return fmt.Sprintf("10.211.%d.%d", 1+index, 1+pods+addressesAhead)
+}
 func podRange(index int) string { return fmt.Sprintf("10.211.%d.0/24", 1+index) }
 
 // inNetwork calls do with this thread in the network namespace of a process.

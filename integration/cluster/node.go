@@ -60,7 +60,7 @@ func (c *Cluster) newNode(index int) (*Node, error) {
 	}
 	values := nodeValues{
 		Name: n.Name, Folder: n.folder, PKI: c.pki.folder, Runc: c.binaries.runc,
-		PauseImage: pauseImage, PodRange: podRange(index), PodRanges: podRanges, LastPod: lastPod(index), Pods: podsOnNode, DNSAddress: dnsAddress,
+		PauseImage: pauseImage, PodRange: podRange(index), PodRanges: podRanges, LastPod: lastPod(index, c.pods), Pods: c.pods, DNSAddress: dnsAddress,
 	}
 	for name, path := range map[string]string{
 		"containerd.toml":           "containerd.toml",
