@@ -5,7 +5,7 @@ BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
 MODULES := integration/gcs examples/demo integration/clients deploy/helm/test dns/coredns
 
-.PHONY: build demo test e2e cluster-binaries check unit kubernetes-binaries modules update image clean
+.PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules update image clean
 
 build: $(BIN)/gke-metadata-emulator ## the program
 
@@ -30,6 +30,9 @@ cluster-binaries: ## the programs of real nodes, built once for each version
 
 e2e: cluster-binaries ## the product on two real nodes, in each routing mode and with each CNI; needs root
 	set -o pipefail; cd integration/cluster && go vet ./... && go test -count=1 -v -timeout 30m ./... 2>&1 | $(LOUD)
+
+bench: kubernetes-binaries ## what the daemon costs, in ratios; on a machine that does nothing else
+	set -o pipefail; go test -count=1 -v -timeout 30m ./integration/bench -measure 2>&1 | $(LOUD)
 
 kubernetes-binaries: ## a real kube-apiserver and etcd for the tests, built once for each version
 	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null

@@ -12,7 +12,7 @@ import (
 func (s *Server) done(w *measured, r *http.Request, start time.Time) {
 	took := time.Since(start)
 	s.metrics.inFlight.Dec()
-	s.metrics.observe(w, took)
+	w.count.observe(w.status, took)
 	if !s.options.Log.Enabled(r.Context(), w.level) {
 		return
 	}

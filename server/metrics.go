@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	none     *count // of what is no endpoint
 
 	connections prometheus.Gauge
 	crowded     *prometheus.CounterVec
@@ -45,6 +47,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "gme_http_connections_closed_total",
 		Help: "Connections closed because their source had too many: the one that was silent for longest, or the new one where none was (refused).",
 	}, []string{"which"})
+	m.none = m.of("none")
 	reg.MustRegister(m.requests, m.seconds, m.inFlight, m.connections, m.crowded)
 	return m
 }
@@ -59,10 +62,10 @@ func (m *metrics) newCrowd(most int) *crowd {
 // measured notes what is told of an answer.
 type measured struct {
 	http.ResponseWriter
-	status   int
-	endpoint string
-	level    slog.Level // of the access log
-	err      error
+	status int
+	count  *count
+	level  slog.Level // of the access log
+	err    error
 }
 
 func (m *measured) WriteHeader(status int) {
@@ -73,7 +76,27 @@ func (m *measured) WriteHeader(status int) {
 // Unwrap lets [http.ResponseController] reach the connection.
 func (m *measured) Unwrap() http.ResponseWriter { return m.ResponseWriter }
 
-func (m *metrics) observe(w *measured, took time.Duration) {
-	m.requests.WithLabelValues(w.endpoint, strconv.Itoa(w.status)).Inc()
-	m.seconds.WithLabelValues(w.endpoint).Observe(took.Seconds())
+// count is what is counted of one endpoint. What nobody asked for has no series.
+type count struct {
+	requests *prometheus.CounterVec    // by code
+	ok       func() prometheus.Counter // the one of 200
+	seconds  func() prometheus.Observer
+}
+
+func (m *metrics) of(endpoint string) *count {
+	requests := m.requests.MustCurryWith(prometheus.Labels{"endpoint": endpoint})
+	return &count{
+		requests: requests,
+		ok:       sync.OnceValue(func() prometheus.Counter { return requests.WithLabelValues("200") }),
+		seconds:  sync.OnceValue(func() prometheus.Observer { return m.seconds.WithLabelValues(endpoint) }),
+	}
+}
+
+func (c *count) observe(status int, took time.Duration) {
+	if status == http.StatusOK {
+		c.ok().Inc()
+	} else {
+		c.requests.WithLabelValues(strconv.Itoa(status)).Inc()
+	}
+	c.seconds().Observe(took.Seconds())
 }

@@ -37,8 +37,12 @@ type request struct {
 
 func (s *Server) request(r *http.Request, of endpoint) *request {
 	names := mux.Vars(r)
+	var query url.Values
+	if r.URL.RawQuery != "" {
+		query = r.URL.Query()
+	}
 	return &request{
-		ctx: r.Context(), server: s, conn: connectionOf(r.Context()), query: r.URL.Query(), of: of,
+		ctx: r.Context(), server: s, conn: connectionOf(r.Context()), query: query, of: of,
 		account: names["account"], attribute: names["attribute"], patience: time.Now().Add(s.options.IdentityWait),
 	}
 }
@@ -66,8 +70,8 @@ func (q *request) workload() (identity.Workload, error) {
 	if q.resolved != nil {
 		return *q.resolved, nil
 	}
-	ctx, cancel := context.WithTimeout(q.ctx, q.server.options.IdentityWait)
-	defer cancel()
+	ctx := patient(q.ctx, q.server.options.IdentityWait)
+	defer ctx.end()
 	w, err := q.conn.workload(ctx, q.server.options.Identity)
 	if err != nil {
 		return identity.Workload{}, err
@@ -116,8 +120,8 @@ func (q *request) accessToken() (value, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(q.ctx, tokenWait)
-	defer cancel()
+	ctx := patient(q.ctx, tokenWait)
+	defer ctx.end()
 	token, err := q.server.options.Tokens.AccessToken(ctx, w, tokens.NewScopes(scopes(q.query["scopes"])...))
 	if err != nil {
 		return nil, err
@@ -149,8 +153,8 @@ func (q *request) idToken() (value, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(q.ctx, tokenWait)
-	defer cancel()
+	ctx := patient(q.ctx, tokenWait)
+	defer ctx.end()
 	token, err := q.server.options.Tokens.IDToken(ctx, w, tokens.IDTokenRequest{
 		Audience: audience,
 		Format:   q.query.Get("format"),

@@ -62,6 +62,10 @@ type Server struct {
 	options Options
 	metrics *metrics
 	router  *mux.Router
+	plain   map[string]http.Handler // of the paths without a variable, and of the account default
+
+	// Header values, which net/http reads only.
+	flavor, product []string
 }
 
 // New makes a server from its endpoint table.
@@ -81,24 +85,30 @@ func New(o Options) *Server {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	s := &Server{options: o, metrics: newMetrics(o.Metrics)}
+	s := &Server{
+		options: o, metrics: newMetrics(o.Metrics), plain: map[string]http.Handler{},
+		flavor: []string{flavor}, product: []string{product},
+	}
 	// Paths are taken as they come: cleaning them would redirect account names
 	// that hold slashes, and let a path slip past a check.
 	s.router = mux.NewRouter().SkipClean(true)
 	s.router.NotFoundHandler = s.handle(endpoint{path: "none", value: func(*request) (value, error) { return nil, errNotFound }})
-	s.router.Handle("/", s.handle(directory(constant(lines{"computeMetadata/"}))))
+	s.route("/", directory(constant(lines{"computeMetadata/"})))
 	s.directory("/computeMetadata", new(node).moved, constant(lines{"v1/"}))
 	s.routes(root, newTree(s.endpoints()))
 	return s
 }
 
+// accountPattern: an account's name may hold slashes.
+const accountPattern = "{account:.+}"
+
 // routes adds the routes of a directory and all below it, keys first: an account's
 // name may hold slashes, so that its directory's pattern matches theirs too.
 func (s *Server) routes(path string, n *node) {
 	for _, child := range n.sorted() {
-		pattern := path + "/" + strings.Replace(child.name, accountSegment, "{account:.+}", 1)
+		pattern := path + "/" + strings.Replace(child.name, accountSegment, accountPattern, 1)
 		if child.key != nil {
-			s.router.Handle(pattern, s.handle(*child.key))
+			s.route(pattern, *child.key)
 			continue
 		}
 		s.routes(pattern, child)
@@ -109,8 +119,18 @@ func (s *Server) routes(path string, n *node) {
 // directory adds the routes of one directory: with a slash its answer, without
 // one the way there.
 func (s *Server) directory(path string, moved, answer func(*request) (value, error)) {
-	s.router.Handle(path+"/", s.handle(directory(answer)))
-	s.router.Handle(path, s.handle(directory(moved)))
+	s.route(path+"/", directory(answer))
+	s.route(path, directory(moved))
+}
+
+// route adds one route. The router tries its patterns one after the other; what
+// nearly all requests are for is found before.
+func (s *Server) route(pattern string, of endpoint) {
+	handler := s.handle(of)
+	s.router.Handle(pattern, handler)
+	if path := strings.Replace(pattern, accountPattern, defaultAccount, 1); !strings.Contains(path, "{") {
+		s.plain[path] = handler
+	}
 }
 
 func directory(answer func(*request) (value, error)) endpoint {
@@ -123,8 +143,9 @@ func constant(v value) func(*request) (value, error) {
 
 // handle makes the handler of an endpoint: the only place that writes.
 func (s *Server) handle(of endpoint) http.Handler {
+	count := s.metrics.of(of.path)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.(*measured).endpoint = of.path
+		w.(*measured).count = count
 		q := s.request(r, of)
 		answer := q.answer
 		if q.waits() {
@@ -160,15 +181,19 @@ func redirect(w http.ResponseWriter, r *http.Request) {
 
 // ServeHTTP checks what holds for every request before the router sees it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	m := &measured{ResponseWriter: w, status: http.StatusOK, endpoint: "none", level: slog.LevelDebug}
+	m := &measured{ResponseWriter: w, status: http.StatusOK, count: s.metrics.none, level: slog.LevelDebug}
 	s.metrics.inFlight.Inc()
 	defer s.done(m, r, time.Now())
 	// On every answer, errors included: Node's library takes one without for no
 	// metadata server at all.
-	m.Header().Set(flavorHeader, flavor)
-	m.Header().Set("Server", product)
+	header := m.Header()
+	header[flavorHeader], header["Server"] = s.flavor, s.product
 	if err := s.check(r); err != nil {
 		fail(m, err)
+		return
+	}
+	if handler := s.plain[r.URL.Path]; handler != nil {
+		handler.ServeHTTP(m, r)
 		return
 	}
 	s.router.ServeHTTP(m, r)

@@ -1,0 +1,151 @@
+package bench
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gke-metadata-emulator/integration/kubernetes"
+)
+
+var measure = flag.Bool("measure", false, "measure for real, and fail where a target is missed")
+
+const tokenPath = "/computeMetadata/v1/instance/service-accounts/default/token"
+
+// A cached token costs hardly more than the bytes that it is.
+func TestCachedTokenAgainstTheFloor(t *testing.T) {
+	rounds, each := 1, 100*time.Millisecond
+	if *measure {
+		rounds, each = 7, 2*time.Second
+	}
+	e := newNode(t)
+	e.pod("app", "127.0.1.1")
+	daemon := e.daemon()
+	e.awaitToken(daemon, "127.0.1.1")
+	floor := startFloor(t, buildProgram(t, "gke-metadata-emulator/integration/bench/floor"), answerOf(t, daemon, "127.0.1.1"))
+
+	var table strings.Builder
+	for _, l := range []load{{connections: 1}, {connections: 16}, {connections: 128}, {connections: 16, reconnect: true}} {
+		l.from, l.path = "127.0.1.1", tokenPath
+		var of, floors []sample
+		for round := range rounds {
+			// Neither is always the one that finds the machine warm.
+			if round%2 == 0 {
+				floors, of = append(floors, l.sample(t, floor, each)), append(of, l.sample(t, daemon, each))
+			} else {
+				of, floors = append(of, l.sample(t, daemon, each)), append(floors, l.sample(t, floor, each))
+			}
+		}
+		a, b := median(of), median(floors)
+		name := fmt.Sprintf("%d connections", l.connections)
+		if l.reconnect {
+			name += ", each for one request"
+		}
+		fmt.Fprintf(&table, "| %s | %.2f | %.2f | %.2f | %.1f | %.0f/s, %s, %s | %.0f/s, %s, %s |\n", name,
+			a.perSecond/b.perSecond, a.p99/b.p99, a.cpu/b.cpu, a.mallocs-b.mallocs,
+			a.perSecond, micro(a.p99), micro(a.cpu), b.perSecond, micro(b.p99), micro(b.cpu))
+		if !*measure {
+			continue
+		}
+		if ratio := a.perSecond / b.perSecond; ratio < 0.90 {
+			t.Errorf("%s: %.2f of the floor's requests a second", name, ratio)
+		}
+		if ratio := a.p99 / b.p99; ratio > 1.3 {
+			t.Errorf("%s: p99 is %.2f times the floor's", name, ratio)
+		}
+		if ratio := a.cpu / b.cpu; ratio > 1.25 && l.connections == 16 && !l.reconnect {
+			t.Errorf("%s: %.2f times the floor's CPU", name, ratio)
+		}
+		if more := a.mallocs - b.mallocs; more > 15 && !l.reconnect {
+			t.Errorf("%s: %.1f allocations a request more than the floor's", name, more)
+		}
+	}
+	t.Logf("a cached token against the floor, medians of %d rounds of %s:\n"+
+		"| | requests/s | p99 | CPU a request | allocations more | daemon: requests, p99, CPU | floor |\n|---|---|---|---|---|---|---|\n%s", rounds, each, table.String())
+}
+
+// sample is one turn of one server. Times are in seconds.
+type sample struct{ perSecond, p99, cpu, mallocs float64 }
+
+func (l load) sample(t *testing.T, p *program, d time.Duration) sample {
+	t.Helper()
+	before := p.costs(t)
+	o, err := l.run(t.Context(), p.address, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := p.costs(t)
+	return sample{
+		perSecond: o.perSecond(), p99: o.percentile(99).Seconds(),
+		cpu:     (after.cpu - before.cpu) / float64(o.requests),
+		mallocs: (after.mallocs - before.mallocs) / float64(o.requests),
+	}
+}
+
+// costs are those since the program started.
+func (p *program) costs(t *testing.T) sample {
+	t.Helper()
+	mallocs, err := p.metric(t.Context(), "go_memstats_mallocs_total")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cpu, err := p.cpu()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sample{cpu: cpu.Seconds(), mallocs: mallocs}
+}
+
+// median is that of each column.
+func median(samples []sample) sample {
+	middle := func(of func(sample) float64) float64 {
+		var values []float64
+		for _, s := range samples {
+			values = append(values, of(s))
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return sample{
+		perSecond: middle(func(s sample) float64 { return s.perSecond }),
+		p99:       middle(func(s sample) float64 { return s.p99 }),
+		cpu:       middle(func(s sample) float64 { return s.cpu }),
+		mallocs:   middle(func(s sample) float64 { return s.mallocs }),
+	}
+}
+
+func micro(seconds float64) string { return fmt.Sprintf("%.0f µs", seconds*1e6) }
+
+// answerOf is what the daemon says to a request for a token, for the floor.
+func answerOf(t *testing.T, daemon *program, ip string) []byte {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+daemon.address+tokenPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Metadata-Flavor", "Google")
+	response, err := kubernetes.Client(t, ip).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", response.Status, body, err)
+	}
+	response.Header.Del("Date") // Go's server writes it
+	answer, err := json.Marshal(struct {
+		Header http.Header
+		Body   []byte
+	}{response.Header, body})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}

@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// load is requests for one path over some connections at a time, each with one
+// request at a time. Go's own client would cost more than the servers that are to
+// be measured.
+type load struct {
+	from        string // the client's IP address
+	path        string
+	connections int
+	reconnect   bool // a new connection for each request
+}
+
+// outcome is what a load met.
+type outcome struct {
+	requests  int
+	took      time.Duration
+	latencies []time.Duration // sorted
+}
+
+func (o outcome) perSecond() float64 { return float64(o.requests) / o.took.Seconds() }
+
+// percentile is of 0 to 100.
+func (o outcome) percentile(p float64) time.Duration {
+	if len(o.latencies) == 0 {
+		return 0
+	}
+	return o.latencies[min(int(float64(len(o.latencies))*p/100), len(o.latencies)-1)]
+}
+
+// run asks a server until the time is over. An answer that is not 200 is an error.
+func (l load) run(ctx context.Context, address string, d time.Duration) (outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, d+10*time.Second)
+	defer cancel()
+	each := make([][]time.Duration, l.connections)
+	start := time.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range each {
+		g.Go(func() (err error) {
+			each[i], err = l.client(ctx, address, start.Add(d))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return outcome{}, fmt.Errorf("%s of %s: %w", l.path, address, err)
+	}
+	o := outcome{took: time.Since(start), latencies: slices.Concat(each...)}
+	o.requests = len(o.latencies)
+	slices.Sort(o.latencies)
+	return o, nil
+}
+
+func (l load) client(ctx context.Context, address string, until time.Time) ([]time.Duration, error) {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.from)}}
+	closing := ""
+	if l.reconnect {
+		closing = "Connection: close\r\n"
+	}
+	request := []byte("GET " + l.path + " HTTP/1.1\r\nHost: metadata.google.internal\r\nUser-Agent: bench\r\nMetadata-Flavor: Google\r\n" + closing + "\r\n")
+	var conn net.Conn
+	reader := bufio.NewReader(nil)
+	defer func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}()
+	var latencies []time.Duration
+	for now := time.Now(); now.Before(until); {
+		if conn == nil {
+			var err error
+			if conn, err = dialer.DialContext(ctx, "tcp", address); err != nil {
+				return nil, err
+			}
+			if err := conn.SetDeadline(until.Add(10 * time.Second)); err != nil {
+				return nil, err
+			}
+			reader.Reset(conn)
+		}
+		if _, err := conn.Write(request); err != nil {
+			return nil, err
+		}
+		if err := readAnswer(reader); err != nil {
+			return nil, err
+		}
+		done := time.Now()
+		latencies = append(latencies, done.Sub(now))
+		now = done
+		if l.reconnect {
+			if err := conn.Close(); err != nil {
+				return nil, err
+			}
+			conn = nil
+		}
+	}
+	return latencies, nil
+}
+
+var contentLength = []byte("Content-Length: ")
+
+// readAnswer reads one answer of a server that always gives a Content-Length.
+func readAnswer(r *bufio.Reader) error {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
+		status := string(bytes.TrimSpace(line))
+		rest, _ := io.ReadAll(io.LimitReader(r, 2<<10))
+		return fmt.Errorf("%s: %s", status, rest)
+	}
+	length := -1
+	for {
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return err
+		}
+		if len(line) == 2 {
+			break
+		}
+		if value, found := bytes.CutPrefix(line, contentLength); found {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
+	}
+	if length < 0 {
+		return errors.New("an answer without Content-Length")
+	}
+	_, err = r.Discard(length)
+	return err
+}
