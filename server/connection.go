@@ -27,8 +27,10 @@ type connection struct {
 	addresses identity.Connection
 	draining  <-chan struct{} // closed when the server is about to stop
 
-	mu  sync.Mutex
-	pod *identity.Pod
+	mu       sync.Mutex
+	pod      *identity.Pod
+	workload *identity.Workload // what the pod's KSA said last
+	until    <-chan struct{}    // closed when it may say another thing; nil where it never will
 }
 
 type connectionKey struct{}
@@ -54,19 +56,40 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-func (c *connection) workload(ctx context.Context, id Identity) (identity.Workload, error) {
+// caller is who calls, now. The value is not to be changed.
+func (c *connection) caller(ctx context.Context, id Identity) (*identity.Workload, error) {
 	c.mu.Lock()
-	pod := c.pod
+	pod, known, until := c.pod, c.workload, c.until
 	c.mu.Unlock()
+	if known != nil && !closed(until) {
+		return known, nil
+	}
 	if pod == nil {
 		found, err := id.Pod(ctx, c.addresses)
 		if err != nil {
-			return identity.Workload{}, err
+			return nil, err
 		}
 		pod = &found
-		c.mu.Lock()
-		c.pod = pod
-		c.mu.Unlock()
 	}
-	return id.Workload(ctx, *pod)
+	// Taken before the look: a change between the two must not be missed.
+	until = id.Changed()
+	w, err := id.Workload(ctx, *pod)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pod = pod
+	if err != nil {
+		c.workload = nil
+		return nil, err
+	}
+	c.workload, c.until = &w, until
+	return &w, nil
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

@@ -44,15 +44,18 @@ func TestARefusedRequestNeverAsksWhoCalls(t *testing.T) {
 	r.ask(t, get(accounts+"/default/token", "X-Forwarded-For: 10.0.0.9")).expect(t, 403)
 }
 
-func TestThePodIsLookedUpOncePerConnectionAndItsKSAAtEachRequest(t *testing.T) {
+func TestThePodIsLookedUpOncePerConnectionAndItsKSAOncePerChange(t *testing.T) {
 	w := linked()
 	r := serve(t, w)
 	first := r.dial(t)
-	for range 10 {
-		first.ask(t, get(accounts+"/"+testGSA+"/token")).expect(t, 200)
+	for range 3 {
+		for range 10 {
+			first.ask(t, get(accounts+"/"+testGSA+"/token")).expect(t, 200)
+		}
+		w.event()
 	}
-	if pods, workloads := w.pods.Load(), w.workloads.Load(); pods != 1 || workloads != 10 {
-		t.Errorf("10 requests of one connection: %d look-ups of the pod and %d of its KSA, want 1 and 10", pods, workloads)
+	if pods, workloads := w.pods.Load(), w.workloads.Load(); pods != 1 || workloads != 3 {
+		t.Errorf("30 requests of one connection and an event after each 10: %d look-ups of the pod and %d of its KSA, want 1 and 3", pods, workloads)
 	}
 	second := r.dial(t)
 	second.ask(t, get(accounts+"/default/email")).expect(t, 200)
@@ -91,7 +94,7 @@ func TestAChangedAnnotationCountsAtTheNextRequestOfAConnection(t *testing.T) {
 	w := linked()
 	c := serve(t, w).dial(t)
 	c.ask(t, get(accounts+"/"+testGSA+"/token")).expect(t, 200)
-	w.workload.GSA = "till@demo-project.iam.gserviceaccount.com"
+	w.annotate("till@demo-project.iam.gserviceaccount.com")
 	if reply := c.ask(t, get(accounts+"/default/email")); reply.body != w.workload.GSA {
 		t.Errorf("e-mail %q, want %q", reply.body, w.workload.GSA)
 	}
@@ -103,6 +106,7 @@ func TestTheConnectionOfAPodThatHasEndedIsClosed(t *testing.T) {
 	c := serve(t, w).dial(t)
 	c.ask(t, get(accounts+"/default/token")).expect(t, 200)
 	w.ksa = func() error { return who(identity.Gone) }
+	w.event()
 	c.ask(t, get(accounts+"/default/token")).expect(t, 403)
 	if _, err := c.reader.ReadByte(); err == nil {
 		t.Error("the connection is still open")

@@ -126,8 +126,15 @@ func (w *world) awaitWaiter(t *testing.T) {
 // annotate changes what the KSA says, as the cluster's watch would.
 func (w *world) annotate(gsa string) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.workload.GSA = gsa
+	w.mu.Unlock()
+	w.event()
+}
+
+// event is one of the watch.
+func (w *world) event() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.changed != nil {
 		close(w.changed)
 		w.changed = nil

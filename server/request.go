@@ -66,18 +66,15 @@ func (q *request) answer() (encoded, error) {
 }
 
 // workload is who calls. It waits, bounded, for what the cluster has not told yet.
-func (q *request) workload() (identity.Workload, error) {
+func (q *request) workload() (*identity.Workload, error) {
 	if q.resolved != nil {
-		return *q.resolved, nil
+		return q.resolved, nil
 	}
 	ctx := patient(q.ctx, q.server.options.IdentityWait)
 	defer ctx.end()
-	w, err := q.conn.workload(ctx, q.server.options.Identity)
-	if err != nil {
-		return identity.Workload{}, err
-	}
-	q.resolved = &w
-	return w, nil
+	var err error
+	q.resolved, err = q.conn.caller(ctx, q.server.options.Identity)
+	return q.resolved, err
 }
 
 // accounts are the names of the caller's service account.
@@ -86,7 +83,7 @@ func (q *request) accounts() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []string{defaultAccount, q.server.options.Facts().email(w)}, nil
+	return []string{defaultAccount, q.server.options.Facts().email(*w)}, nil
 }
 
 // ownAccount refuses a path that names another account than the caller's.
@@ -122,7 +119,7 @@ func (q *request) accessToken() (value, error) {
 	}
 	ctx := patient(q.ctx, tokenWait)
 	defer ctx.end()
-	token, err := q.server.options.Tokens.AccessToken(ctx, w, tokens.NewScopes(scopes(q.query["scopes"])...))
+	token, err := q.server.options.Tokens.AccessToken(ctx, *w, tokens.NewScopes(scopes(q.query["scopes"])...))
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +152,7 @@ func (q *request) idToken() (value, error) {
 	}
 	ctx := patient(q.ctx, tokenWait)
 	defer ctx.end()
-	token, err := q.server.options.Tokens.IDToken(ctx, w, tokens.IDTokenRequest{
+	token, err := q.server.options.Tokens.IDToken(ctx, *w, tokens.IDTokenRequest{
 		Audience: audience,
 		Format:   q.query.Get("format"),
 		Licenses: strings.EqualFold(q.query.Get("licenses"), "true"),
