@@ -176,18 +176,22 @@ func (k *Kubernetes) Workload(ctx context.Context, of Pod) (Workload, error) {
 		if pod == nil {
 			return Workload{}, k.counted(failf(Gone, "pod %s/%s has ended", of.Namespace, of.Name))
 		}
-		name := pod.Spec.ServiceAccountName
-		if name == "" {
-			name = "default"
-		}
-		account, err := k.accounts.get(pod.Namespace, name)
-		if err != nil {
-			return Workload{}, err
-		}
-		w := Workload{Pod: of, KSA: ServiceAccount{Namespace: account.Namespace, Name: account.Name, UID: string(account.UID)}}
-		err = w.annotated(account.Annotations)
-		return w, err
+		return k.workload(pod, of)
 	})
+}
+
+func (k *Kubernetes) workload(pod *corev1.Pod, of Pod) (Workload, error) {
+	name := pod.Spec.ServiceAccountName
+	if name == "" {
+		name = "default"
+	}
+	account, err := k.accounts.get(pod.Namespace, name)
+	if err != nil {
+		return Workload{}, err
+	}
+	w := Workload{Pod: of, KSA: ServiceAccount{Namespace: account.Namespace, Name: account.Name, UID: string(account.UID)}}
+	err = w.annotated(account.Annotations)
+	return w, err
 }
 
 func (k *Kubernetes) podsChanged() {

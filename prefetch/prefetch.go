@@ -1,0 +1,160 @@
+package prefetch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/tokens"
+)
+
+const (
+	concurrent = 8                // mints at a time
+	spread     = 5 * time.Second  // over which the pods that are there at the start are
+	within     = 20 * time.Second // one mint
+	firstPause = time.Second      // after a failure; twice as long after the next
+	maxPause   = 2 * time.Minute
+)
+
+// Identity knows the pods of the node.
+type Identity interface {
+	// Workloads are those that may ask.
+	Workloads() []identity.Workload
+	// Changed returns a channel that is closed when there may be others.
+	Changed() <-chan struct{}
+}
+
+// Options is what a [Prefetch] needs. Log and Metrics may be nil.
+type Options struct {
+	Identity Identity
+	Tokens   tokens.Source
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+}
+
+// Prefetch asks for the access token of each pod whose KSA is linked to a GSA, once,
+// and again after another link.
+type Prefetch struct {
+	options  Options
+	room     *semaphore.Weighted
+	outcomes *prometheus.CounterVec
+	running  sync.WaitGroup
+}
+
+// New makes one that does nothing until [Prefetch.Run] runs.
+func New(o Options) *Prefetch {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = prometheus.NewRegistry()
+	}
+	p := &Prefetch{options: o, room: semaphore.NewWeighted(concurrent), outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gme_prefetches_total",
+		Help: "Access tokens asked for before their pod did, by outcome: ready, refused (not tried again), failed (tried again).",
+	}, []string{"outcome"})}
+	o.Metrics.MustRegister(p.outcomes)
+	return p
+}
+
+// wanted is a token that somebody will ask for.
+type wanted struct{ pod, ksa, gsa string }
+
+// Run follows the pods until ctx ends, and returns when all that it started has
+// ended.
+func (p *Prefetch) Run(ctx context.Context) error {
+	defer p.running.Wait()
+	under := map[wanted]context.CancelFunc{}
+	// Those that are there at the start have their containers already, and all nodes
+	// of a cluster may start at once.
+	late := spread
+	for {
+		// Taken before the look: a change between the two must not be missed.
+		changed := p.options.Identity.Changed()
+		there := map[wanted]bool{}
+		for _, w := range p.options.Identity.Workloads() {
+			if w.GSA == "" {
+				continue
+			}
+			key := wanted{w.Pod.UID, w.KSA.UID, w.GSA}
+			if there[key] = true; under[key] != nil {
+				continue
+			}
+			mine, stop := context.WithCancel(ctx)
+			under[key] = stop
+			wait := time.Duration(0)
+			if late > 0 {
+				wait = rand.N(late)
+			}
+			p.running.Go(func() { p.fetch(mine, w, wait) })
+		}
+		if len(there) > 0 {
+			late = 0
+		}
+		for key, stop := range under {
+			if !there[key] {
+				stop()
+				delete(under, key)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			for _, stop := range under {
+				stop()
+			}
+			return nil
+		}
+	}
+}
+
+// fetch asks until there is a token, a refusal, or no pod any more.
+func (p *Prefetch) fetch(ctx context.Context, w identity.Workload, wait time.Duration) {
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		again, err := p.try(ctx, w)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			p.options.Log.Debug("prefetch", "namespace", w.Pod.Namespace, "pod", w.Pod.Name, "gsa", w.GSA, "error", err, "again", again)
+		}
+		if !again {
+			return
+		}
+		wait = pause/2 + rand.N(pause/2)
+	}
+}
+
+// try asks once. It says whether to ask again.
+func (p *Prefetch) try(ctx context.Context, w identity.Workload) (again bool, err error) {
+	if err := p.room.Acquire(ctx, 1); err != nil {
+		return false, err
+	}
+	defer p.room.Release(1)
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	_, err = p.options.Tokens.AccessToken(ctx, w, tokens.DefaultScopes())
+	var refused *tokens.Error
+	switch {
+	case err == nil:
+		p.outcomes.WithLabelValues("ready").Inc()
+		return false, nil
+	case errors.As(err, &refused) && refused.Kind != tokens.Unavailable:
+		p.outcomes.WithLabelValues("refused").Inc()
+		return false, err
+	}
+	p.outcomes.WithLabelValues("failed").Inc()
+	return true, err
+}
