@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 func sample(f *pflag.Flag) string {
 	switch f.Value.Type() {
 	case "bool":
-		return "true"
+		return strconv.FormatBool(f.DefValue == "false")
 	case "duration":
 		return "7s"
 	}
@@ -40,7 +41,7 @@ func TestEveryFlagCanBeSetByEnvironmentAndTheCommandLineWins(t *testing.T) {
 			if err := c.ParseFlags([]string{"--" + f.Name + "=" + sample(f)}); err != nil {
 				t.Fatal(err)
 			}
-			other := map[string]string{"bool": "false", "duration": "9s", "string": "other"}[f.Value.Type()]
+			other := map[string]string{"bool": f.DefValue, "duration": "9s", "string": "other"}[f.Value.Type()]
 			if _, err := fromEnvironment(c.Flags(), environ{envName(f.Name): other}.lookup); err != nil || f.Value.String() != sample(f) {
 				t.Errorf("%s: --%s=%s and %s=%s give %q (%v)", c.Name(), f.Name, sample(f), envName(f.Name), other, f.Value, err)
 			}

@@ -1,12 +1,9 @@
 package bench
 
 import (
-	"fmt"
-	"io"
-	"net/http"
+	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
@@ -54,7 +51,7 @@ func (n *node) pod(ksa, ip string) {
 		n.google.Bind(gsa, "roles/iam.workloadIdentityUser", "principal:"+pool+"/subject/system:serviceaccount:"+n.ns+":"+ksa)
 		n.cluster.KSA(n.t, n.ns, ksa, map[string]string{identity.AnnotationGSA: gsa})
 	}
-	n.cluster.RunPod(n.t, kubernetes.PodSpec{Namespace: n.ns, Name: "pod-" + ip, KSA: ksa, Node: nodeName, IP: ip})
+	n.cluster.RunPod(n.t, kubernetes.PodSpec{Namespace: n.ns, Name: "pod-" + strings.ReplaceAll(ip, ".", "-"), KSA: ksa, Node: nodeName, IP: ip})
 }
 
 // daemon starts one as on a node. Its log is as a DaemonSet's.
@@ -71,31 +68,5 @@ func (n *node) daemon(more ...string) *program {
 func (n *node) awaitToken(p *program, ip string) {
 	n.t.Helper()
 	client := kubernetes.Client(n.t, ip)
-	var err error
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-ticker.C {
-		if err = ask(n.t, client, p.address); err == nil {
-			return
-		}
-	}
-	n.t.Fatal(err)
-}
-
-func ask(t testing.TB, client *http.Client, address string) error {
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+tokenPath, nil)
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Metadata-Flavor", "Google")
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", response.Status, body)
-	}
-	return err
+	n.await(func() error { return get(n.t.Context(), client, p.address, tokenPath) })
 }
