@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,11 @@ var ErrCgroupGone = errors.New("the caller's cgroup does not exist any more: its
 type Cgroups struct {
 	root     int // a descriptor in the hierarchy
 	kubepods string
+	pods     *lru.Cache[uint64, string] // UIDs by the numbers of cgroups, which the kernel gives once only
 }
+
+// maxContainers bounds what is remembered: several times the containers of a node.
+const maxContainers = 4096
 
 // OpenCgroups finds the cgroup of all pods below a folder of the unified
 // hierarchy; where that is empty, in the places where it usually is mounted.
@@ -60,7 +65,11 @@ func openCgroups(root string) (*Cgroups, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cgroups: %s: %w", root, err)
 	}
-	return &Cgroups{root: fd, kubepods: kubepods}, nil
+	pods, err := lru.New[uint64, string](maxContainers)
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return &Cgroups{root: fd, kubepods: kubepods, pods: pods}, nil
 }
 
 // findKubepods looks where a kubelet makes the cgroup of all pods, by either
@@ -117,11 +126,18 @@ func (c *Cgroups) Probe() error {
 // PodUID is the UID of the pod that a cgroup belongs to; for a static pod, the hash
 // of its file. Its errors are [*NotAPodError], [*ConflictError] and [ErrCgroupGone].
 func (c *Cgroups) PodUID(id uint64) (string, error) {
+	if uid, known := c.pods.Get(id); known {
+		return uid, nil
+	}
 	path, err := c.path(id)
 	if err != nil {
 		return "", err
 	}
-	return podUID(c.kubepods, path)
+	uid, err := podUID(c.kubepods, path)
+	if err == nil {
+		c.pods.Add(id, uid)
+	}
+	return uid, err
 }
 
 // path finds a cgroup's folder by its number without a walk: the number is a file

@@ -74,8 +74,16 @@ func TestCgroupIsFoundByItsNumberUntilItIsRemoved(t *testing.T) {
 		t.Errorf("pod %q (%v)", uid, err)
 	}
 	remove(t, string(container))
+	if _, err := cgroups.path(folder.Ino); !errors.Is(err, ErrCgroupGone) {
+		t.Errorf("after it was removed: error %v", err)
+	}
+	// Who connected just before it was is still known: no other gets its number.
+	if uid, err := cgroups.PodUID(folder.Ino); err != nil || uid != bill {
+		t.Errorf("after it was removed: pod %q (%v)", uid, err)
+	}
+	cgroups.pods.Purge()
 	if uid, err := cgroups.PodUID(folder.Ino); !errors.Is(err, ErrCgroupGone) {
-		t.Errorf("after it was removed: pod %q, error %v", uid, err)
+		t.Errorf("after it was removed, unknown: pod %q, error %v", uid, err)
 	}
 }
 
