@@ -25,8 +25,7 @@ func TestCachedTokenAgainstTheFloor(t *testing.T) {
 		rounds, each = 7, 2*time.Second
 	}
 	e := newNode(t)
-	e.pod("app", "127.0.1.1")
-	daemon := e.daemon()
+	daemon := e.daemon(e.attested(e.pod("app", "127.0.1.1"))...)
 	e.awaitToken(daemon, "127.0.1.1")
 	floor := startFloor(t, buildProgram(t, "gke-metadata-emulator/integration/bench/floor"), answerOf(t, daemon, "127.0.1.1"))
 

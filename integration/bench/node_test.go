@@ -1,13 +1,19 @@
 package bench
 
 import (
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/podtest"
 )
 
 const (
@@ -44,14 +50,38 @@ func newNode(t testing.TB) *node {
 }
 
 // pod runs one of a KSA, which is made and linked with a GSA when it is new.
-func (n *node) pod(ksa, ip string) {
+func (n *node) pod(ksa, ip string) *corev1.Pod {
 	n.t.Helper()
 	if _, known := n.linked.LoadOrStore(ksa, true); !known {
 		gsa := ksa + "@" + projectID + ".iam.gserviceaccount.com"
 		n.google.Bind(gsa, "roles/iam.workloadIdentityUser", "principal:"+pool+"/subject/system:serviceaccount:"+n.ns+":"+ksa)
 		n.cluster.KSA(n.t, n.ns, ksa, map[string]string{identity.AnnotationGSA: gsa})
 	}
-	n.cluster.RunPod(n.t, kubernetes.PodSpec{Namespace: n.ns, Name: "pod-" + strings.ReplaceAll(ip, ".", "-"), KSA: ksa, Node: nodeName, IP: ip})
+	return n.cluster.RunPod(n.t, kubernetes.PodSpec{Namespace: n.ns, Name: "pod-" + strings.ReplaceAll(ip, ".", "-"), KSA: ksa, Node: nodeName, IP: ip})
+}
+
+// attested makes this process one of the pod, to the kernel, and returns the flags
+// of a daemon that asks the kernel and nobody else. Without them a daemon that runs
+// here knows its callers by their addresses, and asks the API server for each
+// connection.
+func (n *node) attested(pod *corev1.Pod) []string {
+	n.t.Helper()
+	root := podtest.NewCgroup(n.t)
+	before, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	_, home, _ := strings.Cut(string(before), "0::")
+	home, _, _ = strings.Cut(home, "\n")
+	home = filepath.Join(filepath.Dir(string(root)), home) // the root is made at the top
+	enter := func(cgroup string) {
+		if err := os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	enter(string(root.Pod(n.t, "besteffort", string(pod.UID))))
+	n.t.Cleanup(func() { enter(home) })
+	return []string{"--attestation", "require", "--cgroup-root", string(root)}
 }
 
 // daemon starts one as on a node. Its log is as a DaemonSet's.
