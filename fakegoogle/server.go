@@ -125,6 +125,7 @@ func (s *Server) mux() *http.ServeMux {
 func (s *Server) endpoint(method string, handle func(*call) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{Request: r, method: method}
+		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat)) // by its clock, not this machine's
 		answer, err := s.answer(c, w, handle)
 		if r.Context().Err() != nil {
 			return // the caller hung up during a fault's latency

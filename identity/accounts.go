@@ -138,7 +138,7 @@ func slimAccount(o any) (any, error) {
 	slim := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Namespace: account.Namespace, Name: account.Name, UID: account.UID, ResourceVersion: account.ResourceVersion,
 	}}
-	for _, key := range []string{AnnotationGSA, AnnotationQuotaProject, AnnotationPrincipalEmail} {
+	for _, key := range []string{AnnotationGSA, AnnotationDelegates, AnnotationQuotaProject, AnnotationPrincipalEmail} {
 		if value, ok := account.Annotations[key]; ok {
 			metav1.SetMetaDataAnnotation(&slim.ObjectMeta, key, value)
 		}

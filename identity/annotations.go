@@ -1,6 +1,14 @@
 package identity
 
-import "regexp"
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxDelegates bounds what one annotation can make of a call to Google.
+const maxDelegates = 8
 
 // gsaAddress is the shape of every address that Google gives a service account,
 // so that no annotation can reach outside its place in a URL. Beside
@@ -14,11 +22,19 @@ var quotaProject = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,253}$`)
 
 // annotated reads the KSA's annotations into w.
 func (w *Workload) annotated(annotations map[string]string) error {
-	w.GSA = annotations[AnnotationGSA]
+	w.GSA, w.Delegates = annotations[AnnotationGSA], ""
 	w.QuotaProject = annotations[AnnotationQuotaProject]
 	w.PrincipalEmail = annotations[AnnotationPrincipalEmail] == "true"
 	if w.GSA != "" && !ValidGSA(w.GSA) {
 		return w.badAnnotation(AnnotationGSA, &w.GSA, "the e-mail address of a Google service account", "NAME@PROJECT_ID.iam.gserviceaccount.com")
+	}
+	if list := annotations[AnnotationDelegates]; list != "" && w.GSA != "" {
+		var delegates []string
+		if json.Unmarshal([]byte(list), &delegates) != nil || len(delegates) > maxDelegates || slices.ContainsFunc(delegates, func(d string) bool { return !ValidGSA(d) }) {
+			w.Delegates, w.GSA = list, ""
+			return w.badAnnotation(AnnotationDelegates, &w.Delegates, "a JSON list of up to 8 e-mail addresses of Google service accounts", `'["NAME@PROJECT_ID.iam.gserviceaccount.com"]'`)
+		}
+		w.Delegates = strings.Join(delegates, ",")
 	}
 	if w.QuotaProject != "" && !quotaProject.MatchString(w.QuotaProject) {
 		return w.badAnnotation(AnnotationQuotaProject, &w.QuotaProject, "the ID of a Google project", "PROJECT_ID")

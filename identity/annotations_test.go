@@ -53,6 +53,9 @@ func TestAnnotationsThatGKEHonours(t *testing.T) {
 		"empty":      {map[string]string{AnnotationGSA: "", AnnotationPrincipalEmail: ""}, Workload{}},
 		"not true":   {map[string]string{AnnotationPrincipalEmail: "false"}, Workload{}},
 		"others'":    {map[string]string{"iam.gke.io/gcp-service-accounts": gsa}, Workload{}},
+		"delegates":  {map[string]string{AnnotationGSA: gsa, AnnotationDelegates: `["a@p.iam.gserviceaccount.com", "b@p.iam.gserviceaccount.com"]`}, Workload{GSA: gsa, Delegates: "a@p.iam.gserviceaccount.com,b@p.iam.gserviceaccount.com"}},
+		"no list":    {map[string]string{AnnotationGSA: gsa, AnnotationDelegates: `[]`}, Workload{GSA: gsa}},
+		"to nobody":  {map[string]string{AnnotationDelegates: `["a@p.iam.gserviceaccount.com"]`}, Workload{}},
 		"taken away": {map[string]string{}, Workload{}},
 	} {
 		var w Workload
@@ -78,5 +81,13 @@ func TestIllegalAnnotationIsToldWithItsRemedy(t *testing.T) {
 	}
 	if w.GSA != "" {
 		t.Errorf("the workload has it all the same: %s", w.GSA)
+	}
+	for _, list := range []string{"a@p.iam.gserviceaccount.com", `["a"]`, `["a@p.iam.gserviceaccount.com,b@p.iam.gserviceaccount.com"]`, `[1]`, `{}`, `["a@p.iam.gserviceaccount.com"`,
+		"[" + strings.Repeat(`"a@p.iam.gserviceaccount.com",`, 8) + `"a@p.iam.gserviceaccount.com"]`} {
+		err := w.annotated(map[string]string{AnnotationGSA: gsa, AnnotationDelegates: list})
+		wantError(t, err, BadAnnotation, "is not a JSON list", "shop cart iam.gke.io/gcp-service-account-delegates=")
+		if w.Delegates != "" || w.GSA != "" {
+			t.Errorf("%s: reached all the same: %s through %s", list, w.GSA, w.Delegates)
+		}
 	}
 }

@@ -10,6 +10,9 @@ const (
 	AnnotationGSA            = "iam.gke.io/gcp-service-account"
 	AnnotationQuotaProject   = "iam.gke.io/credential-quota-project"
 	AnnotationPrincipalEmail = "iam.gke.io/return-principal-id-as-email"
+	// AnnotationDelegates is a JSON list, honoured by Google's Secret Manager provider
+	// for the Secrets Store CSI driver beside the one for the GSA.
+	AnnotationDelegates = "iam.gke.io/gcp-service-account-delegates"
 )
 
 // Connection is an accepted TCP connection: who is calling is a property of it,
@@ -41,6 +44,9 @@ type Workload struct {
 	// GSA is the e-mail address of the Google service account that the KSA is
 	// annotated with; empty where it is not annotated.
 	GSA string
+	// Delegates are the service accounts through which the GSA is reached, the first
+	// that the KSA may use before the last that may use the GSA, with commas between.
+	Delegates string
 	// QuotaProject is the project that Google bills the calls of this workload
 	// to; empty for Google's default.
 	QuotaProject string

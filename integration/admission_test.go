@@ -11,6 +11,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -68,7 +69,7 @@ func thiefOf(t testing.TB, node string) (clientset.Interface, *rest.Config) {
 
 // tokenRequest is what the daemon asks for.
 func tokenRequest(pod *corev1.Pod) *authenticationv1.TokenRequest {
-	seconds := int64(3600)
+	seconds := int64(7200)
 	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		Audiences: []string{"https:" + provider}, ExpirationSeconds: &seconds,
 		BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
@@ -140,7 +141,7 @@ func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
 		{"bound to a pod of another KSA", app, bound("Pod", other.Name, other.UID), server},
 		{"bound to a pod that does not exist", app, bound("Pod", "nosuch", app.UID), server},
 		{"a life of a day", app, lives(24 * time.Hour), policy},
-		{"a life of a second more than an hour", app, lives(time.Hour + time.Second), policy},
+		{"a life of a second more than two hours", app, lives(2*time.Hour + time.Second), policy},
 		{"an account of kube-system", controller, func(*authenticationv1.TokenRequest) {}, policy},
 		{"an account of kube-system at the API server", controller, audiences(cluster.Issuer), policy},
 	} {
@@ -284,6 +285,76 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 			t.Errorf("create: %v", err)
 		}
 	})
+}
+
+// Events are read as the word of whoever they name: the daemon's are about pods, and
+// its own.
+func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
+	const node = "admission-events"
+	cluster.Node(t, node, nil)
+	thief, _ := thiefOf(t, node)
+	ns := cluster.Namespace(t, "team-")
+	pod := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", Node: node})
+	event := func(name string, change func(*corev1.Event)) *corev1.Event {
+		now := metav1.Now()
+		e := &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Name: name, Namespace: ns},
+			InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: ns, Name: pod.Name, UID: pod.UID},
+			Type:           corev1.EventTypeWarning, Reason: "GoogleTokenDenied", Message: "It is so.", Count: 1, FirstTimestamp: now, LastTimestamp: now,
+			Source: corev1.EventSource{Component: daemonName, Host: node}, ReportingController: daemonName, ReportingInstance: node,
+		}
+		change(e)
+		return e
+	}
+	kubelets, err := cluster.Client.CoreV1().Events(ns).Create(t.Context(), event("kubelets", func(e *corev1.Event) {
+		e.Source.Component, e.ReportingController = "kubelet", "kubelet"
+	}), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := thief.CoreV1().Events(ns).Create(t.Context(), event("own", func(*corev1.Event) {}), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(name string, err error) {
+		t.Helper()
+		if !byPolicy(err) || strings.Contains(err.Error(), "resulted in error") {
+			t.Errorf("%s: %v; want a refusal by the policy that says why", name, err)
+		}
+	}
+	for name, change := range map[string]func(*corev1.Event){
+		"about a node":             func(e *corev1.Event) { e.InvolvedObject.Kind = "Node" },
+		"about nothing":            func(e *corev1.Event) { e.InvolvedObject = corev1.ObjectReference{Namespace: ns} },
+		"that is no warning":       func(e *corev1.Event) { e.Type = corev1.EventTypeNormal },
+		"of no type":               func(e *corev1.Event) { e.Type = "" },
+		"in the kubelet's name":    func(e *corev1.Event) { e.Source.Component = "kubelet" },
+		"in nobody's name":         func(e *corev1.Event) { e.Source = corev1.EventSource{} },
+		"in the controller's name": func(e *corev1.Event) { e.ReportingController = "kubelet" },
+	} {
+		_, err := thief.CoreV1().Events(ns).Create(t.Context(), event("forged", change), metav1.CreateOptions{})
+		refused(name, err)
+	}
+	patch := func(e *corev1.Event, of map[string]any) error {
+		document, err := json.Marshal(of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = thief.CoreV1().Events(ns).Patch(t.Context(), e.Name, types.StrategicMergePatchType, document, metav1.PatchOptions{})
+		return err
+	}
+	if err := patch(own, map[string]any{"count": 2, "message": "It is so still."}); err != nil {
+		t.Errorf("a second time: %v", err)
+	}
+	refused("of another pod", patch(own, map[string]any{"involvedObject": map[string]any{"uid": "another"}}))
+	refused("the kubelet's", patch(kubelets, map[string]any{"message": "All is well."}))
+	refused("the kubelet's, made its own", patch(kubelets, map[string]any{"source": map[string]any{"component": daemonName}, "reportingComponent": daemonName}))
+	if err := thief.CoreV1().Events(ns).Delete(t.Context(), kubelets.Name, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("delete: %v", err)
+	}
+	newer := &eventsv1.Event{ObjectMeta: metav1.ObjectMeta{Name: "newer", Namespace: ns}}
+	if _, err := thief.EventsV1().Events(ns).Create(t.Context(), newer, metav1.CreateOptions{}); !apierrors.IsForbidden(err) || byPolicy(err) {
+		t.Errorf("in the other group of events: %v; want a refusal by RBAC", err)
+	}
 }
 
 // taint sets the taints of a node, as an administrator.

@@ -107,6 +107,11 @@ func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 			_, err := thief.CoreV1().Nodes().Patch(ctx, probe.Name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
 			return err
 		},
+		"events": func(ctx context.Context) error {
+			event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "probe"}, InvolvedObject: corev1.ObjectReference{Kind: "Node", Namespace: daemonName}}
+			_, err := thief.CoreV1().Events(daemonName).Create(ctx, event, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err
+		},
 	} {
 		err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
 			return byPolicy(try(ctx)), nil

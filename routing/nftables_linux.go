@@ -46,7 +46,7 @@ func (n *NFTables) String() string { return "nftables" }
 // forgets what the node remembers of connections to the address that began before:
 // their packets would not come by the table.
 func (n *NFTables) Install() error {
-	if _, _, err := n.cgroup(); err != nil {
+	if err := n.LeftOut(); err != nil {
 		n.Log.Warn("pods of the node's network cannot be told from the node's own processes, and are not redirected", "routing", "nftables", "reason", err)
 	}
 	if err := n.write(); err != nil {

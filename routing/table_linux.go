@@ -42,6 +42,12 @@ func (n *NFTables) chains() []chain {
 	return all
 }
 
+// LeftOut says why pods of the node's network are not redirected; nil where they are.
+func (n *NFTables) LeftOut() error {
+	_, _, err := n.cgroup()
+	return err
+}
+
 func (n *NFTables) isIPv4() bool { return n.Target.Addr().Unmap().Is4() }
 
 func (n *NFTables) family() nftables.TableFamily {

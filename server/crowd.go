@@ -13,6 +13,26 @@ import (
 // few; one that leaks them must not take the descriptors of all.
 const maxConnections = 256
 
+// source is whose connections are counted together: the pod that the kernel names,
+// as pods of the node's network share its address; an address where it names none.
+type source struct {
+	podUID  string
+	address netip.Addr
+}
+
+// attested is a connection of whose other end the kernel may have a proof.
+type attested interface{ PodUID() string }
+
+func sourceOf(conn net.Conn) source {
+	if ours, ok := conn.(flavored); ok {
+		conn = ours.Conn
+	}
+	if proved, ok := conn.(attested); ok && proved.PodUID() != "" {
+		return source{podUID: proved.PodUID()}
+	}
+	return source{address: addrPort(conn.RemoteAddr()).Addr()}
+}
+
 // crowd bounds the connections of each source. One more than the bound closes the
 // one that has been silent for longest; where all are busy it is closed itself.
 type crowd struct {
@@ -22,7 +42,7 @@ type crowd struct {
 
 	mu      sync.Mutex
 	turn    uint64 // counts what connections do
-	sources map[netip.Addr]map[net.Conn]visitor
+	sources map[source]map[net.Conn]visitor
 }
 
 type visitor struct {
@@ -33,12 +53,12 @@ type visitor struct {
 // state follows one connection; see the ConnState of [http.Server]. A connection is
 // active once the head of a request has been read.
 func (c *crowd) state(conn net.Conn, state http.ConnState) {
-	source := addrPort(conn.RemoteAddr()).Addr()
+	of := sourceOf(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch _, known := c.sources[source][conn]; {
+	switch _, known := c.sources[of][conn]; {
 	case state == http.StateNew:
-		if !c.room(source) {
+		if !c.room(of) {
 			c.refused.Inc()
 			_ = conn.Close()
 			return
@@ -47,19 +67,19 @@ func (c *crowd) state(conn net.Conn, state http.ConnState) {
 	case !known: // it was closed here
 		return
 	case state == http.StateClosed:
-		c.forget(source, conn)
+		c.forget(of, conn)
 		return
 	}
-	if c.sources[source] == nil {
-		c.sources[source] = map[net.Conn]visitor{}
+	if c.sources[of] == nil {
+		c.sources[of] = map[net.Conn]visitor{}
 	}
 	c.turn++
-	c.sources[source][conn] = visitor{busy: state == http.StateActive, turn: c.turn}
+	c.sources[of][conn] = visitor{busy: state == http.StateActive, turn: c.turn}
 }
 
 // room makes room for one more connection and says whether there is any.
-func (c *crowd) room(source netip.Addr) bool {
-	here := c.sources[source]
+func (c *crowd) room(of source) bool {
+	here := c.sources[of]
 	if len(here) < c.most {
 		return true
 	}
@@ -73,15 +93,15 @@ func (c *crowd) room(source netip.Addr) bool {
 		return false
 	}
 	c.silent.Inc()
-	c.forget(source, longest)
+	c.forget(of, longest)
 	_ = longest.Close()
 	return true
 }
 
-func (c *crowd) forget(source netip.Addr, conn net.Conn) {
+func (c *crowd) forget(of source, conn net.Conn) {
 	c.open.Dec()
-	delete(c.sources[source], conn)
-	if len(c.sources[source]) == 0 {
-		delete(c.sources, source)
+	delete(c.sources[of], conn)
+	if len(c.sources[of]) == 0 {
+		delete(c.sources, of)
 	}
 }

@@ -54,6 +54,47 @@ func TestTwoThousandSilentConnectionsAreNotKept(t *testing.T) {
 	})
 }
 
+// proved is a connection of a pod of the node's network, as the kernel proves it.
+type proved struct {
+	piped
+	podUID string
+}
+
+func (p proved) PodUID() string { return p.podUID }
+
+// Pods of the node's network come from one address, and a pod may come from many.
+func TestThePodsBehindOneAddressAreBoundedEachForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := servePipes(t, linked())
+		dial := func(address, podUID string) *client {
+			return p.through(t, func(far net.Conn) net.Conn {
+				return proved{piped{far, netip.MustParseAddrPort(address)}, podUID}
+			})
+		}
+		neighbour := dial("10.0.0.1:1", "neighbour")
+		unproved := dial("10.0.0.1:2", "")
+		elsewhere := dial("10.0.0.9:1", "")
+		for i := range maxConnections + 100 {
+			dial(fmt.Sprintf("10.0.%d.1:%d", i%2, i+10), "greedy")
+		}
+		synctest.Wait()
+		if open := p.open(t); open != maxConnections+3 {
+			t.Errorf("%d are open, want %d of the pod that has too many and 3 of others", open, maxConnections)
+		}
+		neighbour.ask(t, get(root+"/instance/id")).expect(t, 200)
+		unproved.ask(t, get(root+"/instance/id")).expect(t, 200)
+		for i := range maxConnections {
+			dial(fmt.Sprintf("10.0.0.1:%d", i+2000), "")
+		}
+		synctest.Wait()
+		if open := p.open(t); open != 2*maxConnections+2 {
+			t.Errorf("%d are open, want %d of the address too", open, maxConnections)
+		}
+		neighbour.ask(t, get(root+"/instance/id")).expect(t, 200)
+		elsewhere.ask(t, get(root+"/instance/id")).expect(t, 200)
+	})
+}
+
 // Of the silent ones the longest silent goes: a connection in use stays.
 func TestTheLongestSilentConnectionMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -55,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) newCrowd(most int) *crowd {
 	return &crowd{
 		most: most, open: m.connections, silent: m.crowded.WithLabelValues("silent"), refused: m.crowded.WithLabelValues("refused"),
-		sources: map[netip.Addr]map[net.Conn]visitor{},
+		sources: map[source]map[net.Conn]visitor{},
 	}
 }
 

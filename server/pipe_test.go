@@ -67,8 +67,14 @@ func servePipes(t *testing.T, w *world, change ...func(*Options)) pipeline {
 
 func (p pipeline) dial(t *testing.T, from string) *client {
 	t.Helper()
+	return p.through(t, func(far net.Conn) net.Conn { return piped{far, netip.MustParseAddrPort(from)} })
+}
+
+// through dials a connection that the server sees as a listener makes it.
+func (p pipeline) through(t *testing.T, accepted func(net.Conn) net.Conn) *client {
+	t.Helper()
 	near, far := net.Pipe()
-	p.accepted <- piped{far, netip.MustParseAddrPort(from)}
+	p.accepted <- accepted(far)
 	t.Cleanup(func() { _ = near.Close() })
 	return &client{Conn: near, reader: bufio.NewReader(near)}
 }

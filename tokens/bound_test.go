@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"sync"
@@ -22,30 +23,40 @@ func TestCacheIsBoundedHoweverManyAudiencesCallersInvent(t *testing.T) {
 			b.get()
 		}
 		b.wantCalls(10*size + 1)
-		if got := b.cache.entries.Len(); got != size {
+		if got := b.cache.entries.held; got != size {
 			t.Errorf("%d tokens in a cache of %d", got, size)
 		}
 		b.wantNoFlights()
 	})
 }
 
-func TestFailuresLeaveNothingBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
-		b.upstream.set(func(u *upstream) { u.err, u.latency = errDown, time.Second })
-		var all sync.WaitGroup
-		for i := range 200 {
-			all.Go(func() {
-				_, err := b.cache.AccessToken(t.Context(), linked, NewScopes(fmt.Sprint(i)))
-				wantError(t, err, Unavailable)
-			})
-		}
-		all.Wait()
-		if got := b.cache.entries.Len(); got != 0 {
-			t.Errorf("%d entries of tokens that never were", got)
-		}
-		b.wantNoFlights()
-	})
+func TestFailuresAreForgottenInTheEnd(t *testing.T) {
+	for _, failure := range []error{errDown, &Error{Kind: Denied, Message: "no"}} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newCacheBench(t)
+			b.upstream.set(func(u *upstream) { u.err = failure })
+			var all sync.WaitGroup
+			for i := range 50 {
+				all.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), minPause/4)
+					defer cancel()
+					if _, err := b.cache.AccessToken(ctx, linked, NewScopes(fmt.Sprint(i))); err == nil {
+						t.Error("no error")
+					}
+				})
+			}
+			all.Wait()
+			if got := b.cache.entries.held; got != 50 {
+				t.Errorf("%d failures are remembered", got)
+			}
+			time.Sleep(refusalLife + 2*maxPause)
+			if got := b.cache.entries.held; got != 0 {
+				t.Errorf("%d entries of tokens that never were", got)
+			}
+			b.wantNoFlights()
+			b.wantCalls(50)
+		})
+	}
 }
 
 // wantNoFlights looks into the library's map, which it does not show.
@@ -54,5 +65,8 @@ func (b *cacheBench) wantNoFlights() {
 	synctest.Wait()
 	if got := reflect.ValueOf(&b.cache.flights.group).Elem().FieldByName("m").Len(); got != 0 {
 		b.t.Errorf("%d flights are remembered", got)
+	}
+	if got := len(b.cache.attempts); got != 0 {
+		b.t.Errorf("%d attempts are remembered", got)
 	}
 }

@@ -2,12 +2,9 @@ package tokens
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
+	"errors"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"gke-metadata-emulator/identity"
 )
@@ -19,115 +16,145 @@ const (
 	minLife = 5 * time.Minute
 	// minIDLife: Go's library counts an hour from the receipt of an ID token.
 	minIDLife = 55 * time.Minute
-	// maxBackoff is the longest pause between two failed refreshes.
-	maxBackoff = time.Minute
+
+	// refusalLife is how long a refusal is believed: somebody is about to mend it.
+	refusalLife = 5 * time.Second
+	// minPause and maxPause are between two attempts of which the first failed,
+	// before and after many failures.
+	minPause, maxPause = 500 * time.Millisecond, time.Minute
+	// maxRetryAfter bounds what Google may ask for.
+	maxRetryAfter = 5 * time.Minute
+
+	// idle is how long after the last request tokens are renewed ahead: the
+	// libraries ask again after three quarters of an hour at the earliest.
+	idle = 75 * time.Minute
+	// renewedAhead is how many tokens of a KSA are, those asked for last.
+	renewedAhead = 16
+	// lingering is how long the tokens of a KSA stay whose last pod here has gone:
+	// another often comes at once.
+	lingering = time.Minute
 )
 
-// key is what two requests must have in common to share a token. Whatever
-// decides what a token may do stands here.
-type key struct {
-	ksa      string // UID
-	gsa      string
-	scopes   string
-	audience string // of an ID token, as are the next two
-	format   string
-	licenses bool
-}
-
-// String tells two keys apart whatever bytes the callers put into them.
-func (k key) String() string {
-	return fmt.Sprintf("%q %q %q %q %q %t", k.ksa, k.gsa, k.scopes, k.audience, k.format, k.licenses)
-}
-
-func accessKey(w identity.Workload, scopes Scopes) key {
-	return key{ksa: w.KSA.UID, gsa: w.GSA, scopes: fmt.Sprintf("%q", scopes)}
-}
-
-func idKey(w identity.Workload, r IDTokenRequest) key {
-	return key{ksa: w.KSA.UID, gsa: w.GSA, audience: r.Audience, format: r.Format, licenses: r.Licenses}
-}
-
-// cache keeps tokens and renews them before they are short: a request that comes
-// when less than a third of the life is left is answered with the old token and
-// starts the renewal. When upstream fails the old token is served until it
-// expires for real.
+// cache keeps tokens and renews them long before they are short: ahead, while
+// somebody asks now and then, or at a request, which is answered with the old token.
+// When upstream fails the old token is served until it expires for real. Why there
+// is no token is kept, too, but briefly.
 type cache struct {
-	next    Source
-	now     func() time.Time
-	flights flights[Token]
-	metrics *metrics
-
-	mu      sync.Mutex
-	entries *simplelru.LRU[key, *entry]
+	next Source
+	*store
 }
 
-type entry struct {
-	token    Token
-	life     time.Duration // when it was minted
-	renewAt  time.Time
-	renewing bool
-
-	// Of the renewals that failed since.
-	failures  int
-	failure   error     // the last one
-	notBefore time.Time // the next attempt
+func newCache(next Source, name string, size int, now func() time.Time, tasks *tasks, m *metrics) *cache {
+	return &cache{next, newStore(name, size, now, tasks, m)}
 }
 
-// least is the life that callers must get of this token. A token that came with
-// hardly more is used for two thirds of it all the same.
-func (e *entry) least(wanted time.Duration) time.Duration {
-	if wanted > e.life*14/15 {
-		return e.life / 3
-	}
-	return wanted
-}
-
-func newCache(next Source, size int, now func() time.Time, tasks *tasks, m *metrics) (*cache, error) {
-	entries, err := simplelru.NewLRU[key, *entry](size, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &cache{next: next, now: now, flights: flights[Token]{tasks: tasks}, metrics: m, entries: entries}, nil
+// outermost makes the cache insist.
+func (c *cache) outermost() *cache {
+	c.insists = true
+	return c
 }
 
 // AccessToken implements [Source].
 func (c *cache) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
-	return c.get(ctx, accessKey(w, scopes), minLife, func(ctx context.Context) (Token, error) {
+	k := accessKey(w, scopes)
+	if token, ok := c.hit(k, &w, minLife); ok {
+		return token, nil
+	}
+	return c.get(ctx, k, minLife, w, func(ctx context.Context, w identity.Workload) (Token, error) {
 		return c.next.AccessToken(ctx, w, scopes)
 	})
 }
 
 // IDToken implements [Source].
 func (c *cache) IDToken(ctx context.Context, w identity.Workload, request IDTokenRequest) (Token, error) {
-	return c.get(ctx, idKey(w, request), minIDLife, func(ctx context.Context) (Token, error) {
+	k := idKey(w, request)
+	if token, ok := c.hit(k, &w, minIDLife); ok {
+		return token, nil
+	}
+	return c.get(ctx, k, minIDLife, w, func(ctx context.Context, w identity.Workload) (Token, error) {
 		return c.next.IDToken(ctx, w, request)
 	})
 }
 
-type mintFunc func(context.Context) (Token, error)
+// store is what caches of all kinds have in common.
+type store struct {
+	insists bool // for who waits; what stands behind another store leaves that to it
+	now     func() time.Time
+	flights flights[Token]
+	counts  cacheCounts
 
-func (c *cache) get(ctx context.Context, k key, wanted time.Duration, mint mintFunc) (Token, error) {
+	mu       sync.Mutex
+	entries  *shelves
+	attempts map[key]*attempt // under way
+}
+
+// attempt is a call of the next source.
+type attempt struct {
+	w    identity.Workload
+	void bool // what it brings is no longer wanted
+}
+
+// newStore makes one that does not insist.
+func newStore(name string, size int, now func() time.Time, tasks *tasks, m *metrics) *store {
+	return &store{now: now, flights: flights[Token]{tasks: tasks}, counts: m.cacheCounts(name), entries: newShelves(size), attempts: map[key]*attempt{}}
+}
+
+// hit answers what needs no attempt now. Nearly all requests end here.
+func (c *store) hit(k key, w *identity.Workload, wanted time.Duration) (Token, bool) {
 	now := c.now()
 	c.mu.Lock()
-	e, found := c.entries.Get(k)
-	if !found || !now.Before(e.token.Expiry) {
+	e := c.entries.get(k)
+	if e == nil || !now.Before(e.renewAt) || e.token.Expiry.Sub(now) < e.least(wanted) {
 		c.mu.Unlock()
-		c.metrics.cache.WithLabelValues("miss").Inc()
-		return c.renew(ctx, k, mint)
+		return Token{}, false
 	}
+	e.asked, e.w = now, *w
+	token := e.token
+	c.mu.Unlock()
+	c.counts.hit.Inc()
+	token.cached = true
+	return token, true
+}
+
+// get answers what does.
+func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity.Workload, mint mintFunc) (Token, error) {
+	now := c.now()
+	c.mu.Lock()
+	e := c.entries.get(k)
+	if e == nil || !now.Before(e.token.Expiry) {
+		known := error(nil)
+		if e != nil {
+			if e.w.QuotaProject != w.QuotaProject {
+				e.notBefore = time.Time{} // what was refused was another thing
+			}
+			if e.waiting(now) > 0 {
+				known = e.failure
+			}
+			e.asked, e.w = now, w
+		}
+		c.mu.Unlock()
+		if permanent(known) {
+			c.counts.refused.Inc()
+			return Token{}, known
+		}
+		c.counts.miss.Inc()
+		return c.insist(ctx, k, w, mint)
+	}
+	e.asked, e.w, e.mint = now, w, mint
 	old, err := e.token, e.failure
+	old.cached = true
 	short := old.Expiry.Sub(now) < e.least(wanted)
-	waiting := now.Before(e.notBefore)
+	waiting := e.waiting(now) > 0
 	due := !now.Before(e.renewAt) && !e.renewing && !waiting && !short
 	e.renewing = e.renewing || due
 	c.mu.Unlock()
 
 	switch {
 	case short:
-		c.metrics.cache.WithLabelValues("short").Inc()
+		c.counts.short.Inc()
 		if !waiting {
 			var token Token
-			if token, err = c.renew(ctx, k, mint); err == nil {
+			if token, err = c.renew(ctx, k, w, old.Expiry, mint); err == nil {
 				return token, nil
 			}
 		}
@@ -135,64 +162,176 @@ func (c *cache) get(ctx context.Context, k key, wanted time.Duration, mint mintF
 			return Token{}, err
 		}
 	case due:
-		c.metrics.cache.WithLabelValues("renewing").Inc()
-		c.flights.start(k.String(), c.kept(k, mint))
+		c.counts.renewing.Inc()
+		c.flights.start(k.String(), c.kept(k, w, old.Expiry, mint))
 	default:
-		c.metrics.cache.WithLabelValues("hit").Inc()
+		c.counts.hit.Inc()
 	}
 	return old, nil
 }
 
+// insist asks for a token that is not there until it comes, is refused for good, or
+// cannot come before the caller's deadline. However many insist, one asks at a time,
+// and none before upstream wants to be asked again.
+func (c *store) insist(ctx context.Context, k key, w identity.Workload, mint mintFunc) (Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	var last error
+	for {
+		known, pause := c.known(k)
+		switch {
+		case pause == 0 || c.flights.tasks.life.Err() != nil:
+			token, err := c.renew(ctx, k, w, time.Time{}, mint)
+			if err == nil || permanent(err) {
+				return token, err
+			}
+			if last == nil || ctx.Err() == nil && !errors.Is(err, errClosed) {
+				last = err // that the time was up says less than why
+			}
+			_, pause = c.known(k)
+			pause = max(pause, minPause/2)
+		case permanent(known):
+			return Token{}, known
+		case last == nil:
+			last = known
+		}
+		if errors.Is(last, errClosed) {
+			return Token{}, last
+		}
+		if !c.insists || time.Until(deadline) < pause+minPause/2 {
+			return Token{}, after(last, pause)
+		}
+		select {
+		case <-time.After(pause):
+			c.counts.retries.Inc()
+		case <-ctx.Done():
+			return Token{}, after(last, pause)
+		case <-c.flights.tasks.life.Done():
+			return Token{}, last
+		}
+	}
+}
+
+// known is the last failure of what has no token, and for how long nobody is to ask.
+func (c *store) known(k key) (error, time.Duration) {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.entries.peek(k)
+	if e == nil {
+		return nil, 0
+	}
+	return e.failure, e.waiting(now)
+}
+
 // renew mints a token and waits for it.
-func (c *cache) renew(ctx context.Context, k key, mint mintFunc) (Token, error) {
-	token, err := c.flights.do(ctx, k.String(), c.kept(k, mint))
+func (c *store) renew(ctx context.Context, k key, w identity.Workload, old time.Time, mint mintFunc) (Token, error) {
+	token, err := c.flights.do(ctx, k.String(), c.kept(k, w, old, mint))
 	if err != nil && ctx.Err() != nil {
-		// The flight goes on, but those who come next need not wait for it, too.
-		c.failed(k, err)
+		// The flight goes on, but those who come next and have an old token need not
+		// wait for it, too.
+		c.gaveUp(k, err)
 	}
 	return token, err
 }
 
-// kept is mint with its outcome recorded, whether or not anybody waits for it.
-func (c *cache) kept(k key, mint mintFunc) mintFunc {
+// kept is mint with its outcome recorded, whether or not anybody waits for it. Where a
+// flight that has just landed brought a token that lives longer than the old one, there
+// is nothing to do.
+func (c *store) kept(k key, w identity.Workload, old time.Time, mint mintFunc) func(context.Context) (Token, error) {
 	return func(ctx context.Context) (Token, error) {
-		token, err := mint(ctx)
-		if err != nil {
-			c.failed(k, err)
-		} else {
-			c.keep(k, token)
+		a := &attempt{w: w}
+		now := c.now()
+		c.mu.Lock()
+		if e := c.entries.peek(k); e != nil && e.token.Expiry.After(old) && e.token.Expiry.After(now) && !e.renewing {
+			token := e.token
+			c.mu.Unlock()
+			return token, nil
+		}
+		c.attempts[k] = a
+		c.mu.Unlock()
+		token, err := mint(ctx, w)
+		now = c.now()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.attempts[k] == a {
+			delete(c.attempts, k)
+		}
+		if !a.void {
+			c.record(k, w, mint, now, token, err)
 		}
 		return token, err
 	}
 }
 
-func (c *cache) keep(k key, token Token) {
-	now := c.now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e, found := c.entries.Peek(k); found && e.token.Value() == token.Value() {
-		// The source is a cache itself, and has only begun to renew.
-		e.renewing, e.failures, e.failure, e.notBefore = false, 0, nil, time.Time{}
-		return
+// record writes down the outcome of an attempt.
+func (c *store) record(k key, w identity.Workload, mint mintFunc, now time.Time, token Token, err error) {
+	e := c.entries.peek(k)
+	if e == nil {
+		if forgettable(err) {
+			return
+		}
+		e = &entry{mint: mint, w: w, asked: now}
+		e.timer = time.AfterFunc(time.Hour, func() { c.ahead(k, e) })
+		c.entries.add(k, e)
 	}
-	life := token.Expiry.Sub(now)
-	jitter := time.Duration(rand.Int64N(int64(max(life/10, 1))))
-	c.entries.Add(k, &entry{token: token, life: life, renewAt: now.Add(life*2/3 - jitter)})
+	if err == nil {
+		e.minted(token, now)
+		e.pod = w.Pod.UID
+	} else {
+		e.failed(err, now)
+	}
+	e.timer.Reset(e.due().Sub(now))
 }
 
-func (c *cache) failed(k key, err error) {
+func (c *store) gaveUp(k key, err error) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, found := c.entries.Peek(k)
-	if !found {
-		return
+	if e := c.entries.peek(k); e != nil && now.Before(e.token.Expiry) {
+		e.failed(err, now)
 	}
-	e.renewing, e.failure = false, err
-	if now.Before(e.notBefore) {
-		return // one attempt, of which several told
+}
+
+// ahead renews a token at its time although nobody asks just now: but not what
+// nobody has asked for in a while, nor what nobody here may have, nor more than a
+// few tokens of a KSA.
+func (c *store) ahead(k key, e *entry) {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.entries.peek(k) != e || e.renewing:
+	case now.Before(e.due()):
+		e.timer.Reset(e.due().Sub(now))
+	case !now.Before(e.token.Expiry):
+		c.entries.remove(k)
+	case now.Sub(e.asked) > idle || !e.absent.IsZero() || !c.entries.among(renewedAhead, k):
+		// Kept for who comes, until it has expired.
+		e.timer.Reset(e.token.Expiry.Sub(now))
+	default:
+		e.renewing = true
+		c.counts.ahead.Inc()
+		c.flights.start(k.String(), c.kept(k, e.w, e.token.Expiry, e.mint))
 	}
-	e.failures++
-	backoff := min(time.Second<<min(e.failures, 6), maxBackoff)
-	e.notBefore = now.Add(backoff/2 + rand.N(backoff/2))
+}
+
+// drop removes what gone says of, also what is under way: it answers those who wait
+// for it and is not kept.
+func (c *store) drop(gone func(k key, e *entry, w identity.Workload) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, e := range c.entries.all() {
+		if gone(k, e, e.w) {
+			c.entries.remove(k)
+		}
+	}
+	for k, a := range c.attempts {
+		if gone(k, nil, a.w) {
+			a.void = true
+			delete(c.attempts, k)
+			c.flights.group.Forget(k.String())
+		}
+	}
 }

@@ -3,7 +3,7 @@
 // A [Source] gives a workload's access and ID tokens. The one that [New] builds
 // is a stack of decorators, each in a file of its own, from the caller inwards:
 //
-//	cache → policy → mint
+//	audit → cache → limit → policy → mint
 //
 // The cache makes one call inwards of many equal requests at once. The innermost
 // mints: it takes a credential (a federated token that Google's Security Token

@@ -1,8 +1,12 @@
 package tokens
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,14 +25,20 @@ const (
 type Options struct {
 	Federation       *Federation
 	SourceCredential oauth2.TokenSource // the operator's, for impersonation
+	Delegates        []string           // e-mail addresses, through which the source credential reaches all GSAs
 
 	Policy       Policy // of impersonation; the GSAs' own IAM policies where nil
+	RulesDecide  bool   // instead of the policy: their list is all that allows
 	WorkloadPool string // PROJECT_ID.svc.id.goog
 	Provider     string // of federation; names further members that the IAM policies may hold
+
+	Limits *Rules // in all modes, for as long as the engine lives; nil where there are none
+	Rules  *Rules // the same, until [Engine.SetRules]
 
 	IAMCredentialsEndpoint string // https://iamcredentials.googleapis.com
 	IAMEndpoint            string // https://iam.googleapis.com
 
+	Audit      *AuditLog             // nil where nobody wants one
 	HTTPClient *http.Client          // for Google; http.DefaultClient where nil
 	Now        func() time.Time      // time.Now where nil
 	Metrics    prometheus.Registerer // none where nil
@@ -38,6 +48,11 @@ type Options struct {
 type Engine struct {
 	Source
 	tasks *tasks
+	rules atomic.Pointer[Rules]
+
+	tokens  *cache
+	further []*store // what the tokens are minted with: federated tokens, KSA tokens
+	bound   *store   // of these, the KSA tokens, each bound to a pod; nil where there are none
 }
 
 // New builds the engine; [Engine.Close] ends what it runs in the background.
@@ -54,56 +69,124 @@ func New(o Options) (*Engine, error) {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	metrics := newMetrics(o.Metrics)
-	tasks := newTasks(upstreamTimeout)
-	build := o.impersonating
-	if o.Federation != nil {
-		build = o.federating
-	}
-	source, err := build(tasks, metrics)
+	m := newMetrics(o.Metrics)
+	e := &Engine{tasks: newTasks(upstreamTimeout)}
+	e.rules.Store(o.Rules)
+
+	minted, policy, err := o.minting(e, m)
 	if err != nil {
 		return nil, err
 	}
-	source, err = shared(source, o.Now, tasks, metrics)
-	return &Engine{Source: source, tasks: tasks}, err
+	// From the inside out.
+	guarded := guarded{next: minted, flags: o.Limits, file: &e.rules, policy: policy, metrics: m}
+	limited := limit{next: guarded, turns: newTurns(maxMints, maxMintsOfPod, maxWaitingOfPod, m)}
+	e.tokens = newCache(limited, "tokens", cacheSize, o.Now, e.tasks, m).outermost()
+	e.Source = e.tokens
+	if o.Audit != nil {
+		o.Audit.counts = m.audited
+		e.Source = audited{next: e.tokens, log: o.Audit, now: o.Now}
+	}
+	return e, nil
 }
 
 // Close ends the background work and returns when it has ended. Requests after it
 // are answered from the cache only.
 func (e *Engine) Close() { e.tasks.close() }
 
-// shared makes the tokens of a source common to all who may have them.
-func shared(source Source, now func() time.Time, tasks *tasks, m *metrics) (Source, error) {
-	return newCache(source, cacheSize, now, tasks, m)
+// SetRules replaces the rules, and forgets each token of which these say another thing.
+func (e *Engine) SetRules(rules *Rules) {
+	old := e.rules.Swap(rules)
+	e.tokens.drop(func(_ key, _ *entry, w identity.Workload) bool { return old.stance(w) != rules.stance(w) })
+}
+
+// minting is the innermost source, with the policy that must stand before it.
+func (o Options) minting(e *Engine, m *metrics) (Source, Policy, error) {
+	calls, err := newIAMCredentials(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	minted := &mint{calls: calls, delegates: o.Delegates, now: o.Now, metrics: m, life: func(w identity.Workload) time.Duration {
+		flags, file := o.Limits.life(w), e.rules.Load().life(w)
+		return min(cmp.Or(flags, file), cmp.Or(file, flags))
+	}}
+	if o.Federation != nil {
+		return o.federating(minted, e, m), nil, nil
+	}
+	policy, err := o.impersonating(minted, e, m)
+	return minted, policy, err
 }
 
 // federating: Google's IAM sees the KSA itself and decides.
-func (o Options) federating(tasks *tasks, m *metrics) (Source, error) {
-	exchanged, err := shared(&exchange{Federation: *o.Federation, client: o.HTTPClient, metrics: m}, o.Now, tasks, m)
-	if err != nil {
-		return nil, err
+func (o Options) federating(minted *mint, e *Engine, m *metrics) Source {
+	f := *o.Federation
+	kept := subjects{next: f.Subjects, store: newStore("ksa", cacheSize, o.Now, e.tasks, m), metrics: m}
+	f.Subjects = kept
+	exchanging := func(life time.Duration) *exchange {
+		return &exchange{Federation: f, life: life, client: o.HTTPClient, now: o.Now, metrics: m}
 	}
-	remedy := func(w identity.Workload) string {
-		return bindingCommand(w.GSA, federatedMember(o.Federation.Provider, w.KSA))
+	shared := newCache(exchanging(subjectLife), "federated", cacheSize, o.Now, e.tasks, m)
+	e.further, e.bound = []*store{shared.store, kept.store}, kept.store
+	minted.base = federated{source: shared, short: func(life time.Duration) Source { return exchanging(life) }}
+	minted.remedy = func(w identity.Workload) string {
+		return bindingCommand(first(w), federatedMember(o.Federation.Provider, w.KSA))
 	}
-	return newMint(federated{exchanged}, o.IAMCredentialsEndpoint, o.HTTPClient, remedy, m)
+	return minted
 }
 
 // impersonating: Google's IAM sees the operator, so that the policy decides.
-func (o Options) impersonating(tasks *tasks, m *metrics) (Source, error) {
+func (o Options) impersonating(minted *mint, e *Engine, m *metrics) (Policy, error) {
 	credential := &sourceCredential{tokens: oauth2.ReuseTokenSource(nil, o.SourceCredential), metrics: m}
-	remedy := func(w identity.Workload) string {
-		return sourceRoleCommand(w.GSA, "roles/iam.serviceAccountTokenCreator")
+	minted.base = credential
+	minted.remedy = func(w identity.Workload) string {
+		return sourceRoleCommand(slices.Concat(o.Delegates, []string{first(w)})[0], "roles/iam.serviceAccountTokenCreator")
 	}
-	minted, err := newMint(credential, o.IAMCredentialsEndpoint, o.HTTPClient, remedy, m)
-	if err != nil {
-		return nil, err
+	switch {
+	case o.RulesDecide:
+		return listed{&e.rules}, nil
+	case o.Policy != nil:
+		return o.Policy, nil
 	}
-	policy := o.Policy
-	if policy == nil {
-		if policy, err = newIAMPolicy(credential, o, tasks, m); err != nil {
-			return nil, err
+	return newIAMPolicy(credential, o, e.tasks, m)
+}
+
+// Workloads knows the pods of the node.
+type Workloads interface {
+	// Workloads are those that may ask.
+	Workloads() []identity.Workload
+	// Changed returns a channel that is closed when there may be others; nil where
+	// there never are.
+	Changed() <-chan struct{}
+}
+
+// Follow forgets at once what nobody here may have any more, until ctx ends: the
+// tokens of a GSA that the KSA is no longer annotated with, the KSA tokens of pods that
+// are gone, and a minute later the tokens of a KSA whose last pod here is gone. These
+// are not renewed meanwhile.
+func (e *Engine) Follow(ctx context.Context, of Workloads) {
+	again := time.NewTicker(lingering / 2)
+	defer again.Stop()
+	for {
+		changed := of.Changed() // taken before the look, so that none is missed
+		e.retain(newPresent(of.Workloads()))
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-ctx.Done():
+			return
 		}
 	}
-	return guarded{next: minted, policy: policy}, nil
+}
+
+func (e *Engine) retain(here present) {
+	e.tokens.retain(here, here.linked, false)
+	for _, store := range e.further {
+		store.retain(here, here.linkedAnyhow, store == e.bound)
+	}
+}
+
+// Forget forgets all tokens of a KSA, and those that are being minted.
+func (e *Engine) Forget(ksaUID string) {
+	for _, store := range append([]*store{e.tokens.store}, e.further...) {
+		store.drop(func(k key, _ *entry, _ identity.Workload) bool { return k.ksa == ksaUID })
+	}
 }

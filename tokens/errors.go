@@ -37,6 +37,11 @@ type Error struct {
 	Message    string        // for the caller's eyes; never holds a token
 	RetryAfter time.Duration // when Google said so
 	Err        error
+
+	why    string    // what decided, for the audit log
+	cached bool      // known before it was asked for
+	forget bool      // costs nothing to find out again
+	until  time.Time // believed no longer, where it is not zero
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -51,6 +56,40 @@ func (e *Error) Permanent() bool { return e.Kind != Unavailable }
 func permanent(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Permanent()
+}
+
+// forgettable says that err need not be remembered.
+func forgettable(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.forget
+}
+
+// believedUntil is when err must be found out again, or zero.
+func believedUntil(err error) time.Time {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.until
+	}
+	return time.Time{}
+}
+
+func retryAfterOf(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// after says when to ask again.
+func after(err error, pause time.Duration) error {
+	var e *Error
+	if !errors.As(err, &e) || e.RetryAfter >= pause {
+		return err
+	}
+	later := *e
+	later.RetryAfter = pause
+	return &later
 }
 
 // kindOf is the kind of err, for metrics.
@@ -149,9 +188,15 @@ func unreachable(task, service string, err error) *Error {
 }
 
 func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || seconds < 0 {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.Atoi(text); err == nil && seconds >= 0 {
+		return min(time.Duration(min(seconds, 1<<20))*time.Second, maxRetryAfter)
+	}
+	// The other form of RFC 9110 is a date, by the clock of who sent it.
+	at, err := http.ParseTime(text)
+	sent, unsent := http.ParseTime(h.Get("Date"))
+	if err != nil || unsent != nil {
 		return 0
 	}
-	return time.Duration(seconds) * time.Second
+	return min(max(0, at.Sub(sent)), maxRetryAfter)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
@@ -22,19 +23,17 @@ type Federation struct {
 // exchange gives federated tokens: who has one is the KSA itself, in Google's eyes.
 type exchange struct {
 	Federation
+	life    time.Duration // asked for of the KSA tokens, which the federated ones do not outlive
 	client  *http.Client
+	now     func() time.Time
 	metrics *metrics
 }
 
 // AccessToken implements [Source] by RFC 8693, as "Workload Identity Federation
 // with Kubernetes" in Google's documentation asks for it.
 func (x *exchange) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
-	var subject, token Token
-	err := x.metrics.time("TokenRequest", func() (err error) {
-		// Google's default for the audience of a Kubernetes provider.
-		subject, err = x.Subjects.SubjectToken(ctx, w, "https:"+x.Provider)
-		return err
-	})
+	// Google's default for the audience of a Kubernetes provider.
+	subject, err := x.Subjects.SubjectToken(ctx, w, "https:"+x.Provider, x.life)
 	if err != nil {
 		return Token{}, err
 	}
@@ -50,15 +49,22 @@ func (x *exchange) AccessToken(ctx context.Context, w identity.Workload, scopes 
 			"subject_token":        {subject.Value()},
 		},
 	}
-	err = x.metrics.time("sts", func() error {
+	var token Token
+	err = x.metrics.call(ctx, "sts", func(ctx context.Context) error {
 		t, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, x.client))
 		if err != nil {
-			return oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, "STS", err)
+			refused := oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, "STS", err)
+			return withKeys(refused, x.Provider, subject)
 		}
 		token = NewToken(t.AccessToken, t.Expiry)
 		if t.Expiry.IsZero() { // the answer need not say
-			token.Expiry = subject.Expiry
+			token.Expiry = x.now().Add(time.Hour)
+			if subject.Expiry.Before(token.Expiry) {
+				token.Expiry = subject.Expiry
+			}
 		}
+		token.origin = subject.origin
+		token = token.from(func(o *origin) { o.principal = federatedMember(x.Provider, w.KSA) })
 		return nil
 	})
 	return token, err
@@ -71,17 +77,21 @@ func (x *exchange) IDToken(_ context.Context, w identity.Workload, _ IDTokenRequ
 
 // federated is the [base] of federation.
 type federated struct {
-	source Source // of federated tokens
+	source Source                     // of federated tokens
+	short  func(time.Duration) Source // of those that live for so long at most
 }
 
 func (f federated) bearer(ctx context.Context, w identity.Workload) (Token, error) {
 	// What the GSA's token may do is decided at the next hop. That hop needs IAM.
 	// The GSA is no part of a federated token's key: all that a KSA was ever
 	// annotated with share it.
-	w.GSA = ""
+	w.GSA, w.Delegates = "", ""
 	return f.source.AccessToken(ctx, w, Scopes{CloudPlatform})
 }
 
-func (f federated) unlinked(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
+func (f federated) unlinked(ctx context.Context, w identity.Workload, scopes Scopes, life time.Duration) (Token, error) {
+	if life > 0 {
+		return f.short(life).AccessToken(ctx, w, scopes)
+	}
 	return f.source.AccessToken(ctx, w, scopes)
 }

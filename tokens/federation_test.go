@@ -139,18 +139,21 @@ func TestFailingGoogleIsUnavailable(t *testing.T) {
 			{fakegoogle.Fault{Status: http.StatusServiceUnavailable, RetryAfter: time.Second}, "503 Service Unavailable", time.Second},
 		} {
 			t.Run(method.name+" "+of.text, func(t *testing.T) {
-				g := startGoogle(t)
-				g.Bind(testGSA, workloadIdentityUser, testCaller)
-				e := newEngine(t, g.federation())
-				g.SetFault(method.name, of.fault)
-				_, err := method.of.ask(t.Context(), e, linked)
-				if got := wantError(t, err, Unavailable, of.text).RetryAfter; got != of.after {
-					t.Errorf("ask again after %s, want %s", got, of.after)
-				}
-				g.ClearFaults()
-				if _, err := method.of.ask(t.Context(), e, linked); err != nil {
-					t.Errorf("after the outage: %v", err)
-				}
+				synctest.Test(t, func(t *testing.T) {
+					g := googleInBubble(t, 0)
+					e := newEngine(t, g.federation())
+					g.SetFault(method.name, of.fault)
+					ctx, cancel := context.WithTimeout(t.Context(), minPause/4) // no time for another attempt
+					defer cancel()
+					_, err := method.of.ask(ctx, e, linked)
+					if got := wantError(t, err, Unavailable, of.text).RetryAfter; got < of.after || got > of.after+minPause {
+						t.Errorf("ask again after %s, want %s", got, of.after)
+					}
+					g.ClearFaults()
+					if _, err := method.of.ask(t.Context(), e, linked); err != nil {
+						t.Errorf("after the outage: %v", err)
+					}
+				})
 			})
 		}
 	}
@@ -182,7 +185,7 @@ func TestLateGoogleIsUnavailableWithinTheCallersDeadline(t *testing.T) {
 }
 
 func TestHangingGoogleIsGivenUpInTheEnd(t *testing.T) {
-	g := &offlineGoogle{nowhere, must(NewLocalIssuer(testIssuer, time.Now))}
+	g := &offlineGoogle{Running: nowhere, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	synctest.Test(t, func(t *testing.T) {
 		o := g.federation()
 		o.HTTPClient = hanging()
@@ -198,7 +201,9 @@ func TestHangingGoogleIsGivenUpInTheEnd(t *testing.T) {
 
 func TestGoogleThatCannotBeReachedIsUnavailable(t *testing.T) {
 	o := startGoogle(t).federation(func(f *Federation) { f.STSEndpoint = "http://127.0.0.1:1" })
-	_, err := newEngine(t, o).AccessToken(t.Context(), unlinked, DefaultScopes())
+	ctx, cancel := context.WithTimeout(t.Context(), minPause/2) // no time for another attempt
+	defer cancel()
+	_, err := newEngine(t, o).AccessToken(ctx, unlinked, DefaultScopes())
 	wantError(t, err, Unavailable, "STS", "could not be reached")
 }
 

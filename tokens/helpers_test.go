@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -131,15 +132,16 @@ func (u *upstream) IDToken(ctx context.Context, _ identity.Workload, _ IDTokenRe
 type cacheBench struct {
 	*cache
 	*upstream
-	t     *testing.T
-	tasks *tasks
+	t        *testing.T
+	tasks    *tasks
+	registry *prometheus.Registry
 }
 
 // newCacheBench makes a cache of tokens that live for an hour.
 func newCacheBench(t *testing.T) *cacheBench {
 	t.Helper()
-	b := &cacheBench{upstream: &upstream{life: time.Hour}, t: t, tasks: newTasks(upstreamTimeout)}
-	b.cache = must(newCache(b.upstream, 64, time.Now, b.tasks, newMetrics(prometheus.NewRegistry())))
+	b := &cacheBench{upstream: &upstream{life: time.Hour}, t: t, tasks: newTasks(upstreamTimeout), registry: prometheus.NewRegistry()}
+	b.cache = newCache(b.upstream, "tokens", 64, time.Now, b.tasks, newMetrics(b.registry)).outermost()
 	t.Cleanup(b.tasks.close)
 	return b
 }
@@ -150,6 +152,18 @@ func (b *cacheBench) get() Token {
 	token, err := b.cache.AccessToken(b.t.Context(), linked, DefaultScopes())
 	check(b.t, err)
 	return token
+}
+
+// getShort makes the cache hold a token of which 4 minutes are left.
+func (b *cacheBench) getShort() {
+	b.t.Helper()
+	b.get()
+	b.upstream.set(func(u *upstream) { u.err = errDown })
+	time.Sleep(56 * time.Minute)
+	b.upstream.set(func(u *upstream) { u.err = nil })
+	// Until the next attempt would be made: ahead, if we did not ask first.
+	e := b.cache.entries.peek(accessKey(linked, DefaultScopes()))
+	e.failures, e.notBefore = 0, time.Time{}
 }
 
 // wantToken asks and checks which token comes, and that it comes at once.
@@ -180,6 +194,7 @@ func hanging() *http.Client {
 type offlineGoogle struct {
 	*fakegoogle.Running
 	issuer *LocalIssuer
+	client *http.Client // that reaches it; any where nil
 }
 
 // nowhere stands for a Google that is not listening.
@@ -187,10 +202,49 @@ var nowhere = &fakegoogle.Running{URL: "https://google.test"}
 
 func startGoogle(t *testing.T) *offlineGoogle {
 	t.Helper()
-	g := &offlineGoogle{fakegoogle.Start(t, fakegoogle.Options{}), must(NewLocalIssuer(testIssuer, time.Now))}
+	g := &offlineGoogle{Running: fakegoogle.Start(t, fakegoogle.Options{}), issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	g.AddServiceAccount(testGSA)
 	check(t, g.AddProvider(g.provider()))
 	return g
+}
+
+// googleInBubble is one without a network, for fake time. Its clock is ahead of ours.
+func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
+	t.Helper()
+	now := func() time.Time { return time.Now().Add(ahead) }
+	g := &offlineGoogle{
+		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now}), URL: nowhere.URL},
+		issuer:  must(NewLocalIssuer(testIssuer, now)),
+	}
+	g.client = &http.Client{Transport: inProcess{g}}
+	g.AddServiceAccount(testGSA)
+	g.Bind(testGSA, workloadIdentityUser, testCaller)
+	check(t, g.AddProvider(g.provider()))
+	return g
+}
+
+// inProcess calls a handler in place of a server.
+type inProcess struct{ http.Handler }
+
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	recorder := httptest.NewRecorder()
+	p.ServeHTTP(recorder, r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	answer := recorder.Result()
+	answer.Request = r
+	return answer, nil
+}
+
+// wantCalls checks how often each method was called since the last look.
+func (g *offlineGoogle) wantCalls(t *testing.T, before map[string]int, want map[string]int) {
+	t.Helper()
+	for method, n := range g.Counters() {
+		if got := n - before[method]; got != want[method] {
+			t.Errorf("%d calls of %s, want %d", got, method, want[method])
+		}
+	}
 }
 
 func (g *offlineGoogle) provider() fakegoogle.Provider {
@@ -203,11 +257,11 @@ func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
 	for _, change := range changes {
 		change(&f)
 	}
-	return Options{Federation: &f, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
+	return Options{Federation: &f, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
 func (g *offlineGoogle) impersonation(credential oauth2.TokenSource, policy Policy) Options {
-	return Options{SourceCredential: credential, Policy: policy, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
+	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
 // wantGrant checks what Google sees in a token.
@@ -250,6 +304,24 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, r.Context().Err()
 	}
 	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+}
+
+// counted is how many requests to a cache had a result.
+func counted(registry *prometheus.Registry, result string) float64 {
+	sum := 0.0
+	for _, family := range must(registry.Gather()) {
+		if family.GetName() != "gme_token_cache_requests_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "result" && label.GetValue() == result {
+					sum += metric.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sum
 }
 
 // endpoint is a way to ask a Source.

@@ -58,37 +58,48 @@ func newIAMPolicy(credential base, o Options, tasks *tasks, m *metrics) (*iamPol
 }
 
 // Allow implements [Policy].
-func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) error {
+func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) (string, error) {
+	// What comes after the first of a chain Google sees itself.
+	w.GSA = first(w)
 	p.mu.Lock()
 	read, found := p.known.Get(w.GSA)
 	p.mu.Unlock()
 	age := p.now().Sub(read.at)
 	if found && age < policyLife {
-		if p.binds(read, w.KSA) {
-			return nil
+		if member := p.binds(read, w.KSA); member != "" {
+			return bound(w, member), nil
 		}
 		if age < denialLife {
-			return p.denied(w)
+			return "", p.denied(w, read)
 		}
 	}
 	read, err := p.flights.do(ctx, w.GSA, func(ctx context.Context) (readPolicy, error) { return p.read(ctx, w) })
 	if err != nil {
-		return err
+		return "", err
 	}
-	if !p.binds(read, w.KSA) {
-		return p.denied(w)
+	member := p.binds(read, w.KSA)
+	if member == "" {
+		return "", p.denied(w, read)
 	}
-	return nil
+	return bound(w, member), nil
 }
 
-func (p *iamPolicy) binds(read readPolicy, ksa identity.ServiceAccount) bool {
-	return slices.ContainsFunc(workloadMembers(p.pool, p.provider, ksa), func(member string) bool {
-		return slices.Contains(read.members, member)
-	})
+// binds is the name by which the KSA is bound, or empty.
+func (p *iamPolicy) binds(read readPolicy, ksa identity.ServiceAccount) string {
+	for _, member := range workloadMembers(p.pool, p.provider, ksa) {
+		if slices.Contains(read.members, member) {
+			return member
+		}
+	}
+	return ""
 }
 
-func (p *iamPolicy) denied(w identity.Workload) *Error {
-	return &Error{Kind: Denied, Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
+func bound(w identity.Workload, member string) string {
+	return fmt.Sprintf("%s has %s on %s", member, workloadIdentityUser, w.GSA)
+}
+
+func (p *iamPolicy) denied(w identity.Workload, read readPolicy) *Error {
+	return &Error{Kind: Denied, until: read.at.Add(denialLife), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
 		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, poolMember(p.pool, w.KSA)))}
 }
 
@@ -99,10 +110,10 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (readPolicy, 
 		return readPolicy{}, err
 	}
 	// Version 3 shows conditional bindings as such; lower ones hide the condition.
-	call := p.calls.GetIamPolicy(resource(w.GSA)).OptionsRequestedPolicyVersion(3).Context(ctx)
-	authorize(call.Header(), bearer)
 	read := readPolicy{at: p.now()}
-	err = p.metrics.time("getIamPolicy", func() error {
+	err = p.metrics.call(ctx, "getIamPolicy", func(ctx context.Context) error {
+		call := p.calls.GetIamPolicy(resource(w.GSA)).OptionsRequestedPolicyVersion(3).Context(ctx)
+		authorize(call.Header(), bearer)
 		policy, err := call.Do()
 		if err != nil {
 			return unread(w.GSA, err)

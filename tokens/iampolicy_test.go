@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
 )
@@ -47,7 +49,7 @@ func newIAMBench(t *testing.T, bindings ...map[string]any) *iamBench {
 		time.Sleep(latency)
 		return status, answer
 	})}
-	tasks, m := newTasks(upstreamTimeout), newCacheBench(t).cache.metrics
+	tasks, m := newTasks(upstreamTimeout), newMetrics(prometheus.NewRegistry())
 	b.iamPolicy = must(newIAMPolicy(&sourceCredential{tokens: operator, metrics: m}, o, tasks, m))
 	t.Cleanup(tasks.close)
 	return b
@@ -59,7 +61,7 @@ func (b *iamBench) bind(bindings ...map[string]any) {
 	b.answer = string(must(json.Marshal(map[string]any{"version": 3, "bindings": bindings})))
 }
 
-func (b *iamBench) allow(w identity.Workload) error { return b.Allow(b.t.Context(), w) }
+func (b *iamBench) allow(w identity.Workload) error { _, err := b.Allow(b.t.Context(), w); return err }
 
 func (b *iamBench) wantReads(want int) {
 	b.t.Helper()

@@ -3,6 +3,7 @@ package tokens
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/sync/singleflight"
@@ -40,13 +41,13 @@ func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Tok
 	return token, err
 }
 
-func (s *sourceCredential) unlinked(_ context.Context, w identity.Workload, _ Scopes) (Token, error) {
+func (s *sourceCredential) unlinked(_ context.Context, w identity.Workload, _ Scopes, _ time.Duration) (Token, error) {
 	return Token{}, notLinked(w, "Access Tokens without Workload Identity Federation")
 }
 
 // notLinked is GKE's text for what a KSA without annotation cannot have.
 func notLinked(w identity.Workload, what string) *Error {
-	return &Error{Kind: NotLinked, Message: fmt.Sprintf(
+	return &Error{Kind: NotLinked, forget: true, Message: fmt.Sprintf(
 		"Your Kubernetes service account (%[1]s/%[2]s) is not annotated with a target Google service account, which is a requirement for retrieving %[3]s using Workload Identity.\n"+
 			"Please add the %[4]s=[GSA_NAME]@[PROJECT_ID] annotation to your Kubernetes service account by running:\n"+
 			"kubectl annotate serviceaccount --namespace %[1]s %[2]s %[4]s=[GSA_NAME]@[PROJECT_ID].iam.gserviceaccount.com\n"+

@@ -47,9 +47,9 @@ func (l *LocalIssuer) JWKS() ([]byte, error) {
 }
 
 // SubjectToken implements [SubjectTokens] with the claims of the API server's.
-func (l *LocalIssuer) SubjectToken(_ context.Context, w identity.Workload, audience string) (Token, error) {
+func (l *LocalIssuer) SubjectToken(_ context.Context, w identity.Workload, audience string, life time.Duration) (Token, error) {
 	now := l.now()
-	expiry := now.Add(subjectTokenSeconds * time.Second)
+	expiry := now.Add(life)
 	type named struct {
 		Name string `json:"name"`
 		UID  string `json:"uid"`

@@ -2,10 +2,9 @@ package tokens
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,40 +18,49 @@ import (
 type base interface {
 	// bearer is the credential that calls IAM for w.
 	bearer(ctx context.Context, w identity.Workload) (Token, error)
-	// unlinked is what a workload whose KSA names no GSA gets.
-	unlinked(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error)
+	// unlinked is what a workload whose KSA names no GSA gets, which lives for life at
+	// most, or as Google gives it where that is 0.
+	unlinked(ctx context.Context, w identity.Workload, scopes Scopes, life time.Duration) (Token, error)
 }
 
 // mint is the innermost [Source]: it asks Google's IAM Credentials service.
 type mint struct {
-	base    base
-	calls   *iamcredentials.ProjectsServiceAccountsService
-	remedy  func(identity.Workload) string // for what IAM refuses
-	metrics *metrics
+	base      base
+	calls     *iamcredentials.ProjectsServiceAccountsService
+	delegates []string                              // through which the base reaches all GSAs
+	life      func(identity.Workload) time.Duration // of an access token at most; 0 is as Google gives it
+	remedy    func(identity.Workload) string        // for what IAM refuses
+	now       func() time.Time
+	metrics   *metrics
 }
 
-func newMint(base base, endpoint string, client *http.Client, remedy func(identity.Workload) string, m *metrics) (*mint, error) {
-	service, err := iamcredentials.NewService(context.Background(), option.WithHTTPClient(client), option.WithEndpoint(endpoint))
+func newIAMCredentials(o Options) (*iamcredentials.ProjectsServiceAccountsService, error) {
+	service, err := iamcredentials.NewService(context.Background(), option.WithHTTPClient(o.HTTPClient), option.WithEndpoint(o.IAMCredentialsEndpoint))
 	if err != nil {
-		return nil, fmt.Errorf("IAM Credentials client for %s: %w", endpoint, err)
+		return nil, fmt.Errorf("IAM Credentials client for %s: %w", o.IAMCredentialsEndpoint, err)
 	}
-	return &mint{base: base, calls: service.Projects.ServiceAccounts, remedy: remedy, metrics: m}, nil
+	return service.Projects.ServiceAccounts, nil
 }
 
 // AccessToken implements [Source].
 func (m *mint) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
+	life := m.life(w)
 	if w.GSA == "" {
-		return m.base.unlinked(ctx, w, scopes)
+		return m.base.unlinked(ctx, w, scopes, life)
 	}
 	bearer, err := m.base.bearer(ctx, w)
 	if err != nil {
 		return Token{}, err
 	}
-	call := m.calls.GenerateAccessToken(resource(w.GSA), &iamcredentials.GenerateAccessTokenRequest{Scope: scopes}).Context(ctx)
-	authorize(call.Header(), bearer)
-	bill(call.Header(), w.QuotaProject)
-	var token Token
-	err = m.metrics.time("generateAccessToken", func() error {
+	request := &iamcredentials.GenerateAccessTokenRequest{Scope: scopes, Delegates: m.through(w)}
+	if life > 0 {
+		request.Lifetime = fmt.Sprintf("%ds", int(life.Seconds()))
+	}
+	token := bearer // for its origin
+	err = m.metrics.call(ctx, "generateAccessToken", func(ctx context.Context) error {
+		call := m.calls.GenerateAccessToken(resource(w.GSA), request).Context(ctx)
+		authorize(call.Header(), bearer)
+		bill(call.Header(), w.QuotaProject)
 		answer, err := call.Do()
 		if err != nil {
 			return m.explained(w, "generate access token", err)
@@ -61,10 +69,14 @@ func (m *mint) AccessToken(ctx context.Context, w identity.Workload, scopes Scop
 		if err != nil {
 			return &Error{Kind: Unavailable, Message: "Unable to generate access token; IAM's answer has no expiry", Err: err}
 		}
-		token = NewToken(answer.AccessToken, expiry)
+		token = NewToken(answer.AccessToken, here(expiry, answer.Header, m.now()))
+		token.origin = bearer.origin
 		return nil
 	})
-	return token, err
+	if err != nil {
+		return Token{}, err
+	}
+	return token, nil
 }
 
 // IDToken implements [Source].
@@ -76,26 +88,46 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 	if err != nil {
 		return Token{}, err
 	}
-	// With the e-mail, as Identity-Aware Proxy refuses tokens without.
-	call := m.calls.GenerateIdToken(resource(w.GSA), &iamcredentials.GenerateIdTokenRequest{Audience: request.Audience, IncludeEmail: true}).Context(ctx)
-	authorize(call.Header(), bearer)
-	bill(call.Header(), w.QuotaProject)
 	var token Token
-	err = m.metrics.time("generateIdToken", func() error {
+	err = m.metrics.call(ctx, "generateIdToken", func(ctx context.Context) error {
+		// With the e-mail, as Identity-Aware Proxy refuses tokens without.
+		call := m.calls.GenerateIdToken(resource(w.GSA), &iamcredentials.GenerateIdTokenRequest{
+			Audience: request.Audience, IncludeEmail: true, Delegates: m.through(w)}).Context(ctx)
+		authorize(call.Header(), bearer)
+		bill(call.Header(), w.QuotaProject)
 		answer, err := call.Do()
 		if err != nil {
 			return m.explained(w, "generate identity token", err)
 		}
-		expiry, err := jwtExpiry(answer.Token)
+		claims, err := claimsOf(answer.Token)
 		if err != nil {
 			return &Error{Kind: Unavailable, Message: "Unable to generate identity token; IAM's answer is no JWT", Err: err}
 		}
-		token = NewToken(answer.Token, expiry)
-		token.Type = "JWT"
+		token = NewToken(answer.Token, here(time.Unix(claims.Expiry, 0), answer.Header, m.now()))
+		token.Type, token.origin = "JWT", bearer.origin
+		token = token.from(func(o *origin) { o.account = claims.Subject })
 		return nil
 	})
 	return token, err
 }
+
+// through is the chain of service accounts to the GSA: the operator's, then the
+// KSA's. Each needs roles/iam.serviceAccountTokenCreator on the next.
+func (m *mint) through(w identity.Workload) []string {
+	var chain []string
+	for _, email := range append(slices.Clone(m.delegates), delegates(w)...) {
+		chain = append(chain, resource(email))
+	}
+	return chain
+}
+
+// delegates are those that the KSA's annotation names.
+func delegates(w identity.Workload) []string {
+	return strings.FieldsFunc(w.Delegates, func(r rune) bool { return r == ',' })
+}
+
+// first is the service account that the KSA itself must be allowed to use.
+func first(w identity.Workload) string { return append(delegates(w), w.GSA)[0] }
 
 // explained adds to a refusal what GKE adds, and the binding that is missing.
 func (m *mint) explained(w identity.Workload, task string, err error) error {
@@ -103,6 +135,10 @@ func (m *mint) explained(w identity.Workload, task string, err error) error {
 	if errorReason(err) == "USER_PROJECT_DENIED" {
 		e.Message += fmt.Sprintf("\nThe project is named by the annotation %s of service account %s/%s.", identity.AnnotationQuotaProject, w.KSA.Namespace, w.KSA.Name)
 		return e
+	}
+	if (e.Kind == Denied || e.Kind == NotFound) && len(m.through(w)) > 0 {
+		e.Message += "\nIt is reached through " + strings.Join(append(slices.Clone(m.delegates), delegates(w)...), ", ") +
+			": each of these needs roles/iam.serviceAccountTokenCreator on the next, the last on " + w.GSA + "."
 	}
 	if e.Kind == Denied || e.Kind == NotFound {
 		e.Message += "\nThis error could be caused by a missing IAM policy binding on the target IAM service account.\n" +
@@ -136,27 +172,4 @@ func bill(h http.Header, project string) {
 	if project != "" {
 		h.Set("X-Goog-User-Project", project)
 	}
-}
-
-// jwtExpiry reads the exp claim of a JWT that came from Google over TLS, so that
-// its signature need not be verified here.
-func jwtExpiry(token string) (time.Time, error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}, fmt.Errorf("%d parts instead of 3", len(parts))
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return time.Time{}, fmt.Errorf("payload: %w", err)
-	}
-	var claims struct {
-		Expiry int64 `json:"exp"`
-	}
-	if err := json.Unmarshal(payload, &claims); err != nil {
-		return time.Time{}, fmt.Errorf("claims: %w", err)
-	}
-	if claims.Expiry == 0 {
-		return time.Time{}, fmt.Errorf("no exp claim")
-	}
-	return time.Unix(claims.Expiry, 0), nil
 }

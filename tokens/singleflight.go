@@ -6,6 +6,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
+var errClosed = &Error{Kind: Unavailable, Message: "The metadata server is shutting down"}
+
 // flights makes one call upstream of many equal requests at once. The call is the
 // engine's own: it goes on when all who wait for it have gone, so that whatever
 // must remember its result is a part of the call.
@@ -19,7 +21,7 @@ type flights[T any] struct {
 func (f *flights[T]) start(key string, call func(context.Context) (T, error)) <-chan singleflight.Result {
 	return f.group.DoChan(key, func() (any, error) {
 		var result T
-		err := error(&Error{Kind: Unavailable, Message: "The metadata server is shutting down"})
+		err := error(errClosed)
 		f.tasks.run(func(ctx context.Context) { result, err = call(ctx) })
 		return result, err
 	})

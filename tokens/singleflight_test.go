@@ -32,7 +32,9 @@ func TestManyEqualRequestsShareOneFailure(t *testing.T) {
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
-				_, err := b.cache.AccessToken(t.Context(), linked, DefaultScopes())
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second+minPause/4) // no time for another attempt
+				defer cancel()
+				_, err := b.cache.AccessToken(ctx, linked, DefaultScopes())
 				wantError(t, err, Unavailable, "upstream is down")
 			})
 		}
@@ -98,7 +100,7 @@ func TestDistinctRequestsDoNotWaitForEachOther(t *testing.T) {
 
 // No goroutine is left: the tests of this package as a whole check that.
 func TestClosedEngineEndsItsCallsAndRefusesNewOnes(t *testing.T) {
-	g := &offlineGoogle{nowhere, must(NewLocalIssuer(testIssuer, time.Now))}
+	g := &offlineGoogle{Running: nowhere, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	synctest.Test(t, func(t *testing.T) {
 		o := g.federation()
 		o.HTTPClient = hanging()

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"gke-metadata-emulator/identity"
 )
@@ -24,22 +23,42 @@ func TestCachedTokenNeedsNoCallUpstream(t *testing.T) {
 		}
 		b.wantCalls(1)
 		for result, want := range map[string]float64{"miss": 1, "hit": 99, "renewing": 0, "short": 0} {
-			if got := testutil.ToFloat64(b.cache.metrics.cache.WithLabelValues(result)); got != want {
+			if got := counted(b.registry, result); got != want {
 				t.Errorf("%v requests counted as %s, want %v", got, result, want)
 			}
 		}
 	})
 }
 
-func TestTokenIsRenewedInTheBackgroundWhileTheOldOneIsServed(t *testing.T) {
+// A token is renewed at a quarter of its life, whether or not somebody asks just then.
+func TestTokenIsRenewedAheadWhileTheOldOneIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newCacheBench(t)
 		b.get()
 		b.upstream.set(func(u *upstream) { u.latency = 3 * time.Second })
-		time.Sleep(33 * time.Minute)
+		time.Sleep(9*time.Minute - time.Second)
 		b.wantToken("token-1")
 		b.wantCalls(1)
-		time.Sleep(7 * time.Minute) // two thirds
+		time.Sleep(6*time.Minute + 2*time.Second)
+		b.wantCalls(2) // although nobody has asked
+		time.Sleep(4 * time.Second)
+		b.wantToken("token-2")
+		b.wantCalls(2)
+		if got := counted(b.registry, "ahead"); got != 1 {
+			t.Errorf("%v renewals ahead", got)
+		}
+	})
+}
+
+// The old token is served while the renewal that a request began is under way.
+func TestRequestRenewsWhatNobodyRenewedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newCacheBench(t)
+		b.upstream.set(func(u *upstream) { u.life = 12 * time.Hour })
+		b.get()
+		b.upstream.set(func(u *upstream) { u.latency = 3 * time.Second })
+		time.Sleep(4 * time.Hour) // nobody asks: it is not renewed ahead
+		b.wantCalls(1)
 		for range 3 {
 			b.wantToken("token-1")
 			synctest.Wait()
@@ -49,30 +68,27 @@ func TestTokenIsRenewedInTheBackgroundWhileTheOldOneIsServed(t *testing.T) {
 		synctest.Wait()
 		b.wantToken("token-2")
 		b.wantCalls(2)
-		if got := testutil.ToFloat64(b.cache.metrics.cache.WithLabelValues("renewing")); got != 1 {
+		if got := counted(b.registry, "renewing"); got != 1 {
 			t.Errorf("%v requests counted as renewing", got)
 		}
 	})
 }
 
 func TestRenewalsAreSpreadOverTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
-		times := map[time.Duration]bool{}
-		for i := range 50 {
-			k := key{audience: fmt.Sprint(i)}
-			b.cache.keep(k, NewToken("t", time.Now().Add(time.Hour)))
-			e, _ := b.cache.entries.Peek(k)
-			after := time.Until(e.renewAt)
-			if after <= 34*time.Minute-time.Second || after > 40*time.Minute {
-				t.Errorf("renewed after %s of an hour", after)
-			}
-			times[after] = true
+	times := map[time.Duration]bool{}
+	now := time.Now()
+	for range 50 {
+		var e entry
+		e.minted(NewToken("t", now.Add(time.Hour)), now)
+		after := e.renewAt.Sub(now)
+		if after < 9*time.Minute || after > 15*time.Minute {
+			t.Errorf("renewed after %s of an hour", after)
 		}
-		if len(times) < 40 {
-			t.Errorf("50 tokens are renewed at %d times", len(times))
-		}
-	})
+		times[after] = true
+	}
+	if len(times) < 40 {
+		t.Errorf("50 tokens are renewed at %d times", len(times))
+	}
 }
 
 // However often a workload asks, what it gets lasts for long enough.
@@ -111,7 +127,7 @@ func TestCallersAlwaysGetEnoughLifeWhileUpstreamIsHealthy(t *testing.T) {
 func TestCacheBehindACacheServesEnoughLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newCacheBench(t)
-		outer := must(newCache(b.cache, 64, time.Now, b.tasks, newMetrics(prometheus.NewRegistry())))
+		outer := newCache(b.cache, "tokens", 64, time.Now, b.tasks, newMetrics(prometheus.NewRegistry()))
 		ask := func(pause time.Duration) {
 			t.Helper()
 			time.Sleep(pause)
@@ -123,12 +139,12 @@ func TestCacheBehindACacheServesEnoughLife(t *testing.T) {
 			synctest.Wait()
 		}
 		ask(0)
-		ask(54*time.Minute + 50*time.Second) // each is about to renew, and has a little more than it must
+		ask(54*time.Minute + 50*time.Second)
 		ask(15 * time.Second)
 		for range 12 * 60 * 3 {
 			ask(20 * time.Second)
 		}
-		if got := b.upstream.count(); got > 24 {
+		if got := b.upstream.count(); got > 12*7 {
 			t.Errorf("%d calls upstream in 12 hours", got)
 		}
 	})
@@ -143,8 +159,8 @@ func TestOldTokenIsServedUntilItReallyExpiresWhileUpstreamFails(t *testing.T) {
 			b.wantToken("token-1")
 			time.Sleep(time.Second)
 		}
-		if got := b.upstream.count(); got < 5 || got > 80 {
-			t.Errorf("%d attempts to renew in some 24 minutes, want one or two a minute", got)
+		if got := b.upstream.count(); got < 45 || got > 2*50 {
+			t.Errorf("%d attempts to renew in some 50 minutes, want one or two a minute", got)
 		}
 		_, err := b.cache.AccessToken(t.Context(), linked, DefaultScopes())
 		wantError(t, err, Unavailable, "upstream is down")
@@ -165,7 +181,7 @@ func TestFailedRenewalDoesNotThrowAwayATokenWith48MinutesLeft(t *testing.T) {
 			return token.Value()
 		}
 		ask()
-		time.Sleep(12 * time.Minute)
+		time.Sleep(8 * time.Minute) // short for an ID token
 		b.upstream.set(func(u *upstream) { u.err = errDown })
 		for range 10 {
 			if got := ask(); got != "token-1" {
@@ -184,8 +200,7 @@ func TestFailedRenewalDoesNotThrowAwayATokenWith48MinutesLeft(t *testing.T) {
 func TestCallersDoNotHangAgainAndAgainWhenUpstreamHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newCacheBench(t)
-		b.get()
-		time.Sleep(56 * time.Minute)
+		b.getShort()
 		b.upstream.set(func(u *upstream) { u.latency = time.Hour })
 		var waited time.Duration
 		start := time.Now()
@@ -201,7 +216,7 @@ func TestCallersDoNotHangAgainAndAgainWhenUpstreamHangs(t *testing.T) {
 			waited += time.Since(asked)
 			time.Sleep(200 * time.Millisecond)
 		}
-		if waited > 5*time.Second {
+		if waited > 9*time.Second { // a twentieth
 			t.Errorf("callers waited for %s of %s", waited, time.Since(start))
 		}
 	})
@@ -212,8 +227,8 @@ func TestCallersDoNotHangAgainAndAgainWhenUpstreamHangs(t *testing.T) {
 func TestOneFailureIsCountedOnceHoweverManyWaitedForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newCacheBench(t)
-		b.get()
-		time.Sleep(56 * time.Minute)
+		b.getShort()
+		calls := b.upstream.count()
 		b.upstream.set(func(u *upstream) { u.err, u.latency = errDown, 100*time.Millisecond })
 		var all sync.WaitGroup
 		for range 100 {
@@ -226,11 +241,11 @@ func TestOneFailureIsCountedOnceHoweverManyWaitedForIt(t *testing.T) {
 			})
 		}
 		all.Wait()
-		b.wantCalls(2)
+		b.wantCalls(calls + 1)
 		b.upstream.set(func(u *upstream) { u.err = nil })
 		time.Sleep(2 * time.Second)
-		if got := b.get().Value(); got != "token-3" {
-			t.Errorf("two seconds later: %s", got)
+		if got, want := b.get().Value(), fmt.Sprintf("token-%d", calls+2); got != want {
+			t.Errorf("two seconds later: %s, want %s", got, want)
 		}
 	})
 }
@@ -241,21 +256,23 @@ func TestPermanentErrorIsAnsweredOnceTheTokenIsShort(t *testing.T) {
 		b.get()
 		denied := &Error{Kind: Denied, Message: "IAM says no"}
 		b.upstream.set(func(u *upstream) { u.err = denied })
-		time.Sleep(45 * time.Minute)
-		b.wantToken("token-1") // renewed in the background, in vain
-		synctest.Wait()
-		b.wantCalls(2)
-		time.Sleep(11 * time.Minute)
+		time.Sleep(50 * time.Minute)
+		b.wantToken("token-1") // renewed ahead, in vain
+		if got := b.upstream.count(); got > 1+2*42 {
+			t.Errorf("%d calls upstream in 40 minutes of refusals", got)
+		}
+		time.Sleep(6 * time.Minute)
+		calls := b.upstream.count()
 		for range 5 { // the pause between two attempts hides nothing
 			_, err := b.cache.AccessToken(t.Context(), linked, DefaultScopes())
 			wantError(t, err, Denied, "IAM says no")
 			time.Sleep(300 * time.Millisecond)
 		}
-		if got := b.upstream.count(); got > 5 {
+		if got := b.upstream.count() - calls; got > 1 {
 			t.Errorf("%d calls upstream within two seconds", got)
 		}
 		b.upstream.set(func(u *upstream) { u.err = nil })
-		time.Sleep(5 * time.Second)
+		time.Sleep(refusalLife)
 		if left := time.Until(b.get().Expiry); left < 59*time.Minute {
 			t.Errorf("after the binding was added: %s left", left)
 		}
@@ -284,7 +301,7 @@ func TestTokenWithAShortNaturalLifeIsUsedForMostOfIt(t *testing.T) {
 					}
 					time.Sleep(of.life / 20) // ten lives in all
 				}
-				if got := b.upstream.count(); got > 20 {
+				if got := b.upstream.count(); got > 80 {
 					t.Errorf("%d calls upstream in ten lives", got)
 				}
 			})

@@ -40,13 +40,13 @@ func TestKSATokenIsBoundToItsPodAndItsAudience(t *testing.T) {
 		if bound == nil || bound.Kind != "Pod" || bound.APIVersion != "v1" || bound.Name != "cart-7d4" || bound.UID != "pod-uid" {
 			t.Errorf("bound to %v", bound)
 		}
-		if !slices.Equal(r.Spec.Audiences, []string{"aud"}) || *r.Spec.ExpirationSeconds != subjectTokenSeconds {
+		if !slices.Equal(r.Spec.Audiences, []string{"aud"}) || *r.Spec.ExpirationSeconds != 7200 {
 			t.Errorf("audiences %q for %d seconds", r.Spec.Audiences, *r.Spec.ExpirationSeconds)
 		}
 		r.Status = authenticationv1.TokenRequestStatus{Token: "ksa-token", ExpirationTimestamp: metav1.NewTime(expiry)}
 		return nil
 	})
-	token, err := subjects.SubjectToken(t.Context(), linked, "aud")
+	token, err := subjects.SubjectToken(t.Context(), linked, "aud", subjectLife)
 	check(t, err)
 	if token.Value() != "ksa-token" || !token.Expiry.Equal(expiry) {
 		t.Errorf("%s until %s", token.Value(), token.Expiry)
@@ -69,7 +69,7 @@ func TestRefusalOfTheAPIServerIsExplained(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			subjects := cluster(func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error { return test.err })
-			_, err := subjects.SubjectToken(t.Context(), linked, "aud")
+			_, err := subjects.SubjectToken(t.Context(), linked, "aud", subjectLife)
 			if got := wantError(t, err, test.kind, test.text, "shop/cart", "cart-7d4"); !errors.Is(got, test.err) {
 				t.Error("the cause is lost")
 			}

@@ -23,6 +23,30 @@ type Token struct {
 	value  func() string // which no printer looks into, also where it may not call methods
 	Type   string        // "Bearer" for access tokens
 	Expiry time.Time
+
+	origin *origin // nil where nothing is known of it
+	cached bool    // it was there before it was asked for
+}
+
+// origin is what the audit log says of a token beside its value. It is shared and
+// never changed.
+type origin struct {
+	why        string // the policy's decision
+	scopes     string // that it has, where the policy took some away
+	principal  string // as Google's audit log names who asked for it
+	credential string // the ID of the KSA token, as the API server's audit log has it
+	account    string // the GSA's unique ID, as Google's audit log has it
+}
+
+// from returns the token with its origin changed.
+func (t Token) from(change func(*origin)) Token {
+	o := origin{}
+	if t.origin != nil {
+		o = *t.origin
+	}
+	change(&o)
+	t.origin = &o
+	return t
 }
 
 // NewToken makes a token of type Bearer.

@@ -18,5 +18,5 @@ func newProbe(env lookupEnv) *cobra.Command {
 		Use:   "probe",
 		Short: "Say whether the daemon of this node is ready and reached",
 		Long:  "Say whether the daemon of this node is ready, and whether what is sent to the metadata\naddress reaches it and no other server. It is the readiness probe of the DaemonSet.",
-	}, env, s, func(c *cobra.Command) error { return s.Run(c.Context()) }, g)
+	}, env, s, func(c *cobra.Command) error { return s.Run(c.Context(), c.OutOrStdout()) }, g)
 }

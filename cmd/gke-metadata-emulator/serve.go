@@ -22,6 +22,10 @@ func newServe(env lookupEnv) *cobra.Command {
 	node.StringVar(&s.Attestation, "attestation", daemon.AttestationPrefer, "who a caller is: require (the pod that the kernel proves, or none), prefer (by its address where the kernel has no proof) or ip (by its address)")
 	node.StringVar(&s.CgroupRoot, "cgroup-root", "", "`folder` below which the kubelet makes the cgroup of all pods, kubepods (the usual places where empty)")
 	node.StringVar(&s.StartupTaint, "startup-taint", "", "`key` of the taint that is removed from the node once the daemon serves (none where empty)")
+	node.StringVar(&s.DMIProductName, "dmi-product-name", "", "`file` that containers see as their machine's DMI product name, to say Google Compute Engine; on a node of kind it is /kind/product_name (left alone where empty)")
+	node.StringVar(&s.DMIOriginal, "dmi-original", daemon.OriginalProductName, "`file` where what that one held is kept, for cleanup")
+	node.BoolVar(&s.Events, "events", true, "say by Kubernetes events on a pod why it gets no identity or no token, and what to do")
+	node.BoolVar(&s.Prefetch, "prefetch", true, "ask for the access token of each pod whose KSA is linked to a GSA when the pod is bound to the node, so that it is there before the container is")
 	node.DurationVar(&s.IdentityWait, "identity-wait", 2500*time.Millisecond, "how long a request waits for the API server to announce its pod, before 503")
 
 	credentials := newGroup("Credentials")
@@ -29,7 +33,12 @@ func newServe(env lookupEnv) *cobra.Command {
 	credentials.StringVar(&s.Provider, "workload-identity-provider", "", "full `name` of the workload identity provider: //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER (required with federation)")
 	credentials.StringVar(&s.SourceCredentials, "source-credentials", "", "`file` of the credential for impersonation: any that Google's libraries take (Application Default Credentials where empty)")
 	credentials.StringVar(&s.Policy, "impersonation-policy", "", "who may use which Google service account with impersonation: iam (its own IAM policy says so, as on GKE; where empty), file (--policy-file does) or off (all pods may use all)")
-	credentials.StringVar(&s.PolicyFile, "policy-file", "", "`file` of rules for --impersonation-policy=file")
+	credentials.StringVar(&s.PolicyFile, "policy-file", "", "`file` of rules: which KSA may use which Google service account, and what the tokens of a namespace may be at most; it is read again when it changes, see docs/policy.md")
+	credentials.StringVar(&s.Delegates, "delegates", "", "`addresses` of Google service accounts, with commas between, through which the source credential reaches all others")
+	credentials.StringVar(&s.NamespaceGSAs, "namespace-gsas", "", "`list` of the Google service accounts that the pods of a namespace may use at most: NAMESPACE=PATTERN,PATTERN with spaces between namespaces, * for all others (all where empty)")
+	credentials.StringVar(&s.MaxScopes, "max-scopes", "", "`scopes` that access tokens may have at most, with commas between (all where empty)")
+	credentials.DurationVar(&s.MaxTokenLife, "max-token-life", 0, "how long access tokens may live at most, from 10m to 1h (as Google gives them where 0)")
+	credentials.StringVar(&s.AuditLog, "audit-log", "", "`file` to which a line of JSON is added for each token given or refused, - for standard output (none where empty); see docs/tokens.md")
 
 	return command(&cobra.Command{
 		Use:   "serve",

@@ -132,5 +132,8 @@ func (a *Attestor) counted(t Tuple, by string, p proof) proof {
 		a.log.Error("the kernel could not be asked who opened a connection", "caller", t.Client, "error", p.err)
 	}
 	a.metrics.proofs.WithLabelValues(by).Inc()
+	if ctx := context.Background(); a.log.Enabled(ctx, slog.LevelDebug) {
+		a.log.DebugContext(ctx, "connection", "source", t.Client.String(), "proof", by, "pod", p.podUID)
+	}
 	return p
 }

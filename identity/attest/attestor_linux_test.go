@@ -2,6 +2,7 @@ package attest
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,23 @@ func TestMultipathTCPIsAttested(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.wantPod(b.accept(), cart)
+}
+
+// For who asks why a pod has the identity that it has.
+func TestDebugLogSaysHowEachConnectionIsProved(t *testing.T) {
+	for _, of := range []struct {
+		noRecorder bool
+		want       string
+	}{{false, "proof=record pod=" + cart}, {true, "proof=socket pod=" + cart}} {
+		b := newBench(t, benchOptions{policy: Prefer, noRecorder: of.noRecorder})
+		var logged strings.Builder
+		b.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		b.cart.Start(t).MustConnect(metadata)
+		c := b.accept()
+		if want := "msg=connection source=" + c.RemoteAddr().String() + " " + of.want + "\n"; !strings.HasSuffix(logged.String(), want) {
+			t.Errorf("%q, want %q", logged.String(), want)
+		}
+	}
 }
 
 func TestProcessOfNoPodIsRefused(t *testing.T) {

@@ -121,6 +121,9 @@ func (b *bench) wantPod(c net.Conn, uid string) {
 	if err != nil || caller.PodUID != uid {
 		b.t.Errorf("from %s: pod %q (%v), want %q", c.RemoteAddr(), caller.PodUID, err, uid)
 	}
+	if got := c.(interface{ PodUID() string }).PodUID(); b.policy != IP && got != uid {
+		b.t.Errorf("the connection from %s says pod %q, want %q", c.RemoteAddr(), got, uid)
+	}
 }
 
 func (b *bench) wantRefused(c net.Conn, reason identity.Reason, text string) {

@@ -24,15 +24,21 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	of := identity.Connection{Remote: addrPort(c.RemoteAddr()), Local: addrPort(c.LocalAddr())}
-	l.attestor.kept.add(of, l.attestor.prove(clientTuple(c, of)))
-	return &conn{Conn: c, forget: sync.OnceFunc(func() { l.attestor.kept.remove(of) })}, nil
+	proved := l.attestor.prove(clientTuple(c, of))
+	l.attestor.kept.add(of, proved)
+	return &conn{Conn: c, podUID: proved.podUID, forget: sync.OnceFunc(func() { l.attestor.kept.remove(of) })}, nil
 }
 
 // conn forgets its proof before its addresses and ports are free for others.
 type conn struct {
 	net.Conn
+	podUID string
 	forget func()
 }
+
+// PodUID is the pod at the other end, as the kernel proves it; empty where it does
+// not. It tells callers apart, and gives none an identity: see [Attestor.Attest].
+func (c *conn) PodUID() string { return c.podUID }
 
 // CloseWrite is what net/http ends some refusals with, so that they arrive.
 func (c *conn) CloseWrite() error {

@@ -17,8 +17,8 @@ func newRegistry() *prometheus.Registry {
 }
 
 // adminHandler serves what the operator reads: /healthz (the process lives),
-// /readyz (it can answer pods, and as which instance) and /metrics.
-func adminHandler(registry *prometheus.Registry, instanceID string, ready func() error) http.Handler {
+// /readyz (it can answer pods, and the text says as which instance) and /metrics.
+func adminHandler(registry *prometheus.Registry, text string, ready func() error) http.Handler {
 	r := mux.NewRouter()
 	r.Methods(http.MethodGet, http.MethodHead).Path("/metrics").Handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	r.Methods(http.MethodGet, http.MethodHead).Path("/healthz").HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -29,7 +29,7 @@ func adminHandler(registry *prometheus.Registry, instanceID string, ready func()
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = fmt.Fprint(w, readyText(instanceID))
+		_, _ = fmt.Fprint(w, text)
 	})
 	return r
 }

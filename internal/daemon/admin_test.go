@@ -9,7 +9,7 @@ import (
 
 func TestTheAdminServerTellsLifeFromReadiness(t *testing.T) {
 	ready := errors.New("the pods of node node-1 have not been read yet")
-	handler := adminHandler(newRegistry(), "42", func() error { return ready })
+	handler := adminHandler(newRegistry(), readyText("42", ""), func() error { return ready })
 	ask := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(method, path, nil))

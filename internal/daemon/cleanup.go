@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"errors"
 	"log/slog"
 )
 
@@ -9,6 +10,9 @@ import (
 type Cleanup struct {
 	Interface string
 	BPFFS     string
+
+	DMIProductName string
+	DMIOriginal    string
 }
 
 // Complete returns a [*FlagError] for a setting that is wrong.
@@ -17,11 +21,14 @@ func (c *Cleanup) Complete() error {
 	if c.Interface == "" {
 		return wrong("interface", "use lo", "is needed")
 	}
-	return nil
+	c.DMIProductName = cmp.Or(c.DMIProductName, KindProductName)
+	c.DMIOriginal = cmp.Or(c.DMIOriginal, OriginalProductName)
+	return checkDMI(c.DMIProductName, c.DMIOriginal)
 }
 
-// Run removes every trace of every mode of routing; it is no error that nothing is
-// there.
+// Run removes every trace of every mode of routing, and gives the node its DMI
+// product name back; it is no error that nothing is there.
 func (c *Cleanup) Run() error {
-	return router{iface: c.Interface, bpffs: c.BPFFS, log: slog.New(slog.DiscardHandler)}.removeAll()
+	routing := router{iface: c.Interface, bpffs: c.BPFFS, log: slog.New(slog.DiscardHandler)}.removeAll()
+	return errors.Join(routing, productName{c.DMIProductName, c.DMIOriginal}.restore())
 }

@@ -77,7 +77,7 @@ func TestFilesOfImpersonationAreReadBeforeAnythingStarts(t *testing.T) {
 	flagError(t, s.Run(t.Context(), t.Output()), "source-credentials", "/nonexistent/key.json")
 
 	s.SourceCredentials, s.Policy = file(t, user), PolicyFile
-	for content, text := range map[string]string{"rules: 7": "see docs/impersonation.md", "rules:\n- a: 1\n  a: 2\n- a: 1\n  a: 2\n": "see docs/impersonation.md"} {
+	for content, text := range map[string]string{"rules: 7": "see docs/policy.md", "rules:\n- a: 1\n  a: 2\n- a: 1\n  a: 2\n": "see docs/policy.md"} {
 		s.PolicyFile = file(t, content)
 		flagError(t, s.Run(t.Context(), t.Output()), "policy-file", text)
 	}

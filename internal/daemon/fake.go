@@ -15,11 +15,15 @@ import (
 // startFake serves the built-in offline Google, which lets every KSA use every
 // GSA, and returns where it listens. Its provider is added by the caller.
 func startFake(g group, address string, log *slog.Logger) (*fakegoogle.Server, string, error) {
+	return serveFake(g, address, fakegoogle.New(fakegoogle.Options{AllowAll: true, Log: log}))
+}
+
+// serveFake serves a given one.
+func serveFake(g group, address string, google *fakegoogle.Server) (*fakegoogle.Server, string, error) {
 	listener, err := listen("fake-listen", address)
 	if err != nil {
 		return nil, "", err
 	}
-	google := fakegoogle.New(fakegoogle.Options{AllowAll: true, Log: log})
 	g.serveHTTP("fake Google", listener, google)
 	return google, "http://" + listener.Addr().(*net.TCPAddr).String(), nil
 }

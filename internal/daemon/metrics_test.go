@@ -15,6 +15,7 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/identity/attest"
+	"gke-metadata-emulator/prefetch"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
@@ -40,10 +41,13 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	}
 	t.Cleanup(engine.Close)
 	server.New(server.Options{Metrics: r})
+	prefetch.New(prefetch.Options{Metrics: r})
 	newTold(client, "node-1", &facts{}, r, discard)
 	routing.NewRepaired(r)
 	newModes(r)
+	newEventResults(r)
 	newStartupTaint("", client, "node-1", nil, r, discard)
+	newRulesReloader("", nil, r, discard)
 	newAttributesReloader("", attributes{}, &facts{}, r, discard)
 	return r.Registry
 }

@@ -32,8 +32,9 @@ func (p *Probe) Complete() error {
 	return nil
 }
 
-// Run returns an error that says what is missing.
-func (p *Probe) Run(ctx context.Context) error {
+// Run returns an error that says what is missing. Where all is well it says what was
+// asked.
+func (p *Probe) Run(ctx context.Context, said io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	// No proxy: a pod's request takes none either.
@@ -42,15 +43,20 @@ func (p *Probe) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the daemon is not ready: %w", err)
 	}
-	header, id, err := ask(ctx, client, strings.TrimSuffix(p.Target, "/")+"/computeMetadata/v1/instance/id")
+	target, note := strings.TrimSuffix(p.Target, "/"), ""
+	if _, server, left := strings.Cut(body, leftOut); left {
+		target, note = strings.TrimSpace(server), "; "+p.Target+" was not asked, as --routing=nftables does not redirect pods of the node's network here"
+	}
+	header, id, err := ask(ctx, client, target+"/computeMetadata/v1/instance/id")
 	if err != nil {
 		return fmt.Errorf("the metadata address does not answer: %w", err)
 	}
 	// Another metadata server, such as that of a cloud behind the node, has another.
-	if want := readyText(id); body != want {
-		return fmt.Errorf("%s is answered by another server (%s, instance %s)", p.Target, header.Get("Server"), id)
+	if first, _, _ := strings.Cut(body, "\n"); first+"\n" != readyText(id, "") {
+		return fmt.Errorf("%s is answered by another server (%s, instance %s)", target, header.Get("Server"), id)
 	}
-	return nil
+	_, err = fmt.Fprintf(said, "ready: %s answers%s\n", target, note)
+	return err
 }
 
 func ask(ctx context.Context, client *http.Client, url string) (http.Header, string, error) {
@@ -71,6 +77,16 @@ func ask(ctx context.Context, client *http.Client, url string) (http.Header, str
 	return response.Header, string(body), err
 }
 
+// leftOut is before the URL at which a probe has to ask.
+const leftOut = "not redirected: pods of the node's network; they find the server at "
+
 // readyText is what /readyz says when all is well, so that a probe can tell whose
-// answers it gets at the metadata address.
-func readyText(instanceID string) string { return "ok, instance " + instanceID + "\n" }
+// answers it gets, and where the metadata address does not lead to the server in the
+// node's own network, where to ask instead.
+func readyText(instanceID, server string) string {
+	text := "ok, instance " + instanceID + "\n"
+	if server != "" {
+		text += leftOut + server + "\n"
+	}
+	return text
+}

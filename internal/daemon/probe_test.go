@@ -24,13 +24,18 @@ func metadataAt(t *testing.T, status int, instanceID string) string {
 }
 
 func TestAProbeSaysWhatIsMissing(t *testing.T) {
-	ready := httptest.NewServer(adminHandler(newRegistry(), "42", func() error { return nil }))
+	ready := httptest.NewServer(adminHandler(newRegistry(), readyText("42", ""), func() error { return nil }))
 	t.Cleanup(ready.Close)
-	notReady := httptest.NewServer(adminHandler(newRegistry(), "42", func() error { return wrong("x", "wait", "no pods yet") }))
+	notReady := httptest.NewServer(adminHandler(newRegistry(), readyText("42", ""), func() error { return wrong("x", "wait", "no pods yet") }))
 	t.Cleanup(notReady.Close)
 	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(hangs.Close)
 	ours := metadataAt(t, 200, "42")
+	elsewhere := func(server string) string {
+		s := httptest.NewServer(adminHandler(newRegistry(), readyText("42", server), func() error { return nil }))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
 	for name, test := range map[string]struct{ admin, target, want string }{
 		"all is well":         {ready.URL, ours, ""},
 		"not ready":           {notReady.URL, ours, "the daemon is not ready: GET " + notReady.URL + "/readyz: 503 Service Unavailable: --x: no pods yet; wait"},
@@ -39,15 +44,30 @@ func TestAProbeSaysWhatIsMissing(t *testing.T) {
 		"it answers too late": {ready.URL, hangs.URL, "the metadata address does not answer: "},
 		"it refuses":          {ready.URL, metadataAt(t, 404, "42"), "the metadata address does not answer: "},
 		"a cloud behind it":   {ready.URL, metadataAt(t, 200, "4242"), "is answered by another server (Metadata Server for VM, instance 4242)"},
+
+		"the node is left out":                  {elsewhere(ours), "http://127.0.0.1:1", ""},
+		"the node is left out, nothing answers": {elsewhere("http://127.0.0.1:1"), ours, "the metadata address does not answer: "},
+		"the node is left out, another server":  {elsewhere(metadataAt(t, 200, "4242")), ours, "is answered by another server"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &Probe{Target: test.target, AdminListen: strings.TrimPrefix(test.admin, "http://"), Timeout: 500 * time.Millisecond}
 			if err := p.Complete(); err != nil {
 				t.Fatal(err)
 			}
-			err := p.Run(t.Context())
+			var said strings.Builder
+			err := p.Run(t.Context(), &said)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("%v, want %q", err, test.want)
+			}
+			if err != nil {
+				return
+			}
+			want := "ready: " + ours + " answers\n"
+			if test.target != ours {
+				want = "ready: " + ours + " answers; " + test.target + " was not asked, as --routing=nftables does not redirect pods of the node's network here\n"
+			}
+			if said.String() != want {
+				t.Errorf("it says %q, want %q", said.String(), want)
 			}
 		})
 	}

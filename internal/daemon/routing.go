@@ -36,6 +36,11 @@ type keeper interface {
 	Keep(context.Context) error
 }
 
+// partial is a routing that may leave out pods of the node's network, and says why.
+type partial interface {
+	LeftOut() error
+}
+
 // router makes the routing of a node.
 type router struct {
 	iface    string // of the mode address
@@ -173,6 +178,9 @@ func (s *Serve) openRouted(r router, mode string, a *attestation) (*front, Routi
 	if err != nil {
 		front.close()
 		return nil, nil, err
+	}
+	if some, ok := route.(partial); ok && some.LeftOut() != nil {
+		front.leavesOutNode = true
 	}
 	front.callers = a.Listener(front.callers)
 	return front, route, nil

@@ -159,6 +159,9 @@ func TestEachRoutingBringsPodsThatTheKernelProvesAndCleanupLeavesNothing(t *test
 				if mode != of.chosen {
 					t.Errorf("the mode is %s", mode)
 				}
+				if front.leavesOutNode {
+					t.Error("it says that pods of the node's network are left out")
+				}
 				to := of.to
 				if to == "" {
 					to = front.callers.Addr().String()
@@ -187,6 +190,21 @@ func TestEachRoutingBringsPodsThatTheKernelProvesAndCleanupLeavesNothing(t *test
 				t.Errorf("what is left (-before +after):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A readiness probe is a process of the node's network, too.
+func TestReadinessSaysWhereTheNodeFindsAServerThatTheMetadataAddressDoesNotLeadTo(t *testing.T) {
+	n := newTestNode(t, RoutingNFTables, "192.0.2.1:8987")
+	_, a, _ := n.start()
+	t.Cleanup(func() { n.check(a.close()) })
+	n.settings.Listen = "192.0.2.1:8988"
+	blind := router{iface: "lo", bpffs: n.settings.BPFFS, repaired: routing.NewRepaired(prometheus.NewRegistry()), log: discard}
+	front, _, err := n.settings.openRouted(blind, RoutingNFTables, a)
+	n.check(err)
+	t.Cleanup(front.close)
+	if got, want := front.readyText("42"), readyText("42", "http://192.0.2.1:8988"); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

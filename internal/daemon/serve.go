@@ -10,11 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/prefetch"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
@@ -62,6 +64,7 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	}
 	log.Info("routing", "mode", mode, "why", why)
 	newModes(registry).WithLabelValues(mode, attested.mode).Set(1)
+	s.presentProductName(log)
 	front, route, err := s.openRouted(router, mode, attested)
 	if err != nil {
 		return err
@@ -78,18 +81,31 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		g.Go(func() error { return trustCluster(g.ctx, google, s.Provider, clients.requests, log) })
 	}
 	engine.subjects(tokens.ClusterTokens{Accounts: clients.requests.CoreV1()})
+	if engine.Audit, err = s.auditLog(g); err != nil {
+		return g.abandon(err)
+	}
 	source, err := tokens.New(engine.Options)
 	if err != nil {
 		return g.abandon(err)
 	}
 	defer source.Close()
+	s.reloadRules(g, source, registry, log)
+	g.Go(func() error { source.Follow(g.ctx, who); return nil })
 
 	facts := s.facts(s.NodeName)
 	told := newTold(clients.requests, s.NodeName, facts, registry, log)
+	answering, explaining, err := s.tellPods(g, clients.events, registry, log, who, source)
+	if err != nil {
+		return g.abandon(err)
+	}
 	metadataServer := server.New(server.Options{
-		Identity: who, Tokens: source, Facts: facts.get, FactsChanged: facts.changed.Next, IdentityWait: s.IdentityWait, Log: log, Metrics: registry,
+		Identity: answering, Tokens: explaining, Facts: facts.get, FactsChanged: facts.changed.Next, IdentityWait: s.IdentityWait, Log: log, Metrics: registry,
 	})
 	g.Go(func() error { return who.Run(g.ctx) })
+	if s.Prefetch {
+		early := prefetch.New(prefetch.Options{Identity: who, Tokens: explaining, Log: log, Metrics: registry})
+		g.Go(func() error { return early.Run(g.ctx) })
+	}
 	g.Go(func() error { return told.clusterUID(g.ctx) })
 	if !s.zoneGiven {
 		g.Go(func() error { return told.zone(g.ctx, s.Project) })
@@ -126,6 +142,7 @@ type clients struct {
 	watching kubernetes.Interface
 	requests kubernetes.Interface
 	metadata metadata.Interface
+	events   coreclient.EventsGetter
 }
 
 func newClients(config *rest.Config) (*clients, error) {
@@ -146,6 +163,11 @@ func newClients(config *rest.Config) (*clients, error) {
 		c.requests, err = kubernetes.NewForConfigAndClient(protobuf, c.http)
 	}
 	if err == nil {
+		few := rest.CopyConfig(protobuf)
+		few.QPS, few.Burst = 5, 20
+		c.events, err = coreclient.NewForConfigAndClient(few, c.http)
+	}
+	if err == nil {
 		c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), c.http)
 	}
 	if err != nil {
@@ -158,9 +180,13 @@ func (c *clients) close() { utilnet.CloseIdleConnectionsFor(c.http.Transport) }
 
 // tokenOptions are the engine's, but for where KSA tokens come from.
 func (s *Serve) tokenOptions(registry prometheus.Registerer) (*engineOptions, error) {
+	if err := s.readRules(); err != nil {
+		return nil, err
+	}
 	o := &engineOptions{tokens.Options{
 		WorkloadPool: s.WorkloadPool, Provider: s.Provider,
 		IAMCredentialsEndpoint: s.IAMCredentials, IAMEndpoint: s.IAM,
+		Limits: s.limits, Rules: s.rules, Delegates: s.delegates(),
 		HTTPClient: upstreamClient(), Metrics: registry,
 	}}
 	if s.Credentials != Impersonation {
@@ -175,13 +201,7 @@ func (s *Serve) tokenOptions(registry prometheus.Registerer) (*engineOptions, er
 	case PolicyOff:
 		o.Policy = tokens.AllowAll{}
 	case PolicyFile:
-		document, err := readFile("policy-file", s.PolicyFile)
-		if err != nil {
-			return nil, err
-		}
-		if o.Policy, err = tokens.ParseFilePolicy(document); err != nil {
-			return nil, wrong("policy-file", "see docs/impersonation.md", "%s: %v", s.PolicyFile, err)
-		}
+		o.RulesDecide = true
 	}
 	return o, nil
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gke-metadata-emulator/tokens"
 )
 
 // FlagError is a setting that is wrong or contradicts another.
@@ -93,12 +95,24 @@ type Serve struct {
 	Attestation  string
 	CgroupRoot   string // empty for the usual places
 	StartupTaint string // the key; empty where there is none
+	Prefetch     bool   // ask for the tokens of pods before they do
+	Events       bool   // say on pods why they get no token
+
+	DMIProductName string // the file that containers see as their DMI product name; empty where it is left alone
+	DMIOriginal    string // where what it held is kept
 
 	Credentials       string
 	Provider          string
 	SourceCredentials string
+	Delegates         string // e-mail addresses, with commas between
 	Policy            string
 	PolicyFile        string
+	NamespaceGSAs     string // NAMESPACE=PATTERN,… with spaces between
+	MaxScopes         string // with commas between
+	MaxTokenLife      time.Duration
+	AuditLog          string // a file, - for standard output, empty for none
+
+	limits, rules *tokens.Rules // of the flags and of the file
 
 	// Listening is told the addresses that pods and operators connect to, once
 	// they can; nil where nobody wants to know.
@@ -108,7 +122,8 @@ type Serve struct {
 const (
 	fakeProjectID     = "demo-project"
 	fakeProjectNumber = "123456789012"
-	fakeProvider      = "//iam.googleapis.com/projects/" + fakeProjectNumber + "/locations/global/workloadIdentityPools/demo-pool/providers/demo-provider"
+	fakePool          = "//iam.googleapis.com/projects/" + fakeProjectNumber + "/locations/global/workloadIdentityPools/demo-pool"
+	fakeProvider      = fakePool + "/providers/demo-provider"
 )
 
 var (
@@ -128,7 +143,7 @@ func (s *Serve) Complete() error {
 	if s.NodeName == "" {
 		return wrong("node-name", "set it to the node's name, in a pod by the downward API (spec.nodeName)", "is needed to watch the pods of this node only")
 	}
-	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.checkRouting, s.checkAttestation, s.addresses, s.checkStartupTaint, s.Logging.check} {
+	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.checkRouting, s.checkAttestation, s.addresses, s.checkStartupTaint, s.checkProductName, s.Logging.check} {
 		if err := complete(); err != nil {
 			return err
 		}
@@ -172,10 +187,10 @@ func (s *Serve) policy() error {
 	if s.Policy == PolicyFile && s.PolicyFile == "" {
 		return wrong("policy-file", "give the path of a file of rules", "is needed with --impersonation-policy=file")
 	}
-	if s.Policy != PolicyFile && s.PolicyFile != "" {
-		return wrong("policy-file", "use --impersonation-policy=file or leave it out", "is not used with --impersonation-policy=%s", s.Policy)
+	if s.Credentials != Impersonation && s.Delegates != "" {
+		return wrong("delegates", "use the annotation iam.gke.io/gcp-service-account-delegates", "is not used with --credentials=%s", s.Credentials)
 	}
-	return nil
+	return s.readLimits()
 }
 
 func (s *Serve) project() error {

@@ -35,6 +35,8 @@ type Standalone struct {
 	// Listening is told the addresses that clients and operators connect to, once
 	// they can; nil where nobody wants to know.
 	Listening func(clients, admin net.Addr)
+	// Parts are the zero value in the program itself.
+	Parts Parts
 
 	list *identity.Static
 }
@@ -60,6 +62,9 @@ func (s *Standalone) Complete() error {
 }
 
 func (s *Standalone) identities() error {
+	if s.Parts.Identity != nil {
+		return nil
+	}
 	if s.Identities == "" {
 		if s.GSA == "" {
 			if s.Credentials != Fake {
@@ -111,7 +116,7 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 
 	g := newGroup(ctx)
 	if s.Credentials == Fake {
-		google, url, err := startFake(g, s.FakeListen, log)
+		google, url, err := s.Parts.startFake(g, s.FakeListen, log)
 		if err != nil {
 			return g.abandon(err)
 		}
@@ -133,7 +138,7 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 	facts.now.ClusterUID = "00000000-0000-0000-0000-000000000000"
 	facts.now.Zone, facts.now.Hostname = s.Zone, s.hostname(standaloneNode, s.Zone)
 	metadataServer := server.New(server.Options{
-		Identity: s.list, Tokens: source, Log: log, Metrics: registry, AllowSource: nearby, AllowHost: unroutable,
+		Identity: s.Parts.identity(s.list), Tokens: s.Parts.tokens(source), Log: log, Metrics: registry, AllowSource: nearby, AllowHost: unroutable,
 		Facts: facts.get, FactsChanged: facts.changed.Next,
 	})
 	s.reloadAttributes(g, facts, registry, log)

@@ -39,6 +39,10 @@
 {{- if ne .Values.settings.credentials "impersonation" }}yes{{ end }}
 {{- end }}
 
+{{- define "writesEvents" -}}
+{{- if ne (toString .Values.settings.events) "false" }}yes{{ end }}
+{{- end }}
+
 {{/*
 The default audience of a workload identity provider is its name with https: before it.
 The name stands alone between quotes so that kustomize can replace it.

@@ -40,6 +40,7 @@ func installations() map[string]map[string]any {
 			"admission":         map[string]any{"audiences": []any{"https://example.com/further"}, "excludedNamespaces": []any{"kube-system", "secret"}, "maxTokenSeconds": 7200},
 			"startupTaint":      map[string]any{"enabled": true, "key": "example.com/wait"},
 			"dns":               map[string]any{"enabled": true},
+			"dmi":               map[string]any{"enabled": true},
 			"resources":         map[string]any{"limits": map[string]any{"cpu": "1"}},
 			"priorityClassName": "high",
 			"tolerations":       nil,
@@ -135,6 +136,8 @@ func TestWhatTheChartDoesNotKnowIsRefused(t *testing.T) {
 		"CEL in a namespace":     {with("admission", map[string]any{"excludedNamespaces": []any{"x'y"}}), "excludedNamespaces"},
 		"CEL in a taint":         {with("startupTaint", map[string]any{"key": "x'y"}), "key"},
 		"CEL in a provider":      {settings(map[string]any{"workloadIdentityProvider": "x' + 'y"}), "workloadIdentityProvider"},
+		"metrics out of reach":   {with("monitoring", map[string]any{"serviceMonitor": true}), "monitoring.serviceMonitor: Prometheus cannot reach 127.0.0.1:8989; set settings.adminListen"},
+		"half a path":            {with("dmi", map[string]any{"productName": "product_name"}), "productName"},
 		"a text for a boolean":   {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
 		"tolerations as mapping": {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},
 	} {

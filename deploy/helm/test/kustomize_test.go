@@ -50,7 +50,7 @@ func TestKustomize(t *testing.T) {
 		"federation": {
 			base: "federation", replace: []string{placeholderProvider, provider},
 			holds: []string{"expression: '[''https:'' + ''" + provider + "'']'", "'system:serviceaccount:gke-metadata-emulator:gke-metadata-emulator'", "- serviceaccounts/token", "GME_WORKLOAD_IDENTITY_PROVIDER: " + provider},
-			lacks: []string{"PROVIDER''", "GME_STARTUP_TAINT", "- patch\n"},
+			lacks: []string{"PROVIDER''", "GME_STARTUP_TAINT", "- get\n  - patch\n"},
 		},
 		"another namespace": {
 			base: "federation", replace: []string{"namespace: gke-metadata-emulator", "namespace: elsewhere"},
@@ -64,7 +64,7 @@ func TestKustomize(t *testing.T) {
 		},
 		"start-up taint": {
 			base: "federation", replace: []string{"resources:\n", "components: [../startup-taint]\nresources:\n"},
-			holds: []string{"name: GME_STARTUP_TAINT\n          value: gke-metadata-emulator/not-ready", "- patch\n", "name: gke-metadata-emulator-startup-taint"},
+			holds: []string{"name: GME_STARTUP_TAINT\n          value: gke-metadata-emulator/not-ready", "- get\n  - patch\n", "name: gke-metadata-emulator-startup-taint"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,10 @@ package tokens
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"gke-metadata-emulator/identity"
 )
@@ -16,7 +19,7 @@ allow:
 `
 
 func TestFileAllowsWhatARuleSaysAndNothingElse(t *testing.T) {
-	policy := must(ParseFilePolicy([]byte(ruleFile)))
+	policy := must(ParseRules([]byte(ruleFile)))
 	for _, of := range []struct {
 		namespace, name, gsa string
 		allowed              bool
@@ -35,10 +38,12 @@ func TestFileAllowsWhatARuleSaysAndNothingElse(t *testing.T) {
 		{"dev", "anybody", "xdev@p.iam.gserviceaccount.com", false},
 	} {
 		w := identity.Workload{KSA: identity.ServiceAccount{Namespace: of.namespace, Name: of.name}, GSA: of.gsa}
-		err := policy.Allow(t.Context(), w)
+		why, err := policy.allow(w)
 		if of.allowed {
 			if err != nil {
 				t.Errorf("%s/%s: %v", of.namespace, of.name, err)
+			} else if len(why) != 1 || !strings.HasPrefix(why[0], "allow[") {
+				t.Errorf("%s/%s: allowed by %q", of.namespace, of.name, why)
 			}
 			continue
 		}
@@ -49,16 +54,22 @@ func TestFileAllowsWhatARuleSaysAndNothingElse(t *testing.T) {
 
 // The text of a refusal is the rule that is missing.
 func TestRuleThatARefusalNamesAllowsIt(t *testing.T) {
-	err := must(ParseFilePolicy(nil)).Allow(t.Context(), linked)
+	_, err := must(ParseRules([]byte("allow: []"))).allow(linked)
 	_, rule, _ := strings.Cut(wantError(t, err, Denied).Error(), "can add:\n")
-	if err := must(ParseFilePolicy([]byte(rule))).Allow(t.Context(), linked); err != nil {
+	if _, err := must(ParseRules([]byte(rule))).allow(linked); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestEmptyFileDeniesEverything(t *testing.T) {
 	for _, document := range []string{"", "# nothing yet\n", "allow: []", "{}"} {
-		wantError(t, must(ParseFilePolicy([]byte(document))).Allow(t.Context(), linked), Denied)
+		var file atomic.Pointer[Rules]
+		file.Store(must(ParseRules([]byte(document))))
+		s := guarded{next: &upstream{}, file: &file, policy: listed{&file}, metrics: newMetrics(prometheus.NewRegistry())}
+		for _, of := range endpoints() {
+			_, err := of.ask(t.Context(), s, linked)
+			wantError(t, err, Denied, "no rule of the metadata server's policy file allows it")
+		}
 	}
 }
 
@@ -84,7 +95,7 @@ func TestMistakesInTheFileAreNamedWithTheirPlace(t *testing.T) {
 		{"allow: {", "policy: "},
 		{"allow: yes please", "policy: "},
 	} {
-		if _, err := ParseFilePolicy([]byte(of.document)); err == nil || !strings.Contains(err.Error(), of.want) {
+		if _, err := ParseRules([]byte(of.document)); err == nil || !strings.Contains(err.Error(), of.want) {
 			t.Errorf("%q: %v, want %s", of.document, err, of.want)
 		}
 	}
@@ -92,17 +103,18 @@ func TestMistakesInTheFileAreNamedWithTheirPlace(t *testing.T) {
 
 // Whatever stands in a file, it never allows another namespace or an address that
 // is none.
-func FuzzParseFilePolicy(f *testing.F) {
+func FuzzParseRules(f *testing.F) {
 	f.Add(ruleFile, "ci", "builder", "builder@p.iam.gserviceaccount.com")
 	f.Add("allow:\n- ksa: a/b/c\n  gsas: [x]", "a", "b", "x")
 	f.Add("allow:\n- {ksa: '*/*', gsas: ['*@*']}", "*", "*", "*@*")
 	f.Fuzz(func(t *testing.T, document, namespace, name, gsa string) {
-		policy, err := ParseFilePolicy([]byte(document))
+		policy, err := ParseRules([]byte(document))
 		if err != nil {
 			return
 		}
 		w := identity.Workload{KSA: identity.ServiceAccount{Namespace: namespace, Name: name}, GSA: gsa}
-		if policy.Allow(t.Context(), w) == nil && (!strings.Contains(document, namespace) || !identity.ValidGSA(gsa)) {
+		_, err = policy.allow(w)
+		if err == nil && policy.allowed != nil && (!strings.Contains(document, namespace) || !identity.ValidGSA(gsa)) {
 			t.Errorf("%s/%s may use %q by %q", namespace, name, gsa, document)
 		}
 	})

@@ -1,0 +1,87 @@
+package tokens
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/identity"
+)
+
+// 200 pods of 20 KSAs ask three times each, all at once.
+func TestStampedeCostsOneExchangeAndOneMintForEachKSA(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		cluster := &gated{SubjectTokens: g.issuer}
+		for _, method := range allMethods {
+			g.SetFault(method, fakegoogle.Fault{Latency: 50 * time.Millisecond})
+		}
+		e := newEngine(t, g.federation(func(f *Federation) { f.Subjects = cluster }))
+		start := time.Now()
+		var all sync.WaitGroup
+		for i := range 600 {
+			w := with(linked, func(w *identity.Workload) {
+				w.Pod.UID, w.KSA.UID = fmt.Sprint("pod-", i%200), fmt.Sprint("ksa-", i%20)
+			})
+			all.Go(func() {
+				if _, err := e.AccessToken(t.Context(), w, DefaultScopes()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(start); took != 100*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+		g.wantCalls(t, nil, map[string]int{fakegoogle.MethodSTSToken: 20, fakegoogle.MethodGenerateAccessToken: 20})
+		if got := cluster.calls.Load(); got != 20 {
+			t.Errorf("%d KSA tokens", got)
+		}
+	})
+}
+
+// However much one pod asks for, another's turn comes at once.
+func TestPodThatAsksForEndlessAudiencesDoesNotStarveOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		e := newEngine(t, g.federation())
+		_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
+		check(t, err)
+		g.SetFault(fakegoogle.MethodGenerateIDToken, fakegoogle.Fault{Latency: time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() { _, _ = e.IDToken(ctx, linked, IDTokenRequest{Audience: fmt.Sprint(i)}) })
+		}
+		synctest.Wait()
+		if got := g.Counters()[fakegoogle.MethodGenerateIDToken]; got > maxMintsOfPod {
+			t.Errorf("%d calls of one pod at a time", got)
+		}
+		other := with(linked, func(w *identity.Workload) { w.Pod.UID, w.KSA.UID = "other", "other" })
+		start := time.Now()
+		_, err = e.IDToken(t.Context(), other, IDTokenRequest{Audience: "a"})
+		check(t, err)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("the other pod waited for %s", took)
+		}
+		all.Wait()
+		for i := range cacheSize + 1000 { // and it drives out its own tokens only
+			e.tokens.mu.Lock()
+			k := idKey(linked, IDTokenRequest{Audience: fmt.Sprint("endless-", i)})
+			e.tokens.record(k, linked, nil, time.Now(), NewToken("t", time.Now().Add(time.Hour)), nil)
+			e.tokens.mu.Unlock()
+		}
+		if e.tokens.entries.held != cacheSize || e.tokens.entries.peek(idKey(other, IDTokenRequest{Audience: "a"})) == nil {
+			t.Errorf("%d entries, and the other's is gone", e.tokens.entries.held)
+		}
+		e.Forget(linked.KSA.UID)
+		if got := e.tokens.entries.held; got != 1 {
+			t.Errorf("%d entries after the KSA was forgotten", got)
+		}
+	})
+}
