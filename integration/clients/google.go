@@ -42,7 +42,7 @@ func newGoogle(t testing.TB, fake, principal string) *google {
 	t.Helper()
 	g := &google{fake: fake}
 	var err error
-	g.storage, err = gcs.New(gcs.Options{Fake: fake, Authorize: func(_, who string, _ bool) bool { return who == principal }})
+	g.storage, err = gcs.New(gcs.Options{Fake: fake, Authorize: func(_, who, _ string) bool { return who == principal }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -27,10 +26,7 @@ type authority struct {
 	pem         []byte
 }
 
-const (
-	authorityFile  = "ca.crt"
-	signingKeyFile = "service-accounts.key" // of KSA tokens
-)
+const authorityFile = "ca.crt"
 
 func newAuthority(folder string) (*authority, error) {
 	a := &authority{folder: folder}
@@ -58,15 +54,7 @@ func newAuthority(folder string) (*authority, error) {
 		return nil, err
 	}
 	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
-	if err := os.WriteFile(a.file(authorityFile), a.pem, 0o600); err != nil {
-		return nil, err
-	}
-	// RSA, as GKE's: its KSA tokens are RS256.
-	signing, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, err
-	}
-	return a, a.write(signingKeyFile, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(signing))
+	return a, os.WriteFile(a.file(authorityFile), a.pem, 0o600)
 }
 
 func (a *authority) file(name string) string { return filepath.Join(a.folder, name) }

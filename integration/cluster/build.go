@@ -69,6 +69,12 @@ var modules = []module{
 		versions: "github.com/coredns/coredns",
 		packages: []string{"."},
 		takes:    "about 2 minutes on 2 cores",
+	}, {
+		folder:   "kubectl",
+		versions: "k8s.io/kubectl",
+		packages: []string{"."},
+		takes:    "about 2 minutes on 2 cores",
+		stamp:    []string{"k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"},
 	},
 }
 
@@ -80,6 +86,7 @@ type binaries struct {
 	runc           string
 	cni            string // a folder
 	coreDNS        string
+	kubectl        string
 }
 
 // Build builds the programs that are not in the user's cache directory yet.
@@ -121,6 +128,7 @@ func build(ctx context.Context, log io.Writer) (binaries, error) {
 		runc:           filepath.Join(folders["runc"], "runc"),
 		cni:            folders["cni"],
 		coreDNS:        filepath.Join(folders["coredns"], "coredns"),
+		kubectl:        filepath.Join(folders["kubectl"], "kubectl"),
 	}, nil
 }
 

@@ -66,6 +66,7 @@ type Cluster struct {
 	mu        sync.Mutex // of what follows
 	closed    bool
 	processes []*process // of the control plane
+	keys      signingKeys
 }
 
 // Up starts a cluster. It returns when its nodes are ready and pods can be
@@ -173,6 +174,9 @@ func (c *Cluster) prepare() error {
 	if c.pki, err = newAuthority(c.file("pki")); err != nil {
 		return err
 	}
+	if err := c.firstSigningKey(); err != nil {
+		return err
+	}
 	_, err = c.pki.kubeconfig("kube-proxy", apiServer, subject{name: "system:kube-proxy"})
 	return err
 }
@@ -260,6 +264,9 @@ func (c *Cluster) RestartNode(ctx context.Context, n *Node) error {
 // Kubeconfig returns the path of an administrator's kubeconfig file. It is gone
 // after Close.
 func (c *Cluster) Kubeconfig() string { return c.pki.file("admin.kubeconfig") }
+
+// Kubectl returns the path of kubectl, of the nodes' version.
+func (c *Cluster) Kubectl() string { return c.binaries.kubectl }
 
 // JWKS returns the public keys of the KSA tokens, as the API server publishes
 // them.

@@ -78,7 +78,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	if err := c.pki.issue("kubelet-client", subject{name: "kube-apiserver-kubelet-client", groups: []string{"system:masters"}}); err != nil {
 		return err
 	}
-	p, err := c.startControl("kube-apiserver", 0, c.binaries.APIServer,
+	flags := append(c.signingFlags(),
 		"--etcd-servers=http://127.0.0.1:2379",
 		"--advertise-address="+controlAddress,
 		"--secure-port="+apiPort,
@@ -95,11 +95,10 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--allow-privileged=true",
 		"--service-account-issuer="+issuer,
 		"--service-account-jwks-uri="+issuer+"/openid/v1/jwks",
-		"--service-account-signing-key-file="+c.pki.file(signingKeyFile),
-		"--service-account-key-file="+c.pki.file(signingKeyFile),
 		"--service-cluster-ip-range="+serviceRange,
 		"--profiling=false",
 	)
+	p, err := c.startControl("kube-apiserver", 0, append([]string{c.binaries.APIServer}, flags...)...)
 	if err != nil {
 		return err
 	}
@@ -119,7 +118,7 @@ func (c *Cluster) startControllers() error {
 		flags []string
 	}{
 		{"kube-controller-manager", []string{
-			"--service-account-private-key-file=" + c.pki.file(signingKeyFile),
+			"--service-account-private-key-file=" + c.pki.file(c.SigningKey().file),
 			"--root-ca-file=" + c.pki.file(authorityFile),
 			"--use-service-account-credentials",
 			"--flex-volume-plugin-dir=" + c.file("volume-plugins"), // else it makes one in /usr

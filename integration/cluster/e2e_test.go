@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -22,16 +23,12 @@ var routingModes = []routingMode{
 	{name: "address"},
 	{name: "ebpf", patch: redirected},
 	{
-		name: "nftables",
+		name: "nftables", patch: redirected,
 		// The node's cgroups are a part of the machine's hierarchy here. Without its
-		// root the daemon's own connections are not redirected, as in any pod that
-		// has a cgroup namespace: the probe of the metadata address fails for ever.
-		patch: redirected + `        readinessProbe:
-          exec: null
-          httpGet: {host: "127.0.0.1", port: 8989, path: /readyz}
-`,
+		// root nftables cannot tell pods of the node's network from its processes, as
+		// in any pod that has a cgroup namespace.
 		podsOnly: true,
-		remark:   "readiness is that of /readyz, as the connections of pods of the node's network are not redirected here",
+		remark:   "pods of the node's network are not redirected here, as the daemon sees a part of the cgroup hierarchy only; its readiness probe then asks the server where it listens",
 	},
 }
 
@@ -62,16 +59,27 @@ var cnis = []cluster.CNI{cluster.Bridge, cluster.PTP}
 type check struct {
 	name string
 	run  func(*testing.T, *environment)
+	once bool // in one column: it takes long, and the others would show the same
 }
 
-var checks = []check{
-	{"pods of both nodes get their own KSA's GSA", podsGetTheirOwnAccount},
-	{"a pod's first instruction gets a token", firstInstructionGetsAToken},
-	{"two pods of the node's network are told apart", hostNetworkPodsAreToldApart},
-	{"metadata.google.internal resolves", nameResolves},
-	{"50 Jobs that reuse addresses, each token right", jobsGetTheRightToken},
-	{"the daemon killed comes back", killedDaemonComesBack},
-	{"a node rebooted serves again", rebootedNodeServesAgain},
+func checks() []check {
+	all := []check{{name: "pods of both nodes get their own KSA's GSA", run: podsGetTheirOwnAccount}}
+	for _, client := range clients {
+		all = append(all, check{name: client.name, run: clientGetsItsToken(client.name)})
+	}
+	return append(all, []check{
+		{name: "two pods of the node's network are told apart", run: hostNetworkPodsAreToldApart},
+		{name: "a static pod has its own identity", run: staticPodHasItsOwnIdentity},
+		{name: "a pod with users of its own", run: podInAUserNamespaceGetsItsToken},
+		{name: "a process of the node, which is no pod, gets nothing", run: processOfTheNodeGetsNothing},
+		{name: "a pod's first instruction gets a token", run: firstInstructionGetsAToken},
+		{name: "metadata.google.internal resolves", run: nameResolves},
+		{name: fmt.Sprintf("%d Jobs that reuse addresses, each token right", jobs), run: jobsGetTheRightToken},
+		{name: fmt.Sprintf("first token of %d new pods", newPods), run: newPodsGetTheirFirstToken, once: true},
+		{name: "the table flushed, or deleted, comes back", run: flushedTableComesBack},
+		{name: "the daemon killed comes back", run: killedDaemonComesBack},
+		{name: "a node rebooted serves again", run: rebootedNodeServesAgain},
+	}...)
 }
 
 func TestDaemonInACluster(t *testing.T) {
@@ -82,29 +90,42 @@ func TestDaemonInACluster(t *testing.T) {
 		t.Skip("needs root, for namespaces and cgroups")
 	}
 	m := newMatrix()
-	for _, cni := range cnis {
+	installed := prepareClients(t)
+	for i, cni := range cnis {
 		t.Run("cni="+string(cni), func(t *testing.T) {
-			c := start(t, cluster.Config{
+			l := load(t, start(t, cluster.Config{
 				Nodes: 2, CNI: cni, Log: os.Stderr,
 				DNSHosts: map[string]string{"metadata.google.internal": "169.254.169.254"},
-			})
-			daemon := load(t, c)
-			for _, mode := range routingModes {
+			}), installed)
+			for j, mode := range routingModes {
 				t.Run("routing="+mode.name, func(t *testing.T) {
-					e := install(t, c, mode, daemon)
-					for _, check := range checks {
+					e := l.install(t, mode)
+					e.running = e.startClients(t)
+					for _, check := range checks() {
+						if check.once && i+j > 0 {
+							continue
+						}
 						t.Run(check.name, func(t *testing.T) {
 							e := e.in(t)
 							// Also when the check ends early.
-							t.Cleanup(func() { m.ran(t, mode.name, cni, check.name, e.note) })
+							t.Cleanup(func() {
+								if check.once {
+									m.ranOnce(e, mode.name+", "+string(cni), check.name)
+								} else {
+									m.ran(e, mode.name, cni, check.name)
+								}
+							})
 							check.run(t, e)
 						})
 					}
 				})
 			}
+			if cni == cluster.Bridge {
+				t.Run("theft", func(t *testing.T) { theft(t, l, m) })
+			}
 		})
 	}
-	m.compare(t, checks)
+	m.compare(t, checks())
 }
 
 func start(t *testing.T, config cluster.Config) *cluster.Cluster {
@@ -121,19 +142,39 @@ func start(t *testing.T, config cluster.Config) *cluster.Cluster {
 	return c
 }
 
-const clientImage = "localhost/gke-metadata-emulator/client:1"
+const (
+	clientImage = "localhost/gke-metadata-emulator/client:1"
+	thiefImage  = "localhost/gke-metadata-emulator/thief:1"
+)
 
-// load gives the nodes the product's image and the workload's. It returns the
-// path of the product's program.
-func load(t *testing.T, c *cluster.Cluster) string {
+// loaded is a cluster whose nodes have all images.
+type loaded struct {
+	cluster *cluster.Cluster
+	daemon  string // paths of programs on this machine
+	client  string
+	clients map[string]installedWorkload
+}
+
+func load(t *testing.T, c *cluster.Cluster, clients map[string]installedWorkload) *loaded {
 	t.Helper()
-	client, err := c.BuildStatic(t.Context(), "integration/cluster", "./client", "client")
+	l := &loaded{cluster: c, clients: clients}
+	l.client = loadStatic(t, c, clientImage, "client")
+	loadStatic(t, c, thiefImage, "thief")
+	loadMachine(t, c)
+	l.daemon = product.Load(t, c)
+	return l
+}
+
+// loadStatic makes an image of one of this folder's programs.
+func loadStatic(t *testing.T, c *cluster.Cluster, image, name string) string {
+	t.Helper()
+	program, err := c.BuildStatic(t.Context(), "integration/cluster", "./"+name, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := cluster.Image{Name: clientImage, Files: map[string]string{"/client": client}, Entrypoint: []string{"/client"}}
-	if err := c.Load(t.Context(), image); err != nil {
+	of := cluster.Image{Name: image, Files: map[string]string{"/" + name: program}, Entrypoint: []string{"/" + name}}
+	if err := c.Load(t.Context(), of); err != nil {
 		t.Fatal(err)
 	}
-	return product.Load(t, c)
+	return program
 }

@@ -7,20 +7,26 @@ import (
 	"testing"
 	"time"
 
-	"gke-metadata-emulator/integration/cluster"
 	"gke-metadata-emulator/integration/cluster/product"
 )
 
 // environment is a cluster where the product is installed, to one check.
 type environment struct {
 	*product.Installation
-	t    *testing.T
-	mode routingMode
-	note string // of the check, for the table
+	t       *testing.T
+	mode    routingMode
+	client  string // path of its program on this machine
+	clients map[string]installedWorkload
+	running *running
+
+	// Of the check, for the table.
+	answer string // yes if empty
+	note   string
+	proof  []string // how the kernel proved its pods
 }
 
 func (e *environment) in(t *testing.T) *environment {
-	in := &environment{Installation: e.Installation, t: t, mode: e.mode}
+	in := &environment{Installation: e.Installation, t: t, mode: e.mode, client: e.client, clients: e.clients, running: e.running}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(in.Logs(t.Context()))
@@ -29,10 +35,20 @@ func (e *environment) in(t *testing.T) *environment {
 	return in
 }
 
-func install(t *testing.T, c *cluster.Cluster, mode routingMode, program string) *environment {
+// skip ends a check that cannot be run here.
+func (e *environment) skip(reason string) {
+	e.t.Helper()
+	e.note = reason
+	e.t.Skip(reason)
+}
+
+func (l *loaded) install(t *testing.T, mode routingMode) *environment {
 	t.Helper()
 	settings := append([]string{"GME_ROUTING=" + mode.name}, mode.settings...)
-	e := &environment{t: t, mode: mode, Installation: product.Install(t, c, program, product.Options{Settings: settings, Patch: mode.patch})}
+	e := &environment{
+		t: t, mode: mode, client: l.client, clients: l.clients,
+		Installation: product.Install(t, l.cluster, l.daemon, product.Options{Settings: settings, Patch: mode.patch}),
+	}
 	for line := range strings.Lines(e.Logs(t.Context())) {
 		if strings.Contains(line, "msg=routing ") || strings.Contains(line, "msg=attestation ") {
 			t.Log(strings.TrimSpace(line))

@@ -26,26 +26,44 @@ const (
 type matrix struct {
 	columns []string
 	cells   map[[2]string]string // by check and column
+	single  []string             // rows of what is looked at once
 }
 
 func newMatrix() *matrix { return &matrix{cells: map[[2]string]string{}} }
 
-// ran notes how a check ended. Nothing is said of one that was skipped.
-func (m *matrix) ran(t *testing.T, mode string, cni cluster.CNI, check, note string) {
+// ran notes how a check ended.
+func (m *matrix) ran(e *environment, mode string, cni cluster.CNI, check string) {
 	column := mode + ", " + string(cni)
 	if !slices.Contains(m.columns, column) {
 		m.columns = append(m.columns, column)
 	}
-	if t.Skipped() {
-		return
+	m.cells[[2]string{check, column}] = cell(e)
+}
+
+// ranOnce notes how a check ended that is not made in each column.
+func (m *matrix) ranOnce(e *environment, where, check string) {
+	m.single = append(m.single, fmt.Sprintf("| %s | %s | %s |\n", check, where, cell(e)))
+}
+
+// cell is what is said of a check: how it ended, how the pods were proved, and
+// after a colon what may differ from run to run.
+func cell(e *environment) string {
+	said := "yes"
+	if e.answer != "" {
+		said = e.answer
 	}
-	cell := "yes"
-	if t.Failed() {
-		cell = "**no**"
-	} else if note != "" {
-		cell += ": " + note
+	switch {
+	case e.t.Failed():
+		return "**no**"
+	case e.t.Skipped():
+		said = notRun
+	case len(e.proof) > 0:
+		said += ", by " + strings.Join(e.proof, " and ")
 	}
-	m.cells[[2]string{check, column}] = cell
+	if e.note != "" {
+		said += ": " + e.note
+	}
+	return said
 }
 
 func (m *matrix) table(checks []check) string {
@@ -56,11 +74,14 @@ func (m *matrix) table(checks []check) string {
 		for _, column := range m.columns {
 			cell, ran := m.cells[[2]string{check.name, column}]
 			if !ran {
-				cell = "not run"
+				cell = notRun + ": the check before it ended the test"
 			}
 			fmt.Fprintf(&b, " %s |", cell)
 		}
 		b.WriteString("\n")
+	}
+	if len(m.single) > 0 {
+		b.WriteString("\n| once | where | |\n|---|---|---|\n" + strings.Join(m.single, ""))
 	}
 	for _, mode := range routingModes {
 		if mode.remark != "" {
@@ -89,7 +110,7 @@ func (m *matrix) compare(t *testing.T, checks []check) {
 	}
 	table := m.table(checks)
 	if !*update {
-		if withoutNotes(old) != withoutNotes(table) {
+		if !same(old, table) {
 			t.Errorf("%s says\n%s\nbut it is\n%s\nIf that is meant: go test . -update", matrixFile, old, table)
 		}
 		return
@@ -106,14 +127,44 @@ func (m *matrix) compare(t *testing.T, checks []check) {
 	}
 }
 
-func withoutNotes(table string) string {
-	var b strings.Builder
+// same says whether two tables say the same, but for notes, and for what was not
+// run for one of them: a machine may lack a client.
+func same(a, b string) bool {
+	return slices.EqualFunc(words(a), words(b), func(a, b []string) bool {
+		return slices.EqualFunc(a, b, func(a, b string) bool { return a == b || a == notRun || b == notRun })
+	})
+}
+
+const notRun = "not run"
+
+// words are the cells of a table's lines, without their notes.
+func words(table string) [][]string {
+	var lines [][]string
 	for line := range strings.Lines(table) {
+		var cells []string
 		for cell := range strings.SplitSeq(strings.TrimSpace(line), "|") {
 			word, _, _ := strings.Cut(cell, ":")
-			b.WriteString(strings.TrimSpace(word) + "|")
+			cells = append(cells, strings.TrimSpace(word))
 		}
-		b.WriteString("\n")
+		lines = append(lines, cells)
 	}
-	return b.String()
+	return lines
+}
+
+func TestTablesDifferByWhatWasShown(t *testing.T) {
+	table := func(cell string) string { return "| | address |\n|---|---|\n| curl | " + cell + " |\n" }
+	for _, of := range []struct {
+		other string
+		same  bool
+	}{
+		{"yes, by record", true}, {"yes, by record: 2s", true}, {"not run: no curl", true},
+		{"yes, by address", false}, {"yes", false}, {"**no**", false},
+	} {
+		if got := same(table("yes, by record: 1s"), table(of.other)); got != of.same {
+			t.Errorf("%s: %v, want %v", of.other, got, of.same)
+		}
+	}
+	if same(table("yes"), table("yes")+"| Node | yes |\n") {
+		t.Error("a row more is the same")
+	}
 }

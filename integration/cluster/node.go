@@ -79,6 +79,9 @@ func (c *Cluster) newNode(index int) (*Node, error) {
 			return nil, err
 		}
 	}
+	if err := os.Mkdir(n.file("static-pods"), 0o755); err != nil {
+		return nil, err
+	}
 	// Of pods that do not ask the cluster: there is no other server to ask.
 	return n, os.WriteFile(n.file("resolv.conf"), nil, 0o644)
 }

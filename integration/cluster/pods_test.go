@@ -16,15 +16,16 @@ import (
 	"gke-metadata-emulator/integration/cluster"
 )
 
-const podWithin = time.Minute
+const podWithin = 3 * time.Minute // far more than on idle cores
 
 // answer is what the client wrote of the metadata server.
 type answer struct {
-	Email  string `json:"email"`
-	Token  string `json:"token"`
-	Took   string `json:"took"`
-	Again  int    `json:"again"`
-	Failed string `json:"failed"`
+	Email   string        `json:"email"`
+	Token   string        `json:"token"`
+	Started time.Time     `json:"started"` // the program
+	Took    time.Duration `json:"took"`    // from then to the token
+	Again   int           `json:"again"`
+	Failed  string        `json:"failed"`
 }
 
 // podSpec runs the client. On no node in particular if node is empty.
@@ -52,10 +53,15 @@ func podSpec(ksa, node, mode string) corev1.PodSpec {
 
 func (e *environment) pod(namespace, name string, spec corev1.PodSpec) {
 	e.t.Helper()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
-	if _, err := e.Cluster.Client.CoreV1().Pods(namespace).Create(e.t.Context(), pod, metav1.CreateOptions{}); err != nil {
+	if err := e.create(namespace, name, spec); err != nil {
 		e.t.Fatal(err)
 	}
+}
+
+func (e *environment) create(namespace, name string, spec corev1.PodSpec) error {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
+	_, err := e.Cluster.Client.CoreV1().Pods(namespace).Create(e.t.Context(), pod, metav1.CreateOptions{})
+	return err
 }
 
 // ready returns when the container of the pod runs, and is not the one that it
@@ -91,21 +97,31 @@ func notYet(pod *corev1.Pod) error {
 // ended returns what the client in the pod wrote as it ended.
 func (e *environment) ended(namespace, name string) answer {
 	e.t.Helper()
-	ctx, cancel := within(e.t.Context(), podWithin)
-	defer cancel()
-	var said answer
-	err := cluster.Await(ctx, e.Cluster.Client.CoreV1().Pods(namespace), name, func(pod *corev1.Pod) error {
-		for _, status := range pod.Status.ContainerStatuses {
-			if ended := status.State.Terminated; ended != nil {
-				return parse([]byte(ended.Message), &said)
-			}
-		}
-		return notYet(pod)
-	})
+	said, err := e.end(podWithin, namespace, name)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	return said
+}
+
+func (e *environment) end(d time.Duration, namespace, name string) (answer, error) {
+	var said answer
+	err := e.ends(d, namespace, name, func(left string) error { return parse([]byte(left), &said) })
+	return said, err
+}
+
+// ends returns when the pod's container has ended, with what it left.
+func (e *environment) ends(d time.Duration, namespace, name string, left func(string) error) error {
+	ctx, cancel := within(e.t.Context(), d)
+	defer cancel()
+	return cluster.Await(ctx, e.Cluster.Client.CoreV1().Pods(namespace), name, func(pod *corev1.Pod) error {
+		for _, status := range pod.Status.ContainerStatuses {
+			if ended := status.State.Terminated; ended != nil {
+				return left(ended.Message)
+			}
+		}
+		return notYet(pod)
+	})
 }
 
 func parse(content []byte, into any) error {

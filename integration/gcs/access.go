@@ -10,33 +10,27 @@ import (
 // host is where Cloud Storage is.
 const host = "storage.googleapis.com"
 
+// The IAM permissions of what the stand-in serves.
+const (
+	createBuckets = "storage.buckets.create"
+	deleteBuckets = "storage.buckets.delete"
+	getBuckets    = "storage.buckets.get"
+	listBuckets   = "storage.buckets.list"
+	updateBuckets = "storage.buckets.update"
+	createObjects = "storage.objects.create"
+	deleteObjects = "storage.objects.delete"
+	getObjects    = "storage.objects.get"
+	listObjects   = "storage.objects.list"
+	updateObjects = "storage.objects.update"
+)
+
 // access is one thing that a request does.
 type access struct {
-	bucket string
-	object string
-	write  bool
-	names  bool // the answer tells the object's name, the request may not
-}
-
-// permission is the IAM permission that Cloud Storage names in its refusals.
-func (a access) permission(method string) string {
-	kind, verb := "objects", "get"
-	switch {
-	case a.bucket == "" || (a.object == "" && a.write && !a.names):
-		kind = "buckets"
-		if !a.write {
-			verb = "list"
-		}
-	case a.object == "" && !a.names:
-		verb = "list"
-	}
-	if a.write {
-		verb = map[string]string{http.MethodDelete: "delete", http.MethodPatch: "update"}[method]
-		if verb == "" {
-			verb = "create"
-		}
-	}
-	return "storage." + kind + "." + verb
+	bucket     string
+	object     string
+	permission string // of IAM, which Cloud Storage demands and names in its refusals
+	write      bool
+	names      bool // the answer tells the object's name, the request may not
 }
 
 // canonical is a request as if it came to https://storage.googleapis.com. It
@@ -81,11 +75,7 @@ func wants(r *http.Request) ([]access, bool) {
 	write := r.Method != http.MethodGet && r.Method != http.MethodHead
 	path := r.URL.EscapedPath()
 	if isXML(r) {
-		bucket, object, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-		if write || bucket == "" || strings.HasPrefix(bucket, "_") || path == "/batch/storage/v1" {
-			return nil, false // uploads have the JSON API
-		}
-		return unescaped(access{bucket: bucket, object: object})
+		return wantsXML(r, write)
 	}
 	if rest, ok := strings.CutPrefix(path, "/upload/storage/v1/b/"); ok {
 		bucket, rest, _ := strings.Cut(rest, "/")
@@ -93,11 +83,15 @@ func wants(r *http.Request) ([]access, bool) {
 			return nil, false
 		}
 		object := url.PathEscape(r.URL.Query().Get("name"))
-		return unescaped(access{bucket: bucket, object: object, write: true, names: true})
+		return unescaped(access{bucket: bucket, object: object, permission: createObjects, write: true, names: true})
 	}
 	rest := strings.TrimPrefix(strings.TrimPrefix(path, "/download"), "/storage/v1")
 	if rest == "/b" || rest == "/b/" {
-		return []access{{write: write}}, true
+		permission := listBuckets
+		if write {
+			permission = createBuckets
+		}
+		return []access{{permission: permission, write: write}}, true
 	}
 	rest, ok := strings.CutPrefix(rest, "/b/")
 	if !ok {
@@ -105,18 +99,74 @@ func wants(r *http.Request) ([]access, bool) {
 	}
 	bucket, rest, _ := strings.Cut(rest, "/")
 	object := strings.TrimPrefix(rest, "o/")
-	if object == rest { // the bucket itself, its objects, or what else it has
-		return unescaped(access{bucket: bucket, write: write})
+	if object == rest || object == "" {
+		return unescaped(access{bucket: bucket, permission: ofBucket(r.Method, rest, write), write: write})
 	}
-	target := access{bucket: bucket, object: strings.TrimSuffix(object, "/compose"), write: write}
+	target := access{bucket: bucket, object: object, permission: ofObject(r.Method, write), write: write}
+	if plain, composed := strings.CutSuffix(object, "/compose"); composed && write {
+		target.object, target.permission = plain, createObjects
+	}
 	for _, verb := range []string{"/rewriteTo/b/", "/copyTo/b/"} {
 		if at := strings.LastIndex(object, verb); at >= 0 && write {
 			bucket, into, _ := strings.Cut(object[at+len(verb):], "/o/")
-			source := access{bucket: target.bucket, object: object[:at]}
-			return unescaped(access{bucket: bucket, object: into, write: true}, source)
+			source := access{bucket: target.bucket, object: object[:at], permission: getObjects}
+			return unescaped(access{bucket: bucket, object: into, permission: createObjects, write: true}, source)
 		}
 	}
 	return unescaped(target)
+}
+
+func wantsXML(r *http.Request, write bool) ([]access, bool) {
+	path := r.URL.EscapedPath()
+	bucket, object, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if bucket == "" || strings.HasPrefix(bucket, "_") || path == "/batch/storage/v1" {
+		return nil, false
+	}
+	if !write && object == "" {
+		return unescaped(access{bucket: bucket, permission: listObjects})
+	}
+	permission := ofObject(r.Method, write)
+	if r.Method == http.MethodPut {
+		permission = createObjects
+	}
+	// With a token uploads have the JSON API.
+	if write && (object == "" || !isSigned(r) || r.Method != http.MethodPut && r.Method != http.MethodDelete) {
+		return nil, false
+	}
+	return unescaped(access{bucket: bucket, object: object, permission: permission, write: write})
+}
+
+// ofObject is the permission that a method needs on an object.
+func ofObject(method string, write bool) string {
+	switch {
+	case !write:
+		return getObjects
+	case method == http.MethodDelete:
+		return deleteObjects
+	default:
+		return updateObjects
+	}
+}
+
+// ofBucket is the permission that a method needs on a bucket or what it has.
+func ofBucket(method, part string, write bool) string {
+	switch strings.TrimSuffix(part, "/") {
+	case "o":
+		if write {
+			return createObjects
+		}
+		return listObjects
+	case "storageLayout":
+		return listObjects
+	}
+	switch {
+	case !write:
+		return getBuckets
+	case method == http.MethodDelete && part == "":
+		return deleteBuckets
+	default:
+		return updateBuckets
+	}
 }
 
 func unescaped(wanted ...access) ([]access, bool) {

@@ -6,6 +6,9 @@
 // HTTP, so both may be in different processes. IAM permissions on buckets are
 // [Options.Authorize]. All else is fake-gcs-server's, in memory.
 //
+// A V4 signed URL of the XML API is taken in place of a token: the signature is
+// verified with the account's keys of fakegoogle, and may do what the account may.
+//
 // # Reaching it with an unmodified client
 //
 // STORAGE_EMULATOR_HOST is of no use: the Go client then sends no token at all
@@ -21,5 +24,8 @@
 //
 // # What it does not do
 //
-// Signed URLs, anonymous access to public objects, batches and gRPC.
+// V2 signed URLs, POST policies, resumable uploads by signed URL, anonymous
+// access to public objects, object ACLs, IAM conditions, managed folders, batches
+// and gRPC. Overwriting an object needs no permission to delete it, which Google
+// demands. A resumable upload is not bound to who began it.
 package gcs

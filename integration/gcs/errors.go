@@ -1,6 +1,7 @@
 package gcs
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"net/http"
@@ -13,37 +14,57 @@ type refusal struct {
 	code      int
 	message   string
 	reason    string // JSON
-	xmlCode   string
 	challenge string // WWW-Authenticate; also says that a token is the matter
+	xml       xmlRefusal
 }
 
 func (r *refusal) Error() string { return r.message }
 
-const realm = `Bearer realm="https://accounts.google.com/"`
+const (
+	realm        = `Bearer realm="https://accounts.google.com/"`
+	accessDenied = "Access denied."
+)
 
 func tokenMissing(permission string) *refusal {
-	return &refusal{http.StatusUnauthorized, lacks("Anonymous caller", permission), "required", "AccessDenied", realm}
+	refused := forbidden(lacks("Anonymous caller", permission))
+	refused.code, refused.reason, refused.challenge = http.StatusUnauthorized, "required", realm
+	refused.xml.status = http.StatusForbidden
+	return refused
 }
 
 func tokenInvalid() *refusal {
-	return &refusal{http.StatusUnauthorized, "Invalid Credentials", "authError", "AuthenticationRequired", realm + `, error="invalid_token"`}
+	return &refusal{
+		code: http.StatusUnauthorized, message: "Invalid Credentials", reason: "authError", challenge: realm + `, error="invalid_token"`,
+		xml: xmlRefusal{Code: "AuthenticationRequired", Message: "Authentication required."},
+	}
 }
 
-func scopeMissing() *refusal {
-	return &refusal{http.StatusForbidden, "Provided scope(s) are not authorized", "forbidden", "AccessDenied", ""}
-}
+func scopeMissing() *refusal { return forbidden("Provided scope(s) are not authorized") }
 
 func denied(principal, permission string) *refusal {
 	_, name, _ := strings.Cut(principal, ":")
-	return &refusal{http.StatusForbidden, lacks(name, permission), "forbidden", "AccessDenied", ""}
+	return forbidden(lacks(name, permission))
+}
+
+func forbidden(message string) *refusal {
+	return &refusal{
+		code: http.StatusForbidden, message: message, reason: "forbidden",
+		xml: xmlRefusal{Code: "AccessDenied", Message: accessDenied, Details: message},
+	}
 }
 
 func notThere() *refusal {
-	return &refusal{http.StatusNotFound, "Not Found", "notFound", "NoSuchKey", ""}
+	return &refusal{
+		code: http.StatusNotFound, message: "Not Found", reason: "notFound",
+		xml: xmlRefusal{Code: "NoSuchKey", Message: "The specified key does not exist."},
+	}
 }
 
 func backendDown() *refusal {
-	return &refusal{http.StatusServiceUnavailable, "Backend Error", "backendError", "ServiceUnavailable", ""}
+	return &refusal{
+		code: http.StatusServiceUnavailable, message: "Backend Error", reason: "backendError",
+		xml: xmlRefusal{Code: "ServiceUnavailable", Message: "Service unavailable."},
+	}
 }
 
 func lacks(who, permission string) string {
@@ -72,20 +93,31 @@ type jsonRefusalItem struct {
 }
 
 type xmlRefusal struct {
-	XMLName xml.Name `xml:"Error"`
-	Code    string   `xml:"Code"`
-	Message string   `xml:"Message"`
+	XMLName          xml.Name `xml:"Error"`
+	Code             string
+	Message          string
+	Details          string `xml:",omitempty"`
+	StringToSign     string `xml:",omitempty"`
+	CanonicalRequest string `xml:",omitempty"`
+
+	status int // if it is another than in JSON
 }
+
+// plainer writes what encoding/xml escapes in text without need, as Google does.
+var plainer = strings.NewReplacer("&#39;", "'", "&#34;", `"`, "&#xA;", "\n")
 
 func writeError(w http.ResponseWriter, r *http.Request, refused *refusal) {
 	if refused.challenge != "" {
 		w.Header().Set("WWW-Authenticate", refused.challenge)
 	}
+	code := refused.code
 	var body []byte
 	var err error
 	if isXML(r) {
 		w.Header().Set("Content-Type", "application/xml; charset=UTF-8")
-		body, err = xml.Marshal(xmlRefusal{Code: refused.xmlCode, Message: refused.message})
+		code = cmp.Or(refused.xml.status, code)
+		body, err = xml.Marshal(refused.xml)
+		body = []byte("<?xml version='1.0' encoding='UTF-8'?>" + plainer.Replace(string(body)))
 	} else {
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 		body, err = refused.json()
@@ -94,7 +126,7 @@ func writeError(w http.ResponseWriter, r *http.Request, refused *refusal) {
 		http.Error(w, "gcs: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.WriteHeader(refused.code)
+	w.WriteHeader(code)
 	_, _ = w.Write(body) // a caller that hung up is its own problem
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,13 +83,19 @@ func TestScopes(t *testing.T) {
 
 func TestXMLRefusals(t *testing.T) {
 	b := newBench(t, nil)
-	for token, want := range map[string]string{
-		"":             "<Error><Code>AccessDenied</Code><Message>Anonymous caller does not have storage.objects.get access",
-		"ya29.garbage": "<Error><Code>AuthenticationRequired</Code>",
+	for token, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"": {http.StatusForbidden, "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code><Message>Access denied.</Message>" +
+			"<Details>Anonymous caller does not have storage.objects.get access to the Google Cloud Storage object. " +
+			"Permission 'storage.objects.get' denied on resource (or it may not exist).</Details></Error>"},
+		"ya29.garbage": {http.StatusUnauthorized, "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AuthenticationRequired</Code>" +
+			"<Message>Authentication required.</Message></Error>"},
 	} {
 		response, text := b.do("GET", "/"+testBucket+"/wine.txt", token, "")
-		if response.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(text, want) {
-			t.Errorf("%s %s, want %s", response.Status, text, want)
+		if response.StatusCode != want.code || text != want.text {
+			t.Errorf("%s %s, want %d %s", response.Status, text, want.code, want.text)
 		}
 	}
 }
@@ -136,12 +143,22 @@ func TestObjectNamedInTheBody(t *testing.T) {
 	}
 }
 
+// grants are permissions on buckets, by principal and bucket: what IAM would say.
+type grants map[[2]string][]string
+
+func (g grants) authorize(o *Options) {
+	o.Authorize = func(bucket, principal, permission string) bool {
+		return slices.Contains(g[[2]string{principal, bucket}], permission)
+	}
+}
+
+const testPrincipal = "serviceAccount:" + testGSA
+
 func TestAuthorizer(t *testing.T) {
-	b := newBench(t, func(o *Options) {
-		o.Authorize = func(bucket, principal string, write bool) bool {
-			return principal == "serviceAccount:"+testGSA && (bucket == testBucket || bucket == "museum" && !write)
-		}
-	})
+	b := newBench(t, grants{
+		{testPrincipal, testBucket}: {createObjects, getObjects, listObjects},
+		{testPrincipal, "museum"}:   {getObjects, listObjects},
+	}.authorize)
 	b.CreateBucket("museum")
 	b.CreateBucket("vault")
 	token := b.token(cloudPlatform)
@@ -152,31 +169,70 @@ func TestAuthorizer(t *testing.T) {
 	}{
 		{"GET", objectPath, ""},
 		{"GET", "/storage/v1/b/museum/o", ""},
-		{"POST", "/upload/storage/v1/b/museum/o?uploadType=media&name=x", "storage.objects.create"},
-		{"GET", "/storage/v1/b/vault/o", "storage.objects.list"},
-		{"GET", "/storage/v1/b/vault/o/x", "storage.objects.get"},
-		{"DELETE", "/storage/v1/b/vault/o/x", "storage.objects.delete"},
-		{"POST", objectPath + "/rewriteTo/b/vault/o/x", "storage.objects.create"},
-		{"POST", "/storage/v1/b/vault/o/x/copyTo/b/" + testBucket + "/o/x", "storage.objects.get"},
+		{"GET", "/museum", ""},
+		{"POST", "/upload/storage/v1/b/museum/o?uploadType=media&name=x", createObjects},
+		{"PUT", "/upload/storage/v1/b/museum/o?uploadType=resumable&upload_id=x", createObjects},
+		{"GET", "/storage/v1/b/vault/o", listObjects},
+		{"GET", "/storage/v1/b/vault/o/", listObjects},
+		{"GET", "/vault", listObjects},
+		{"GET", "/storage/v1/b/vault/storageLayout", listObjects},
+		{"GET", "/storage/v1/b/vault/o/x", getObjects},
+		{"GET", "/download/storage/v1/b/vault/o/x", getObjects},
+		{"HEAD", "/vault/x", ""}, // no text to look at
+		{"DELETE", "/storage/v1/b/vault/o/x", deleteObjects},
+		{"PATCH", objectPath, updateObjects},
+		{"PUT", objectPath, updateObjects},
+		{"POST", "/storage/v1/b/museum/o/x/compose", createObjects},
+		{"POST", objectPath + "/rewriteTo/b/vault/o/x", createObjects},
+		{"POST", "/storage/v1/b/vault/o/x/copyTo/b/" + testBucket + "/o/x", getObjects},
 		{"POST", objectPath + "/rewriteTo/b/" + testBucket + "/o/x", ""},
-		{"DELETE", "/storage/v1/b/vault", "storage.buckets.delete"},
-		{"POST", "/storage/v1/b", "storage.buckets.create"},
-		{"GET", "/storage/v1/b", "storage.buckets.list"},
+		{"GET", "/storage/v1/b/" + testBucket, getBuckets},
+		{"PATCH", "/storage/v1/b/" + testBucket, updateBuckets},
+		{"DELETE", "/storage/v1/b/" + testBucket, deleteBuckets},
+		{"POST", "/storage/v1/b", createBuckets},
+		{"GET", "/storage/v1/b", listBuckets},
 	} {
 		response, text := b.do(test.method, test.path, token, "")
+		if test.method == "HEAD" {
+			if response.StatusCode != http.StatusForbidden {
+				t.Errorf("%s %s: %s", test.method, test.path, response.Status)
+			}
+			continue
+		}
 		if test.denied == "" && response.StatusCode != http.StatusOK {
 			t.Errorf("%s %s: %s %s", test.method, test.path, response.Status, text)
 		}
-		if test.denied != "" && (response.StatusCode != http.StatusForbidden || !strings.Contains(text, testGSA+" does not have "+test.denied)) {
+		if test.denied != "" && (response.StatusCode != http.StatusForbidden || !strings.Contains(text, testGSA+" does not have "+test.denied+" access to ")) {
 			t.Errorf("%s %s: %s %s, want %s denied", test.method, test.path, response.Status, text, test.denied)
 		}
+	}
+}
+
+func TestDenialIsGooglesText(t *testing.T) {
+	b := newBench(t, grants{}.authorize)
+	_, text := b.do("POST", uploadPath, b.token(cloudPlatform), "red")
+	const message = testGSA + " does not have storage.objects.create access to the Google Cloud Storage object. " +
+		"Permission 'storage.objects.create' denied on resource (or it may not exist)."
+	var got jsonRefusal
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Error.Code != 403 || got.Error.Message != message || len(got.Error.Errors) != 1 ||
+		got.Error.Errors[0] != (jsonRefusalItem{Message: message, Domain: "global", Reason: "forbidden"}) {
+		t.Errorf("the refusal is %s", text)
+	}
+	if last := b.last(); last.Principal != testPrincipal || last.Status != http.StatusForbidden {
+		t.Errorf("record %+v", last)
+	}
+	if _, there := b.Object(testBucket, "wine.txt"); there {
+		t.Error("the object is there")
 	}
 }
 
 // The front must not take another bucket for the one that fake-gcs-server does.
 func TestHostDoesNotNameABucket(t *testing.T) {
 	b := newBench(t, func(o *Options) {
-		o.Authorize = func(bucket, _ string, _ bool) bool { return bucket == testBucket }
+		o.Authorize = func(bucket, _, _ string) bool { return bucket == testBucket }
 	})
 	b.CreateBucket("vault")
 	token := b.token(cloudPlatform)

@@ -15,7 +15,8 @@ type Record struct {
 	Principal string        // like serviceAccount:EMAIL; empty if the token was refused
 	Through   []string      // how the token came about, who asked for it first
 	KSA       string        // NAMESPACE/NAME, of the Kubernetes token at the beginning
-	Remaining time.Duration // of the token's life
+	Remaining time.Duration // of the token's life, or the signed URL's
+	Signed    bool          // by its URL; there is no token, and none that it came through
 	Method    string
 	Bucket    string
 	Object    string // empty where a bucket is meant
@@ -35,6 +36,7 @@ func (s *Server) Records() []Record {
 func (s *Server) add(ctx context.Context, r Record) {
 	s.log.LogAttrs(ctx, slog.LevelInfo, "request",
 		slog.String("principal", r.Principal), slog.String("ksa", r.KSA), slog.Duration("remaining", r.Remaining.Truncate(time.Second)),
+		slog.Bool("signed", r.Signed),
 		slog.String("method", r.Method), slog.String("bucket", r.Bucket), slog.String("object", r.Object), slog.Int("status", r.Status))
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,9 +19,10 @@ type Options struct {
 	// Fake is the base URL of the fakegoogle whose tokens are taken, like
 	// http://127.0.0.1:8988.
 	Fake string
-	// Authorize says whether a principal may read or write in a bucket, which is
-	// empty where buckets are listed or made; everyone may by default.
-	Authorize func(bucket, principal string, write bool) bool
+	// Authorize says whether a principal has an IAM permission, such as
+	// storage.objects.create, on a bucket, which is empty where buckets are listed
+	// or made; everyone has all by default.
+	Authorize func(bucket, principal, permission string) bool
 	// Client asks fakegoogle; one that never uses a proxy by default.
 	Client *http.Client
 	// Now is the clock; time.Now by default.
@@ -31,11 +32,11 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Server is the stand-in as a handler: the JSON API and the reading part of the
-// XML API.
+// Server is the stand-in as a handler: the JSON API, and of the XML API what
+// reads and what URLs are signed for.
 type Server struct {
 	fake      string
-	authorize func(bucket, principal string, write bool) bool
+	authorize func(bucket, principal, permission string) bool
 	client    *http.Client
 	now       func() time.Time
 	log       *slog.Logger
@@ -63,7 +64,7 @@ func New(opts Options) (*Server, error) {
 		storage:   storage,
 	}
 	if s.authorize == nil {
-		s.authorize = func(string, string, bool) bool { return true }
+		s.authorize = func(string, string, string) bool { return true }
 	}
 	if s.client == nil {
 		s.client = &http.Client{Transport: &http.Transport{}}
@@ -82,8 +83,22 @@ func (s *Server) CreateBucket(name string) {
 	s.storage.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: name})
 }
 
-// ServeHTTP answers a request if its token permits it, and keeps a record of it.
+// HasBucket says whether there is a bucket.
+func (s *Server) HasBucket(name string) bool {
+	_, err := s.storage.Backend().GetBucket(name)
+	return err == nil
+}
+
+// Object is what an object holds; false if there is none.
+func (s *Server) Object(bucket, name string) ([]byte, bool) {
+	object, err := s.storage.GetObject(bucket, name)
+	return object.Content, err == nil
+}
+
+// ServeHTTP answers a request if its token or its signature permits it, and
+// keeps a record of it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	came := r // signed as it is
 	r = canonical(r)
 	recorded := &recorder{ResponseWriter: w}
 	record := Record{Time: s.now(), Method: r.Method}
@@ -100,11 +115,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	record.Bucket, record.Object = wanted[0].bucket, wanted[0].object
 	recorded.keep = wanted[0].names
-	who, refused := s.identify(r, wanted[0])
+	var who *caller
+	var refused *refusal
+	if record.Signed = isXML(r) && isSigned(r); record.Signed {
+		who, refused = s.verify(came)
+	} else {
+		who, refused = s.identify(r, wanted[0])
+	}
 	if who != nil {
 		record.Principal, record.Through, record.KSA = who.Principal, who.Through, who.KSA
 		record.Remaining = who.ExpiresAt.Sub(record.Time)
-		refused = s.permit(who, r, wanted)
+		refused = s.permit(who, wanted)
 	}
 	if refused != nil {
 		writeError(recorded, r, refused)
@@ -116,15 +137,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // permit refuses a request that does something which its caller may not do.
-func (s *Server) permit(c *caller, r *http.Request, wanted []access) *refusal {
+func (s *Server) permit(c *caller, wanted []access) *refusal {
 	for _, a := range wanted {
 		if !c.hasScopeFor(a.write) {
 			return scopeMissing()
 		}
 	}
 	for _, a := range wanted {
-		if !s.authorize(a.bucket, c.Principal, a.write) {
-			return denied(c.Principal, a.permission(r.Method))
+		if !s.authorize(a.bucket, c.Principal, a.permission) {
+			return denied(c.Principal, a.permission)
 		}
 	}
 	return nil

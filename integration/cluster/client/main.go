@@ -1,9 +1,12 @@
 // Command client is a workload that asks the metadata server who it is, as the
 // first thing that it does.
 //
-//	client once     write the answer where Kubernetes shows it, and end
-//	client serve    answer /first with the first answer, /now with another one,
-//	                and /lookup?name=NAME with the addresses of a name
+//	client once           write the answer where Kubernetes shows it, and end
+//	client print SERVER   write the answer of a server at IP:PORT to standard output
+//	client serve          answer /first with the first answer, /now with another
+//	                      one, and /lookup?name=NAME with the addresses of a name
+//
+// CLIENT_PATIENCE is how long it asks again where it is told to; 20s if empty.
 package main
 
 import (
@@ -18,25 +21,39 @@ import (
 	"time"
 )
 
-const (
-	metadata = "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/"
-	patience = 20 * time.Second
-)
+const metadata = "169.254.169.254"
+
+// client asks a server.
+type client struct {
+	server   string
+	patience time.Duration
+}
 
 // answer is what the metadata server said. It has a token in the clear: it is
 // for an offline Google's only.
 type answer struct {
-	Email  string `json:"email"`
-	Token  string `json:"token"`
-	Took   string `json:"took"`
-	Again  int    `json:"again"` // how often it was asked again
-	Failed string `json:"failed,omitempty"`
+	Email   string        `json:"email"`
+	Token   string        `json:"token"`
+	Started time.Time     `json:"started"`
+	Took    time.Duration `json:"took"`  // from the start to the token
+	Again   int           `json:"again"` // how often it was asked again
+	Failed  string        `json:"failed,omitempty"`
 }
 
 func main() {
-	first := ask()
+	if len(os.Args) == 3 && os.Args[1] == "print" {
+		if err := json.NewEncoder(os.Stdout).Encode(client{os.Args[2], 3 * time.Second}.ask()); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	c := client{metadata, 20 * time.Second}
+	if given, err := time.ParseDuration(os.Getenv("CLIENT_PATIENCE")); err == nil {
+		c.patience = given
+	}
+	first := c.ask()
 	if len(os.Args) == 2 && os.Args[1] == "serve" {
-		fmt.Fprintln(os.Stderr, serve(first))
+		fmt.Fprintln(os.Stderr, c.serve(first))
 		os.Exit(1)
 	}
 	content, err := json.Marshal(first)
@@ -49,32 +66,33 @@ func main() {
 	}
 }
 
-func ask() answer {
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (c client) ask() answer {
+	a := answer{Started: time.Now()}
+	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
 	defer cancel()
-	var a answer
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	content, err := a.get(ctx, "token")
+	content, err := c.get(ctx, &a, "token")
+	a.Took = time.Since(a.Started)
 	if err == nil {
 		err = json.Unmarshal(content, &token)
 	}
 	if err == nil {
-		content, err = a.get(ctx, "email")
+		content, err = c.get(ctx, &a, "email")
 	}
-	a.Token, a.Email, a.Took = token.AccessToken, string(content), time.Since(start).Round(time.Millisecond).String()
 	if err != nil {
 		a.Failed = err.Error()
+		return a
 	}
+	a.Token, a.Email = token.AccessToken, string(content)
 	return a
 }
 
 // get asks again where it is told to, as Google's clients do.
-func (a *answer) get(ctx context.Context, path string) ([]byte, error) {
+func (c client) get(ctx context.Context, a *answer, path string) ([]byte, error) {
 	for {
-		content, later, err := get(ctx, path)
+		content, later, err := c.try(ctx, path)
 		if later == 0 {
 			return content, err
 		}
@@ -87,9 +105,9 @@ func (a *answer) get(ctx context.Context, path string) ([]byte, error) {
 	}
 }
 
-// get also returns when to ask again, if at all.
-func get(ctx context.Context, path string) (content []byte, later time.Duration, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, metadata+path, nil)
+// try also returns when to ask again, if at all.
+func (c client) try(ctx context.Context, path string) (content []byte, later time.Duration, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.server+"/computeMetadata/v1/instance/service-accounts/default/"+path, nil)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -111,9 +129,9 @@ func get(ctx context.Context, path string) (content []byte, later time.Duration,
 	return content, later, err
 }
 
-func serve(first answer) error {
+func (c client) serve(first answer) error {
 	http.HandleFunc("/first", func(w http.ResponseWriter, _ *http.Request) { reply(w, first) })
-	http.HandleFunc("/now", func(w http.ResponseWriter, _ *http.Request) { reply(w, ask()) })
+	http.HandleFunc("/now", func(w http.ResponseWriter, _ *http.Request) { reply(w, c.ask()) })
 	http.HandleFunc("/lookup", func(w http.ResponseWriter, r *http.Request) {
 		addresses, err := net.DefaultResolver.LookupHost(r.Context(), r.FormValue("name"))
 		if err != nil {
@@ -122,7 +140,7 @@ func serve(first answer) error {
 		}
 		reply(w, addresses)
 	})
-	server := &http.Server{Addr: ":8080", ReadHeaderTimeout: patience}
+	server := &http.Server{Addr: ":8080", ReadHeaderTimeout: c.patience}
 	return server.ListenAndServe()
 }
 

@@ -50,11 +50,17 @@ func Principal(namespace, ksa string) string {
 	return "principal:" + Pool + "/subject/system:serviceaccount:" + namespace + ":" + ksa
 }
 
+// GSA makes a GSA that a KSA may be, and returns its address.
+func (i *Installation) GSA(namespace, ksa string) string {
+	gsa := ksa + "-" + namespace + "@" + ProjectID + ".iam.gserviceaccount.com"
+	i.Google.Bind(gsa, "roles/iam.workloadIdentityUser", Principal(namespace, ksa))
+	return gsa
+}
+
 // KSA makes a KSA that may be a GSA of its own, and returns the GSA's address.
 func (i *Installation) KSA(t T, namespace, name string) string {
 	t.Helper()
-	gsa := name + "-" + namespace + "@" + ProjectID + ".iam.gserviceaccount.com"
-	i.Google.Bind(gsa, "roles/iam.workloadIdentityUser", Principal(namespace, name))
+	gsa := i.GSA(namespace, name)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{identity.AnnotationGSA: gsa}}}
 	if _, err := i.Cluster.Client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

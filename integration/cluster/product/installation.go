@@ -21,7 +21,7 @@ const (
 	Name = "gke-metadata-emulator"
 
 	image         = "docker.io/library/gke-metadata-emulator:latest" // what deploy/ names, in full
-	readyWithin   = time.Minute
+	readyWithin   = 3 * time.Minute                                  // far more than on idle cores
 	removedWithin = time.Minute
 )
 
@@ -43,6 +43,10 @@ type Options struct {
 	Settings []string // GME_NAME=value, besides the overlay's
 	Patch    string   // of the DaemonSet, as kustomize takes it; none if empty
 
+	// Google is one that the daemons reach by the names that Google has, without
+	// any setting. By default there is one on each node's loopback.
+	Google *fakegoogle.Server
+
 	// Before is called when the namespace exists and the rest does not yet.
 	Before func(context.Context, *cluster.Cluster) error
 }
@@ -58,14 +62,24 @@ type Installation struct {
 // returns the path of its program.
 func Load(t T, c *cluster.Cluster) string {
 	t.Helper()
+	return LoadTrusting(t, c, authorities)
+}
+
+// authorities is where a Linux image, and many a machine, has the certificates
+// that it trusts.
+const authorities = "/etc/ssl/certs/ca-certificates.crt"
+
+// LoadTrusting is [Load] with a file of the certificate authorities that the
+// daemon trusts.
+func LoadTrusting(t T, c *cluster.Cluster, trusted string) string {
+	t.Helper()
 	program, err := c.BuildStatic(t.Context(), ".", "./cmd/gke-metadata-emulator", "gke-metadata-emulator")
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := map[string]string{"/gke-metadata-emulator": program}
-	const authorities = "/etc/ssl/certs/ca-certificates.crt"
-	if _, err := os.Stat(authorities); err == nil {
-		files[authorities] = authorities
+	if _, err := os.Stat(trusted); err == nil {
+		files[authorities] = trusted
 	} else {
 		t.Logf("the daemon's image is without certificate authorities, which the offline Google needs none of: %v", err)
 	}
@@ -83,21 +97,24 @@ func Load(t T, c *cluster.Cluster) string {
 	return program
 }
 
-// Install does what the README says, with an offline Google on each node's
-// loopback that trusts the cluster's issuer. It returns when the daemons are
-// ready, and uninstalls when the test ends. The program is that of [Load].
+// Install does what the README says, with an offline Google that trusts the
+// cluster's issuer. It returns when the daemons are ready, and uninstalls when the
+// test ends. The program is that of [Load].
 func Install(t T, c *cluster.Cluster, program string, options Options) *Installation {
 	t.Helper()
-	i := &Installation{Cluster: c, Google: fakegoogle.New(fakegoogle.Options{}), Program: program}
+	i := &Installation{Cluster: c, Google: options.Google, Program: program}
+	if i.Google == nil {
+		i.Google = fakegoogle.New(fakegoogle.Options{})
+		for _, n := range c.Nodes {
+			i.ServeGoogle(t, n)
+		}
+	}
 	keys, err := c.JWKS(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := i.Google.AddProvider(fakegoogle.Provider{Name: Provider, Issuer: c.Issuer, JWKS: keys}); err != nil {
 		t.Fatal(err)
-	}
-	for _, n := range c.Nodes {
-		i.ServeGoogle(t, n)
 	}
 	manifests, err := manifests(options)
 	if err != nil {

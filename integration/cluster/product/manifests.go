@@ -48,12 +48,14 @@ func manifests(options Options) ([]byte, error) {
 		"PROJECT_NUMBER=PROJECT_NUMBER", "PROJECT_NUMBER="+ProjectNumber,
 		"//iam.googleapis.com/projects/PROJECT_NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER", Provider,
 	).Replace(string(content))
-	settings := append([]string{
-		"GME_STS_ENDPOINT=http://" + googleAddress,
-		"GME_IAM_CREDENTIALS_ENDPOINT=http://" + googleAddress,
-		"GME_IAM_ENDPOINT=http://" + googleAddress,
-		"GME_LOG_LEVEL=debug",
-	}, options.Settings...)
+	settings := []string{"GME_LOG_LEVEL=debug"}
+	if options.Google == nil {
+		settings = append(settings,
+			"GME_STS_ENDPOINT=http://"+googleAddress,
+			"GME_IAM_CREDENTIALS_ENDPOINT=http://"+googleAddress,
+			"GME_IAM_ENDPOINT=http://"+googleAddress)
+	}
+	settings = append(settings, options.Settings...)
 	overlay := "resources: [../deploy/" + options.Overlay + "]\nconfigMapGenerator:\n- name: " + Name + "\n  namespace: " + Name +
 		"\n  behavior: merge\n  literals:\n  - " + strings.Join(settings, "\n  - ") + "\n"
 	if options.Patch != "" {

@@ -1,0 +1,171 @@
+package cluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/integration/cluster"
+)
+
+// Pods of the node's network have one address, so that only the kernel can say
+// which of them calls.
+func hostNetworkPodsAreToldApart(t *testing.T, e *environment) {
+	if e.mode.podsOnly {
+		e.skip("pods of the node's network are not redirected here")
+	}
+	ns := e.Namespace(t)
+	gsas := map[string]string{"reader": e.KSA(t, ns, "reader"), "writer": e.KSA(t, ns, "writer")}
+	for ksa := range gsas {
+		for _, n := range e.Cluster.Nodes {
+			spec := podSpec(ksa, n.Name, "once")
+			spec.HostNetwork = true
+			e.pod(ns, ksa+"-"+n.Name, spec)
+		}
+	}
+	for ksa, gsa := range gsas {
+		for _, n := range e.Cluster.Nodes {
+			if err := e.right(e.ended(ns, ksa+"-"+n.Name), gsa); err != nil {
+				t.Errorf("%s on %s: %v", ksa, n.Name, err)
+			}
+			e.proved(ns, ksa+"-"+n.Name)
+		}
+	}
+}
+
+// A pod with users of its own: root in it is nobody on the node.
+func podInAUserNamespaceGetsItsToken(t *testing.T, e *environment) {
+	ns := e.Namespace(t)
+	gsa := e.KSA(t, ns, "app")
+	spec := podSpec("app", "", "once")
+	spec.HostUsers = new(bool)
+	e.pod(ns, "app", spec)
+	eventually(t, podWithin, "a pod with users of its own", func(ctx context.Context) error {
+		pod, err := e.Cluster.Client.CoreV1().Pods(ns).Get(ctx, "app", metav1.GetOptions{})
+		if err != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			return err
+		}
+		events, err := e.Cluster.Client.CoreV1().Events(ns).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, event := range events.Items {
+			if event.Reason == "FailedCreatePodSandBox" && strings.Contains(event.Message, `error mounting "proc"`) {
+				t.Log(event.Message)
+				// mount_namespaces(7): no new /proc where parts of the one that is there are hidden.
+				e.skip("the kernel mounts no /proc for it, as these nodes hide parts of theirs")
+			}
+		}
+		return notYet(pod)
+	})
+	if err := e.right(e.ended(ns, "app"), gsa); err != nil {
+		t.Error(err)
+	}
+	e.proved(ns, "app")
+}
+
+// A static pod is its node's: the API server only shows it, and lets it name no
+// KSA. It is of the KSA default of its namespace, and of none of the node's others.
+// But the API server binds no token of that KSA to such a pod, and so none is asked
+// of Google with federation.
+func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
+	ns := e.Namespace(t)
+	n := e.Cluster.Nodes[0]
+	e.annotateDefault(t, ns)
+	pod := corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: "static", Namespace: ns},
+		Spec:       podSpec("", "", "once"),
+	}
+	pod.Spec.ServiceAccountName = ""
+	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "CLIENT_PATIENCE", Value: "3s"}} // it is told to ask again
+	manifest, err := yaml.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.StaticPod("static", manifest); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.RemoveStaticPod("static"); err != nil {
+			t.Error(err)
+		}
+	})
+	said := e.ended(ns, "static-"+n.Name)
+	own := "a token of service account " + ns + "/default for pod static-" + n.Name
+	if said.Token != "" || !strings.Contains(said.Failed, own) || !strings.Contains(said.Failed, `cannot bind token for serviceaccount "default"`) {
+		t.Errorf("it has %s, and fails with: %s", said.Email, said.Failed)
+	}
+	e.note = "KSA default, but no token: the API server binds none to a static pod"
+	e.proved(ns, "static-"+n.Name)
+}
+
+func (e *environment) annotateDefault(t *testing.T, ns string) {
+	t.Helper()
+	const ksa = "default"
+	gsa := e.GSA(ns, ksa)
+	accounts := e.Cluster.Client.CoreV1().ServiceAccounts(ns)
+	eventually(t, podWithin, "the KSA default", func(ctx context.Context) error {
+		account, err := accounts.Get(ctx, ksa, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		account.Annotations = map[string]string{identity.AnnotationGSA: gsa}
+		_, err = accounts.Update(ctx, account, metav1.UpdateOptions{})
+		return err
+	})
+}
+
+// Neither at the metadata address nor where the server listens.
+func processOfTheNodeGetsNothing(t *testing.T, e *environment) {
+	var answers []string
+	for _, n := range e.Cluster.Nodes {
+		for _, server := range []string{"169.254.169.254", net.JoinHostPort(n.Address, "8987")} {
+			if e.mode.name == "address" && server != "169.254.169.254" {
+				continue // it listens nowhere else
+			}
+			said := e.askFromNode(t, n, server)
+			if said.Token != "" || said.Email != "" || said.Failed == "" {
+				t.Errorf("%s: a process of the node that asks %s gets %s", n.Name, server, said.Email)
+			}
+			t.Logf("%s, %s: %s", n.Name, server, said.Failed)
+			refused := "no way"
+			switch {
+			case strings.Contains(said.Failed, "403 Forbidden"):
+				refused = "403"
+			case strings.Contains(said.Failed, "connection refused"):
+				refused = "connection refused"
+			}
+			if server != "169.254.169.254" {
+				server = "the server"
+			}
+			if n == e.Cluster.Nodes[0] {
+				answers = append(answers, refused+" at "+server)
+			}
+		}
+	}
+	e.note = strings.Join(answers, ", ")
+}
+
+func (e *environment) askFromNode(t *testing.T, n *cluster.Node, server string) answer {
+	t.Helper()
+	ctx, cancel := within(t.Context(), podWithin)
+	defer cancel()
+	said, err := n.Run(ctx, e.client, "print", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a answer
+	if err := json.Unmarshal(said, &a); err != nil {
+		t.Fatal(fmt.Errorf("%w: %s", err, said))
+	}
+	return a
+}

@@ -1,0 +1,29 @@
+package examples
+
+import (
+	"os"
+	"testing"
+)
+
+// TestExamples runs each example on one stage. To add one, write its test in a
+// file of its own, and a line here.
+func TestExamples(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a cluster; not with -short")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for namespaces and cgroups")
+	}
+	s := Up(t)
+	for _, example := range []struct {
+		name string
+		run  func(*testing.T, *Stage)
+	}{
+		{"stage", stageStands},
+		{"gcs-upload", gcsUpload},
+		{"kaniko", kaniko},
+		{"on-prem", onPrem},
+	} {
+		t.Run(example.name, func(t *testing.T) { example.run(t, s) })
+	}
+}

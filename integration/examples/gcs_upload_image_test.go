@@ -1,0 +1,189 @@
+package examples
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gke-metadata-emulator/integration/built"
+	"gke-metadata-emulator/integration/cluster"
+)
+
+const installWithin = 10 * time.Minute
+
+// goImage is what examples/gcs-upload/go/Dockerfile makes.
+func goImage(t *testing.T, s *Stage) cluster.Image {
+	t.Helper()
+	program, err := s.Cluster.BuildStatic(t.Context(), "examples/gcs-upload/go", ".", "gcs-upload-go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cluster.Image{
+		Name: "docker.io/library/gcs-upload-go:latest", Files: map[string]string{"/gcs-upload": program},
+		Entrypoint: []string{"/gcs-upload"}, User: "65532",
+	}
+}
+
+// pythonImage is what examples/gcs-upload/python/Dockerfile makes, of this
+// machine's Python in place of a base image's: the same libraries by the same
+// hashes, the same program.
+func pythonImage(t *testing.T, s *Stage) cluster.Image {
+	t.Helper()
+	folder := filepath.Join(sourceRoot(t), "examples/gcs-upload/python")
+	asked := strings.Fields(output(t, "python3", "-c",
+		"import os, sys, sysconfig; print(os.path.realpath(sys.executable), sysconfig.get_path('stdlib'), 'python%d.%d' % sys.version_info[:2])"))
+	if len(asked) != 3 {
+		t.Fatalf("python3 says of itself %q", asked)
+	}
+	program, library, name := asked[0], asked[1], asked[2]
+	inside := "/usr/local/lib/" + name
+	files := map[string]string{"/usr/local/bin/python": program, "/main.py": filepath.Join(folder, "main.py")}
+
+	// Of the standard library what a slim image has.
+	left := []string{"site-packages", "dist-packages", "test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip"}
+	linked := []string{program}
+	for _, entry := range entries(t, library) {
+		if !slices.Contains(left, entry) && !strings.HasPrefix(entry, "config-") {
+			files[inside+"/"+entry] = filepath.Join(library, entry)
+		}
+	}
+	for _, entry := range entries(t, filepath.Join(library, "lib-dynload")) {
+		if strings.HasSuffix(entry, ".so") && !strings.HasPrefix(entry, "_tkinter") {
+			linked = append(linked, filepath.Join(library, "lib-dynload", entry))
+		}
+	}
+	packages := pythonPackages(t, filepath.Join(folder, "requirements.txt"), name)
+	linked = append(linked, modules(t, packages)...)
+	// ldd prints name => path (address), and the loader's path. Libraries that a
+	// package brings are found beside it.
+	for _, word := range strings.Fields(output(t, "ldd", linked...)) {
+		if filepath.IsAbs(word) && !strings.HasSuffix(word, ":") && !strings.HasPrefix(word, packages) {
+			real, err := filepath.EvalSymlinks(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[word] = real
+		}
+	}
+
+	// The libraries' own authorities are those of the stage, as in its other images.
+	for _, entry := range entries(t, packages) {
+		if entry != "certifi" {
+			files[inside+"/site-packages/"+entry] = filepath.Join(packages, entry)
+		}
+	}
+	for _, entry := range entries(t, filepath.Join(packages, "certifi")) {
+		files[inside+"/site-packages/certifi/"+entry] = filepath.Join(packages, "certifi", entry)
+	}
+	files[inside+"/site-packages/certifi/cacert.pem"] = s.CAFile
+	return cluster.Image{
+		Name: "docker.io/library/gcs-upload-python:latest", Files: files,
+		Entrypoint: []string{"/usr/local/bin/python", "-u", "/main.py"}, User: "65532",
+	}
+}
+
+// pythonPackages is a folder of the user's cache with what a lock file names,
+// installed once for each content of it.
+func pythonPackages(t *testing.T, requirements, python string) string {
+	t.Helper()
+	content, err := os.ReadFile(requirements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caches, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(caches, "gke-metadata-emulator", "examples", fmt.Sprintf("%s-%x", python, sha256.Sum256(content)))
+	if err := installPackages(t.Context(), folder, requirements); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+func installPackages(ctx context.Context, folder, requirements string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, installWithin, fmt.Errorf("not within %s", installWithin))
+	defer cancel()
+	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+		return err
+	}
+	unlock, err := built.Lock(ctx, folder+".lock", func() {})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(folder); err == nil {
+		return nil
+	}
+	unfinished := folder + ".unfinished"
+	if err := os.RemoveAll(unfinished); err != nil { // of a process that was ended
+		return err
+	}
+	pip := exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet",
+		"--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", requirements, "--target", unfinished)
+	if said, err := pip.CombinedOutput(); err != nil {
+		return errors.Join(fmt.Errorf("pip: %w: %s", err, said), os.RemoveAll(unfinished))
+	}
+	return os.Rename(unfinished, folder)
+}
+
+// modules are the compiled modules below a folder.
+func modules(t *testing.T, folder string) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".so") {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func entries(t *testing.T, folder string) []string {
+	t.Helper()
+	found, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range found {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+// output is what a program of this machine prints.
+func output(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	var failed bytes.Buffer
+	cmd.Stderr = &failed
+	said, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", program, err, failed.Bytes())
+	}
+	return string(said)
+}
+
+func sourceRoot(t *testing.T) string {
+	t.Helper()
+	root, err := cluster.SourceRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}

@@ -1,0 +1,105 @@
+package registry
+
+import (
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// domain is behind the location in the names of all registries.
+const domain = "-docker.pkg.dev"
+
+// access is what a request does to what.
+type access struct {
+	image      string // PROJECT/REPOSITORY/IMAGE, as in a scope
+	repository string // projects/P/locations/L/repositories/R
+	id         string // the repository's last part
+	permission string // of IAM
+	action     string // of a scope: pull or push
+}
+
+// location is that of the registry that a request is for.
+func location(r *http.Request) (string, bool) {
+	name := r.Host
+	if host, _, err := net.SplitHostPort(name); err == nil {
+		name = host
+	}
+	return strings.CutSuffix(strings.ToLower(name), domain)
+}
+
+var (
+	// What the registry behind takes: nothing else gets there. It looks for the
+	// word in the same place, from the end.
+	imagePath = regexp.MustCompile(`^/v2/(.+)/(blobs/uploads/?|(?:blobs/uploads|blobs|manifests)/[\w.:+-]+|tags/list)$`)
+	// "Repository and image names".
+	imageName = regexp.MustCompile(`^([a-z][a-z0-9-]{4,28}[a-z0-9])/([a-z][a-z0-9-]{0,62})(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)+$`)
+)
+
+// wants says what a request does to an image; the refusal is the answer to what
+// the stand-in does not serve.
+func wants(location string, r *http.Request) (access, *refusal) {
+	found := imagePath.FindStringSubmatch(r.URL.EscapedPath())
+	if found == nil {
+		return access{}, methodUnknown()
+	}
+	a, ok := of(location, found[1])
+	if !ok {
+		return access{}, nameInvalid()
+	}
+	switch {
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		a.action, a.permission = "pull", download
+	case r.Method == http.MethodDelete && !strings.HasPrefix(found[2], "blobs/uploads"):
+		a.action, a.permission = "push", remove // a token for push is enough, IAM decides
+	default:
+		a.action, a.permission = "push", upload
+	}
+	return a, nil
+}
+
+// scope is what a client asks for that wants to do it.
+func (a access) scope() string {
+	actions := a.action
+	if actions == "push" {
+		actions = "push,pull" // nobody pushes without looking
+	}
+	return "repository:" + a.image + ":" + actions
+}
+
+// of is where an image is.
+func of(location, image string) (access, bool) {
+	name := imageName.FindStringSubmatch(image)
+	if name == nil {
+		return access{}, false
+	}
+	repository := "projects/" + name[1] + "/locations/" + location + "/repositories/" + name[2]
+	return access{image: image, repository: repository, id: name[2]}, true
+}
+
+// scopes are what a token is asked for: repository:IMAGE:ACTION,ACTION, push first:
+// of two that are denied that one is named. Others than these give nothing, and
+// nothing is refused for them.
+func scopes(location string, asked []string) ([]access, *refusal) {
+	var wanted []access
+	for _, scope := range strings.Fields(strings.Join(asked, " ")) {
+		image, ok := strings.CutPrefix(scope, "repository:")
+		at := strings.LastIndex(image, ":")
+		if !ok || at < 0 {
+			continue
+		}
+		a, ok := of(location, image[:at])
+		if !ok {
+			return nil, nameInvalid()
+		}
+		actions := strings.Split(image[at+1:], ",")
+		for _, p := range [][2]string{{"push", upload}, {"pull", download}} {
+			if slices.Contains(actions, p[0]) {
+				a.action, a.permission = p[0], p[1]
+				wanted = append(wanted, a)
+			}
+		}
+	}
+	return wanted, nil
+}

@@ -1,0 +1,163 @@
+package registry
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// Options are the properties of a [Server]. Fake and Policy are needed.
+type Options struct {
+	// Fake is the base URL of the fakegoogle whose tokens are taken, like
+	// http://127.0.0.1:8988.
+	Fake string
+	// Policy says what repositories there are and who may use them.
+	Policy Policy
+	// Client asks fakegoogle; one that never uses a proxy by default.
+	Client *http.Client
+	// Now is the clock; time.Now by default.
+	Now func() time.Time
+	// Log receives one line per request, without tokens; nothing is logged by
+	// default.
+	Log *slog.Logger
+}
+
+// Server is the stand-in as a handler for all hosts LOCATION-docker.pkg.dev. Its
+// images are in memory.
+type Server struct {
+	fake   string
+	policy Policy
+	client *http.Client
+	now    func() time.Time
+	log    *slog.Logger
+
+	mu           sync.Mutex
+	repositories map[string]http.Handler
+	tokens       map[string]grant // of the registry's own
+	records      []Record
+}
+
+// New makes a stand-in without images.
+func New(opts Options) (*Server, error) {
+	if !strings.HasPrefix(opts.Fake, "http://") && !strings.HasPrefix(opts.Fake, "https://") {
+		return nil, fmt.Errorf("registry: Options.Fake is %q: give the base URL of a running fakegoogle", opts.Fake)
+	}
+	if opts.Policy == nil {
+		return nil, fmt.Errorf("registry: Options.Policy is nil: give one, like a *registry.Policies")
+	}
+	s := &Server{
+		fake: strings.TrimSuffix(opts.Fake, "/"), policy: opts.Policy, client: opts.Client, now: opts.Now,
+		log:          cmp.Or(opts.Log, slog.New(slog.DiscardHandler)),
+		repositories: map[string]http.Handler{}, tokens: map[string]grant{},
+	}
+	if s.client == nil {
+		s.client = &http.Client{Transport: &http.Transport{}}
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s, nil
+}
+
+// ServeHTTP answers a request if its token permits it, and keeps a record of it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	recorded := &recorder{ResponseWriter: w}
+	record := Record{Time: s.now(), Method: r.Method, Path: r.URL.Path}
+	defer func() {
+		record.Status = recorded.status
+		s.add(r.Context(), record)
+	}()
+	recorded.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	if refused := s.serve(recorded, r, &record); refused != nil {
+		writeError(recorded, r, refused)
+	}
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, record *Record) *refusal {
+	location, ok := location(r)
+	switch {
+	case !ok:
+		return methodUnknown()
+	case r.URL.EscapedPath() == tokenPath:
+		return s.exchange(w, r, location, record)
+	case r.URL.EscapedPath() == "/v2/":
+		who, _, refused := s.authenticate(r)
+		if refused == nil {
+			record.by(who)
+			w.WriteHeader(http.StatusOK)
+		}
+		return refused
+	}
+	wanted, refused := wants(location, r)
+	if refused != nil {
+		return refused
+	}
+	record.Repository = wanted.repository
+	who, granted, refused := s.authenticate(r)
+	if refused == nil && granted != nil && !granted.covers(wanted) {
+		refused = tokenInvalid()
+	}
+	if refused != nil {
+		refused.scope = wanted.scope()
+		return refused
+	}
+	record.by(who)
+	if refused := s.permit(who, wanted); refused != nil {
+		return refused
+	}
+	// It has done its work, and what it is must not get anywhere.
+	r = r.Clone(r.Context())
+	r.Header.Del("Authorization")
+	s.repository(wanted.repository).ServeHTTP(w, r)
+	return nil
+}
+
+// authenticate finds out who a request is from, and what its token is good for, if it
+// is one of the registry's.
+func (s *Server) authenticate(r *http.Request) (*caller, *grant, *refusal) {
+	if token, ok := bearer(r); ok {
+		if own, ok := s.issued(token); ok {
+			return &own.caller, &own, nil
+		}
+	}
+	token, given := password(r)
+	if !given {
+		return nil, nil, tokenMissing()
+	}
+	who, refused := s.identify(r.Context(), token)
+	return who, nil, refused
+}
+
+// permit refuses what a caller may not do.
+func (s *Server) permit(c *caller, a access) *refusal {
+	switch {
+	case !c.hasScopeFor(a.permission):
+		return scopeMissing()
+	case !s.policy.Allowed(a.repository, c.Principal, a.permission):
+		return denied(a)
+	case !s.policy.HasRepository(a.repository):
+		return repositoryUnknown(a)
+	}
+	return nil
+}
+
+// repository has the images of one. go-containerregistry's shares blobs between all
+// images, so that each has one of its own.
+func (s *Server) repository(name string) http.Handler {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	images, ok := s.repositories[name]
+	if !ok {
+		images = registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+		s.repositories[name] = images
+	}
+	return images
+}
