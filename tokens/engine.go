@@ -39,6 +39,7 @@ type Options struct {
 	IAMEndpoint            string // https://iam.googleapis.com
 
 	Audit      *AuditLog             // nil where nobody wants one
+	Trace      func(Source) Source   // stands before what mints; nil where nobody wants traces
 	HTTPClient *http.Client          // for Google; http.DefaultClient where nil
 	Now        func() time.Time      // time.Now where nil
 	Metrics    prometheus.Registerer // none where nil
@@ -76,6 +77,9 @@ func New(o Options) (*Engine, error) {
 	minted, policy, err := o.minting(e, m)
 	if err != nil {
 		return nil, err
+	}
+	if o.Trace != nil {
+		minted = o.Trace(minted)
 	}
 	// From the inside out.
 	guarded := guarded{next: minted, flags: o.Limits, file: &e.rules, policy: policy, metrics: m}
@@ -118,11 +122,9 @@ func (o Options) minting(e *Engine, m *metrics) (Source, Policy, error) {
 
 // federating: Google's IAM sees the KSA itself and decides.
 func (o Options) federating(minted *mint, e *Engine, m *metrics) Source {
-	f := *o.Federation
-	kept := subjects{next: f.Subjects, store: newStore("ksa", cacheSize, o.Now, e.tasks, m), metrics: m}
-	f.Subjects = kept
+	kept := subjects{next: o.Federation.Subjects, store: newStore("ksa", cacheSize, o.Now, e.tasks, m), metrics: m}
 	exchanging := func(life time.Duration) *exchange {
-		return &exchange{Federation: f, life: life, client: o.HTTPClient, now: o.Now, metrics: m}
+		return &exchange{Federation: *o.Federation, kept: kept, life: life, client: o.HTTPClient, now: o.Now, metrics: m}
 	}
 	shared := newCache(exchanging(subjectLife), "federated", cacheSize, o.Now, e.tasks, m)
 	e.further, e.bound = []*store{shared.store, kept.store}, kept.store

@@ -36,6 +36,11 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	defer engine.HTTPClient.CloseIdleConnections()
+	traces, err := s.tracing(ctx, engine, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = traces.Close() }()
 	config, err := s.cluster()
 	if err != nil {
 		return err

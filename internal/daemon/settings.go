@@ -96,6 +96,7 @@ type Serve struct {
 	CgroupRoot   string // empty for the usual places
 	StartupTaint string // the key; empty where there is none
 	Prefetch     bool   // ask for the tokens of pods before they do
+	OTLPEndpoint string // base URL of a collector of traces; empty where there is none
 	Events       bool   // say on pods why they get no token
 
 	DMIProductName string // the file that containers see as their DMI product name; empty where it is left alone
@@ -143,7 +144,7 @@ func (s *Serve) Complete() error {
 	if s.NodeName == "" {
 		return wrong("node-name", "set it to the node's name, in a pod by the downward API (spec.nodeName)", "is needed to watch the pods of this node only")
 	}
-	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.checkRouting, s.checkAttestation, s.addresses, s.checkStartupTaint, s.checkProductName, s.Logging.check} {
+	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.checkRouting, s.checkAttestation, s.addresses, s.checkStartupTaint, s.checkProductName, s.checkTracing, s.Logging.check} {
 		if err := complete(); err != nil {
 			return err
 		}

@@ -86,6 +86,9 @@ func TestAWrongSettingOfServeIsAnErrorOfItsFlag(t *testing.T) {
 		{"no wait", nil, func(s *Serve) { s.IdentityWait = 0 }, "identity-wait", "use 2.5s"},
 		{"too long a wait", nil, func(s *Serve) { s.IdentityWait = time.Minute }, "identity-wait", "1m0s is not between 0 and 20s"},
 
+		{"a collector without a scheme", nil, func(s *Serve) { s.OTLPEndpoint = "collector:4318" }, "otlp-endpoint", "like http://collector:4318"},
+		{"a collector that is no URL", nil, func(s *Serve) { s.OTLPEndpoint = "http://collector\n" }, "otlp-endpoint", "is no http or https URL"},
+
 		{"unknown log level", nil, func(s *Serve) { s.Level = "trace" }, "log-level", "use one of debug, info, warn, error"},
 		{"unknown log format", nil, func(s *Serve) { s.Format = "xml" }, "log-format", "use one of text, json"},
 	} {
