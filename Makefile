@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
-MODULES := integration/gcs examples/demo integration/clients deploy/helm/test dns/coredns
+MODULES := integration/gcs integration/registry examples/demo examples/unit-test examples/gcs-upload/go integration/clients deploy/helm/test dns/coredns
 
 .PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules update image clean
 
@@ -28,11 +28,20 @@ test: check kubernetes-binaries ## all tests
 cluster-binaries: ## the programs of real nodes, built once for each version
 	cd integration/cluster && go run ./cmd/cluster-binaries
 
-e2e: cluster-binaries ## the product on two real nodes, in each routing mode and with each CNI; needs root
-	set -o pipefail; cd integration/cluster && go vet ./... && go test -count=1 -v -timeout 30m ./... 2>&1 | $(LOUD)
+e2e: cluster-binaries ## the product on two real nodes, in each routing mode and with each CNI, and the examples; needs root
+	set -o pipefail; cd integration/cluster && go vet ./... && go test -count=1 -v -timeout 40m ./... 2>&1 | $(LOUD)
+	set -o pipefail; cd integration/examples && go vet ./... && go test -count=1 -v -timeout 40m ./... 2>&1 | $(LOUD)
 
 bench: kubernetes-binaries ## what the daemon costs, in ratios; on a machine that does nothing else
 	set -o pipefail; go test -count=1 -v -timeout 30m ./integration/bench -measure 2>&1 | $(LOUD)
+
+EXAMPLES := example-gcs-upload example-kaniko example-on-prem
+.PHONY: $(EXAMPLES) example-unit-test
+$(EXAMPLES): example-%: cluster-binaries ## one example by its README's own commands, on real nodes; needs root
+	set -o pipefail; cd integration/examples && go test -count=1 -v -timeout 30m -run 'TestExamples/^$*$$' . 2>&1 | $(LOUD)
+
+example-unit-test: ## a program's unit tests with metadatatest
+	cd examples/unit-test && go test -count=1 -v ./...
 
 kubernetes-binaries: ## a real kube-apiserver and etcd for the tests, built once for each version
 	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null
