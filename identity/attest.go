@@ -12,6 +12,10 @@ type Caller struct {
 	PodUID string
 	// IP is the connection's source address.
 	IP netip.Addr
+	// Unrecorded says that the kernel records the connections of all pods of the node,
+	// and has none of this one: its packets were made up, or its pod's runtime has no
+	// sockets on the node, as gVisor's and Kata's.
+	Unrecorded bool
 }
 
 // Attestor finds the caller of a connection.

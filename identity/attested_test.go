@@ -96,3 +96,51 @@ func TestNewPodWithAnAddressThatIsTakenOverIsWaitedFor(t *testing.T) {
 		b.wantPodAt("10.0.0.1", "new")
 	})
 }
+
+// unrecorded is an attestor that knows the address alone, where it should know more.
+type unrecorded struct{}
+
+func (unrecorded) Attest(_ context.Context, c Connection) (Caller, error) {
+	return Caller{IP: c.Remote.Addr(), Unrecorded: true}, nil
+}
+
+// Whoever makes up packets can have any address, but not what the kernel records of
+// its sockets. Pods that may have sockets of their own are known by the address.
+func TestAddressWithoutARecordIsThatOfAPodWithSocketsOfItsOwn(t *testing.T) {
+	can := func(s corev1.SecurityContext) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Containers = []corev1.Container{{Name: "main"}, {Name: "docker", SecurityContext: &s}}
+		}
+	}
+	adding := func(c corev1.Capability) func(*corev1.Pod) {
+		return can(corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{c}}})
+	}
+	for _, of := range []struct {
+		name string
+		pod  func(*corev1.Pod)
+		want bool
+	}{
+		{"any pod", func(*corev1.Pod) {}, false},
+		{"a runtime of its own", func(pod *corev1.Pod) { pod.Spec.RuntimeClassName = new(string) }, true},
+		{"privileged", can(corev1.SecurityContext{Privileged: ptr(true)}), true},
+		{"not privileged", can(corev1.SecurityContext{Privileged: ptr(false)}), false},
+		{"may translate packets", adding("NET_ADMIN"), true},
+		{"may do all", adding("ALL"), true},
+		{"may make up packets", adding("NET_RAW"), false},
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, newPod("shop", "cart", "10.0.0.1", of.pod)).run()
+				b.attestor = unrecorded{}
+				if of.want {
+					b.wantPodAt("10.0.0.1", "cart")
+					return
+				}
+				_, err := b.podAt("10.0.0.1")
+				wantError(t, err, Unattested, "shop/cart", "runtimeClassName")
+			})
+		})
+	}
+}
+
+func ptr[T any](v T) *T { return &v }

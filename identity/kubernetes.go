@@ -150,6 +150,15 @@ func (k *Kubernetes) find(ctx context.Context, caller Caller) (*corev1.Pod, erro
 			holders = append(holders, pod)
 		}
 	}
+	if caller.Unrecorded {
+		for _, pod := range holders {
+			if !hidesSockets(pod) {
+				return nil, failf(Unattested, "the kernel has no record that pod %s/%s, whose address %s is, opened this connection: "+
+					"who can send packets of his own making can have any address. A pod whose runtime keeps its sockets to itself has a runtimeClassName",
+					pod.Namespace, pod.Name, caller.IP)
+			}
+		}
+	}
 	switch len(holders) {
 	case 0:
 		return nil, failf(Unknown, "no pod on node %s has the address %s (yet): if this is a pod of the node, ask again; "+

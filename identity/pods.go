@@ -180,12 +180,17 @@ func slimPod(o any) (any, error) {
 			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 			ResourceVersion: pod.ResourceVersion, DeletionTimestamp: pod.DeletionTimestamp,
 		},
-		Spec: corev1.PodSpec{ServiceAccountName: pod.Spec.ServiceAccountName, HostNetwork: pod.Spec.HostNetwork},
+		Spec: corev1.PodSpec{ServiceAccountName: pod.Spec.ServiceAccountName, HostNetwork: pod.Spec.HostNetwork, RuntimeClassName: pod.Spec.RuntimeClassName},
 		Status: corev1.PodStatus{
 			Phase: pod.Status.Phase,
 			PodIP: pod.Status.PodIP, PodIPs: pod.Status.PodIPs,
 			HostIP: pod.Status.HostIP, HostIPs: pod.Status.HostIPs,
 		},
+	}
+	for _, c := range pod.Spec.Containers {
+		if mayTranslate(c) {
+			slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{SecurityContext: c.SecurityContext})
+		}
 	}
 	if hash, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		slim.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash}
@@ -196,6 +201,19 @@ func slimPod(o any) (any, error) {
 		}
 	}
 	return slim, nil
+}
+
+// hidesSockets says whether connections of the pod may be none of the kernel's: its
+// runtime has sockets of its own (gVisor, Kata), or it may have containers within
+// it whose packets it translates (Docker in a pod).
+func hidesSockets(pod *corev1.Pod) bool {
+	return pod.Spec.RuntimeClassName != nil || slices.ContainsFunc(pod.Spec.Containers, mayTranslate)
+}
+
+func mayTranslate(c corev1.Container) bool {
+	s := c.SecurityContext
+	return s != nil && (s.Privileged != nil && *s.Privileged ||
+		s.Capabilities != nil && (slices.Contains(s.Capabilities.Add, "NET_ADMIN") || slices.Contains(s.Capabilities.Add, "ALL")))
 }
 
 func podOf(pod *corev1.Pod) Pod {

@@ -88,7 +88,9 @@ func (a *Attestor) Attest(ctx context.Context, conn identity.Connection) (identi
 		return identity.Caller{PodUID: of.podUID, IP: remote}, nil
 	}
 	if errors.Is(of.err, errNoProof) && a.policy == Prefer {
-		return identity.SourceIP{}.Attest(ctx, conn)
+		caller, err := identity.SourceIP{}.Attest(ctx, conn)
+		caller.Unrecorded = a.records != nil
+		return caller, err
 	}
 	return identity.Caller{}, refused(of.err, remote)
 }

@@ -24,7 +24,7 @@ var thefts = []struct {
 }
 
 // theft tries for each policy of attestation what a pod gets in the name of
-// another one. What prefer and ip give away is known, and is why require exists.
+// another one. What ip gives away is known.
 func theft(t *testing.T, l *loaded, m *matrix) {
 	for _, policy := range []string{"require", "prefer", "ip"} {
 		t.Run("attestation="+policy, func(t *testing.T) {
@@ -48,7 +48,7 @@ func theft(t *testing.T, l *loaded, m *matrix) {
 						t.Errorf("a token of somebody else")
 					}
 					t.Logf("%s: %s %s", e.note, got.status, got.text)
-					given := policy == "ip" || policy == "prefer" && of.how == "forge"
+					given := policy == "ip"
 					if stolen != given {
 						t.Errorf("the token was stolen: %v; expected: %v", stolen, given)
 					}
