@@ -23,7 +23,7 @@ func TestCacheIsBoundedHoweverManyAudiencesCallersInvent(t *testing.T) {
 			b.get()
 		}
 		b.wantCalls(10*size + 1)
-		if got := b.cache.entries.held; got != size {
+		if got := b.held(); got != size {
 			t.Errorf("%d tokens in a cache of %d", got, size)
 		}
 		b.wantNoFlights()
@@ -46,11 +46,11 @@ func TestFailuresAreForgottenInTheEnd(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if got := b.cache.entries.held; got != 50 {
+			if got := b.held(); got != 50 {
 				t.Errorf("%d failures are remembered", got)
 			}
 			time.Sleep(refusalLife + 2*maxPause)
-			if got := b.cache.entries.held; got != 0 {
+			if got := b.held(); got != 0 {
 				t.Errorf("%d entries of tokens that never were", got)
 			}
 			b.wantNoFlights()
@@ -66,6 +66,8 @@ func (b *cacheBench) wantNoFlights() {
 	if got := reflect.ValueOf(&b.cache.flights.group).Elem().FieldByName("m").Len(); got != 0 {
 		b.t.Errorf("%d flights are remembered", got)
 	}
+	b.cache.mu.Lock()
+	defer b.cache.mu.Unlock()
 	if got := len(b.cache.attempts); got != 0 {
 		b.t.Errorf("%d attempts are remembered", got)
 	}

@@ -90,8 +90,9 @@ type store struct {
 
 // attempt is a call of the next source.
 type attempt struct {
-	w    identity.Workload
-	void bool // what it brings is no longer wanted
+	w     identity.Workload
+	void  bool // what it brings is no longer wanted
+	hangs bool // somebody has given up waiting for it
 }
 
 // newStore makes one that does not insist.
@@ -144,7 +145,8 @@ func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity
 	old, err := e.token, e.failure
 	old.cached = true
 	short := old.Expiry.Sub(now) < e.least(wanted)
-	waiting := e.waiting(now) > 0
+	under := c.attempts[k]
+	waiting := e.waiting(now) > 0 || under != nil && under.hangs
 	due := !now.Before(e.renewAt) && !e.renewing && !waiting && !short
 	e.renewing = e.renewing || due
 	c.mu.Unlock()
@@ -179,7 +181,7 @@ func (c *store) insist(ctx context.Context, k key, w identity.Workload, mint min
 	deadline, _ := ctx.Deadline()
 	var last error
 	for {
-		known, pause := c.known(k)
+		pause, known := c.known(k)
 		switch {
 		case pause == 0 || c.flights.tasks.life.Err() != nil:
 			token, err := c.renew(ctx, k, w, time.Time{}, mint)
@@ -189,7 +191,7 @@ func (c *store) insist(ctx context.Context, k key, w identity.Workload, mint min
 			if last == nil || ctx.Err() == nil && !errors.Is(err, errClosed) {
 				last = err // that the time was up says less than why
 			}
-			_, pause = c.known(k)
+			pause, _ = c.known(k)
 			pause = max(pause, minPause/2)
 		case permanent(known):
 			return Token{}, known
@@ -213,27 +215,35 @@ func (c *store) insist(ctx context.Context, k key, w identity.Workload, mint min
 	}
 }
 
-// known is the last failure of what has no token, and for how long nobody is to ask.
-func (c *store) known(k key) (error, time.Duration) {
+// known is for how long nobody is to ask for what has no token, and why it has none.
+func (c *store) known(k key) (pause time.Duration, err error) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries.peek(k)
 	if e == nil {
-		return nil, 0
+		return 0, nil
 	}
-	return e.failure, e.waiting(now)
+	return e.waiting(now), e.failure
 }
 
 // renew mints a token and waits for it.
 func (c *store) renew(ctx context.Context, k key, w identity.Workload, old time.Time, mint mintFunc) (Token, error) {
 	token, err := c.flights.do(ctx, k.String(), c.kept(k, w, old, mint))
 	if err != nil && ctx.Err() != nil {
-		// The flight goes on, but those who come next and have an old token need not
-		// wait for it, too.
-		c.gaveUp(k, err)
+		c.gaveUp(k)
 	}
 	return token, err
+}
+
+// gaveUp notes that an attempt hangs. It goes on, but those who come next and have an
+// old token do not wait for it, too.
+func (c *store) gaveUp(k key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if under := c.attempts[k]; under != nil {
+		under.hangs = true
+	}
 }
 
 // kept is mint with its outcome recorded, whether or not anybody waits for it. Where a
@@ -283,15 +293,6 @@ func (c *store) record(k key, w identity.Workload, mint mintFunc, now time.Time,
 		e.failed(err, now)
 	}
 	e.timer.Reset(e.due().Sub(now))
-}
-
-func (c *store) gaveUp(k key, err error) {
-	now := c.now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e := c.entries.peek(k); e != nil && now.Before(e.token.Expiry) {
-		e.failed(err, now)
-	}
 }
 
 // ahead renews a token at its time although nobody asks just now: but not what

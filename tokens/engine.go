@@ -130,7 +130,11 @@ func (o Options) federating(minted *mint, e *Engine, m *metrics) Source {
 	e.further, e.bound = []*store{shared.store, kept.store}, kept.store
 	minted.base = federated{source: shared, short: func(life time.Duration) Source { return exchanging(life) }}
 	minted.remedy = func(w identity.Workload) string {
-		return bindingCommand(first(w), federatedMember(o.Federation.Provider, w.KSA))
+		role := workloadIdentityUser
+		if w.Delegates != "" {
+			role = serviceAccountTokenCreator // the other has no iam.serviceAccounts.implicitDelegation
+		}
+		return bindingCommand(first(w), role, federatedMember(o.Federation.Provider, w.KSA))
 	}
 	return minted
 }
@@ -140,7 +144,7 @@ func (o Options) impersonating(minted *mint, e *Engine, m *metrics) (Policy, err
 	credential := &sourceCredential{tokens: oauth2.ReuseTokenSource(nil, o.SourceCredential), metrics: m}
 	minted.base = credential
 	minted.remedy = func(w identity.Workload) string {
-		return sourceRoleCommand(slices.Concat(o.Delegates, []string{first(w)})[0], "roles/iam.serviceAccountTokenCreator")
+		return sourceRoleCommand(slices.Concat(o.Delegates, []string{first(w)})[0], serviceAccountTokenCreator)
 	}
 	switch {
 	case o.RulesDecide:

@@ -69,9 +69,7 @@ func (e *entry) minted(token Token, now time.Time) {
 // failed takes an attempt that ended in err now.
 func (e *entry) failed(err error, now time.Time) {
 	e.renewing = false
-	if e.failure = remembered(err); now.Before(e.notBefore) {
-		return // one attempt, of which several told
-	}
+	e.failure = remembered(err)
 	e.failures++
 	e.notBefore = now.Add(e.pause(err))
 	if !permanent(err) && retryAfterOf(err) == 0 && e.notBefore.After(e.token.Expiry) {

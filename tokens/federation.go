@@ -23,6 +23,7 @@ type Federation struct {
 // exchange gives federated tokens: who has one is the KSA itself, in Google's eyes.
 type exchange struct {
 	Federation
+	kept    subjects      // of its Subjects
 	life    time.Duration // asked for of the KSA tokens, which the federated ones do not outlive
 	client  *http.Client
 	now     func() time.Time
@@ -32,11 +33,21 @@ type exchange struct {
 // AccessToken implements [Source] by RFC 8693, as "Workload Identity Federation
 // with Kubernetes" in Google's documentation asks for it.
 func (x *exchange) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
-	// Google's default for the audience of a Kubernetes provider.
-	subject, err := x.Subjects.SubjectToken(ctx, w, "https:"+x.Provider, x.life)
-	if err != nil {
-		return Token{}, err
+	audience := "https:" + x.Provider // Google's default for a Kubernetes provider
+	for again := true; ; again = false {
+		subject, err := x.kept.SubjectToken(ctx, w, audience, x.life)
+		if err != nil {
+			return Token{}, err
+		}
+		token, err := x.exchanged(ctx, w, scopes, subject)
+		if !again || !invalidGrant(err) || !x.kept.refused(w, audience, x.life, subject) {
+			return token, err
+		}
 	}
+}
+
+// exchanged is what STS gives for a KSA's token.
+func (x *exchange) exchanged(ctx context.Context, w identity.Workload, scopes Scopes, subject Token) (Token, error) {
 	config := clientcredentials.Config{
 		TokenURL:  x.STSEndpoint + "/v1/token",
 		AuthStyle: oauth2.AuthStyleInParams,
@@ -50,7 +61,7 @@ func (x *exchange) AccessToken(ctx context.Context, w identity.Workload, scopes 
 		},
 	}
 	var token Token
-	err = x.metrics.call(ctx, "sts", func(ctx context.Context) error {
+	err := x.metrics.call(ctx, "sts", func(ctx context.Context) error {
 		t, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, x.client))
 		if err != nil {
 			refused := oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, "STS", err)

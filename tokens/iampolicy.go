@@ -100,7 +100,7 @@ func bound(w identity.Workload, member string) string {
 
 func (p *iamPolicy) denied(w identity.Workload, read readPolicy) *Error {
 	return &Error{Kind: Denied, until: read.at.Add(denialLife), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
-		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, poolMember(p.pool, w.KSA)))}
+		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, poolMember(p.pool, w.KSA)))}
 }
 
 // read asks IAM, for all workloads that name w.GSA.

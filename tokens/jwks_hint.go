@@ -14,9 +14,7 @@ import (
 // provider gets to know the cluster's keys. Google's answer names neither: to it the
 // cluster's signing key after a rotation is one like any that it does not know.
 func withKeys(e *Error, provider string, subject Token) *Error {
-	var refused *oauth2.RetrieveError
-	// RFC 6749: "invalid, expired, revoked", and nothing more precise.
-	if !errors.As(e, &refused) || oauthReason(refused).Code != "invalid_grant" {
+	if !invalidGrant(e) {
 		return e
 	}
 	e.Message += fmt.Sprintf("\n%s Where the keys were uploaded to the provider, it knows those of the uploaded JWKS only. "+
@@ -25,6 +23,13 @@ func withKeys(e *Error, provider string, subject Token) *Error {
 		"gcloud iam workload-identity-pools providers update-oidc %s --jwk-json-path=jwks.json",
 		signedWith(subject), strings.TrimPrefix(provider, "//iam.googleapis.com/"))
 	return e
+}
+
+// invalidGrant says that STS refuses the KSA's token itself. RFC 6749: "invalid, expired,
+// revoked", and nothing more precise.
+func invalidGrant(err error) bool {
+	var refused *oauth2.RetrieveError
+	return errors.As(err, &refused) && oauthReason(refused).Code == "invalid_grant"
 }
 
 // signedWith says whose the token's signature is, as the token has it.

@@ -23,6 +23,8 @@ type base interface {
 	unlinked(ctx context.Context, w identity.Workload, scopes Scopes, life time.Duration) (Token, error)
 }
 
+const serviceAccountTokenCreator = "roles/iam.serviceAccountTokenCreator"
+
 // mint is the innermost [Source]: it asks Google's IAM Credentials service.
 type mint struct {
 	base      base
@@ -138,7 +140,7 @@ func (m *mint) explained(w identity.Workload, task string, err error) error {
 	}
 	if (e.Kind == Denied || e.Kind == NotFound) && len(m.through(w)) > 0 {
 		e.Message += "\nIt is reached through " + strings.Join(append(slices.Clone(m.delegates), delegates(w)...), ", ") +
-			": each of these needs roles/iam.serviceAccountTokenCreator on the next, the last on " + w.GSA + "."
+			": each of these needs " + serviceAccountTokenCreator + " on the next, the last on " + w.GSA + "."
 	}
 	if e.Kind == Denied || e.Kind == NotFound {
 		e.Message += "\nThis error could be caused by a missing IAM policy binding on the target IAM service account.\n" +
@@ -150,10 +152,10 @@ func (m *mint) explained(w identity.Workload, task string, err error) error {
 }
 
 // bindingCommand says who lacks what, and the command that gives it.
-func bindingCommand(gsa, member string) string {
+func bindingCommand(gsa, role, member string) string {
 	return fmt.Sprintf("The binding of %s to role %s on %s can be added with:\n"+
 		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=%q",
-		member, workloadIdentityUser, gsa, gsa, workloadIdentityUser, member)
+		member, role, gsa, gsa, role, member)
 }
 
 // sourceRoleCommand says which role the operator's credential lacks.

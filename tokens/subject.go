@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -19,6 +20,10 @@ import (
 // always enough left for an API server that is away for 45 minutes to go unnoticed,
 // also where the API server gives an hour at most.
 const subjectLife = 2 * time.Hour
+
+// minRefusedAge is how old a KSA token must be that is replaced because Google refuses
+// it: where Google refuses all of them the API server is asked once in this time.
+const minRefusedAge = time.Minute
 
 // SubjectTokens gives the token that proves a workload's KSA to Google: the
 // subject token of RFC 8693.
@@ -70,7 +75,7 @@ type subjects struct {
 
 // SubjectToken implements [SubjectTokens].
 func (s subjects) SubjectToken(ctx context.Context, w identity.Workload, audience string, life time.Duration) (Token, error) {
-	k := key{ksa: w.KSA.UID, audience: audience, life: int(life.Seconds())}
+	k := subjectKey(w, audience, life)
 	if token, ok := s.hit(k, &w, minLife); ok {
 		return token, nil
 	}
@@ -83,22 +88,56 @@ func (s subjects) SubjectToken(ctx context.Context, w identity.Workload, audienc
 	})
 }
 
+func subjectKey(w identity.Workload, audience string, life time.Duration) key {
+	return key{ksa: w.KSA.UID, audience: audience, life: int(life.Seconds())}
+}
+
+// refused forgets a KSA token that Google does not accept, and says whether another is
+// worth a try: one with which nothing is wrong but its age, as after an emergency
+// rotation of the cluster's signing key. Of a new one the next would be like it.
+func (s subjects) refused(w identity.Workload, audience string, life time.Duration, token Token) bool {
+	if !token.cached {
+		return false
+	}
+	k := subjectKey(w, audience, life)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries.peek(k)
+	if e == nil || e.token.Expiry.Sub(s.now()) > e.life-minRefusedAge {
+		return false
+	}
+	s.entries.remove(k)
+	return true
+}
+
 func clusterError(w identity.Workload, err error) *Error {
+	e := &Error{Kind: Unavailable, Err: err}
 	task := fmt.Sprintf("get a token of service account %s/%s for pod %s", w.KSA.Namespace, w.KSA.Name, w.Pod.Name)
-	switch {
-	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return &Error{Kind: Misconfigured, Err: err, Message: fmt.Sprintf("Unable to %s; the API server does not let the metadata server create serviceaccounts/token: apply its RBAC rules", task)}
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		// The pod or the KSA has just gone or been created anew; the watch says so soon.
-		return &Error{Kind: Unavailable, Err: err, Message: fmt.Sprintf("Unable to %s; the API server says that one of them is gone", task)}
-	}
 	var answer apierrors.APIStatus
-	if errors.As(err, &answer) {
-		e := &Error{Kind: Unavailable, Err: err, Message: fmt.Sprintf("Unable to %s; the API server says: %s", task, answer.Status().Message)}
-		if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
-			e.RetryAfter = time.Duration(seconds) * time.Second
-		}
-		return e
+	if !errors.As(err, &answer) {
+		return unreachable(task, "the API server", err)
 	}
-	return unreachable(task, "the API server", err)
+	e.Message = fmt.Sprintf("Unable to %s; the API server says: %s", task, answer.Status().Message)
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	switch {
+	case apierrors.IsForbidden(err):
+		e.Kind = Misconfigured
+		e.Message += "\nThe metadata server must be let create serviceaccounts/token: apply its RBAC rules."
+	case apierrors.IsUnauthorized(err):
+		// Its own credential has expired or been replaced; it reads the new one soon.
+		e.Message += "\nThe API server does not accept the metadata server's own credential."
+	case apierrors.IsNotFound(err):
+		e.Kind = Denied
+		e.Message += "\nThe pod or its service account is gone: create the pod anew."
+	case apierrors.IsBadRequest(err) && strings.Contains(e.Message, "different serviceaccount"):
+		// The kubelet's mirror of a static pod names no service account.
+		e.Kind = Denied
+		e.Message += "\nA static pod cannot have a service account: make it a DaemonSet or a Deployment."
+	case apierrors.IsBadRequest(err), apierrors.IsInvalid(err):
+		e.Kind = Denied
+		e.Message += "\nAsking again changes nothing: create the pod anew, or mend what the API server names."
+	}
+	return e
 }

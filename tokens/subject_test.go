@@ -60,11 +60,16 @@ func TestRefusalOfTheAPIServerIsExplained(t *testing.T) {
 		kind Kind
 		text string
 	}{
-		"forbidden":    {apierrors.NewForbidden(of, "cart", nil), Misconfigured, "apply its RBAC rules"},
-		"unauthorized": {apierrors.NewUnauthorized(""), Misconfigured, "apply its RBAC rules"},
-		"gone":         {apierrors.NewNotFound(of, "cart"), Unavailable, "is gone"},
-		"created anew": {apierrors.NewConflict(of, "cart", errors.New("UID")), Unavailable, "is gone"},
+		"forbidden":    {apierrors.NewForbidden(of, "cart", errors.New("no role")), Misconfigured, "no role\nThe metadata server must be let create serviceaccounts/token: apply its RBAC rules."},
+		"unauthorized": {apierrors.NewUnauthorized("expired"), Unavailable, "the API server says: expired\nThe API server does not accept the metadata server's own credential."},
+		"gone":         {apierrors.NewNotFound(of, "cart"), Denied, "create the pod anew"},
+		"static pod": {apierrors.NewBadRequest(`cannot bind token for serviceaccount "default" to pod running with different serviceaccount name.`), Denied,
+			"different serviceaccount name.\nA static pod cannot have a service account: make it a DaemonSet or a Deployment."},
+		"bad":          {apierrors.NewBadRequest("no audience"), Denied, "the API server says: no audience\nAsking again changes nothing"},
+		"invalid":      {apierrors.NewInvalid(schema.GroupKind{Kind: "TokenRequest"}, "", nil), Denied, "Asking again changes nothing"},
+		"created anew": {apierrors.NewConflict(of, "cart", errors.New("the UID is another")), Unavailable, "the UID is another"},
 		"busy":         {apierrors.NewTooManyRequests("slow down", 1), Unavailable, "the API server says: slow down"},
+		"broken":       {apierrors.NewInternalError(errors.New("etcd")), Unavailable, "etcd"},
 		"unreachable":  {errors.New("no route to host"), Unavailable, "could not be reached"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,236 @@
+package tokens
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gke-metadata-emulator/identity"
+)
+
+// sink is where an audit log goes. Its writes hang until held is closed; nil is not held.
+type sink struct {
+	held chan struct{}
+	err  error
+
+	mu      sync.Mutex
+	written bytes.Buffer
+}
+
+func (s *sink) Write(line []byte) (int, error) {
+	if s.held != nil {
+		<-s.held
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	return s.written.Write(line)
+}
+
+// lines are what is written, after all that goes on has come to rest.
+func (s *sink) lines(t *testing.T) (lines []map[string]any) {
+	t.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for line := range strings.Lines(s.written.String()) {
+		var fields map[string]any
+		check(t, json.Unmarshal([]byte(line), &fields))
+		lines = append(lines, fields)
+	}
+	return lines
+}
+
+// audited is an engine with an audit log that goes to a sink.
+func (g *offlineGoogle) audited(t *testing.T, to *sink, o Options) (*Engine, *prometheus.Registry) {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	o.Audit, o.Metrics = NewAuditLog(to), registry
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { o.Audit.Run(ctx); close(ended) }()
+	e := newEngine(t, o)
+	t.Cleanup(func() { cancel(); <-ended })
+	return e, registry
+}
+
+// records is how many audit records had a result.
+func records(registry *prometheus.Registry, result string) int {
+	for _, family := range must(registry.Gather()) {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "gme_audit_records_total" && metric.GetLabel()[0].GetValue() == result {
+				return int(metric.GetCounter().GetValue())
+			}
+		}
+	}
+	return 0
+}
+
+func TestAuditLogSaysWhoWasGivenWhat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, to := googleInBubble(t, 0), &sink{}
+		o := g.federation()
+		o.Limits = must(NewLimits(nil, []string{CloudPlatform}, 0))
+		e, registry := g.audited(t, to, o)
+		asked := time.Now()
+		token, err := e.AccessToken(t.Context(), linked, DefaultScopes())
+		check(t, err)
+		_, err = e.AccessToken(t.Context(), linked, DefaultScopes())
+		check(t, err)
+		id, err := e.IDToken(t.Context(), linked, IDTokenRequest{Audience: "https://example.com"})
+		check(t, err)
+
+		digest := func(token Token) string {
+			return fmt.Sprintf("%x", sha256.Sum256([]byte(token.Value())))[:12]
+		}
+		all := map[string]any{
+			"time": asked.UTC().Format(time.RFC3339Nano), "namespace": "shop", "pod": "cart-7d4", "podUID": "pod-uid", "ksa": "shop/cart", "gsa": testGSA,
+			"outcome": "ok", "principal": testCaller,
+		}
+		access := map[string]any{
+			"request": "accessToken", "source": "mint", "scopes": []any{CloudPlatform, userinfoEmail}, "grantedScopes": CloudPlatform,
+			"decision":    "Google's IAM decides; the metadata server's flags leave namespace shop the scopes " + CloudPlatform,
+			"tokenSHA256": digest(token), "expires": token.Expiry.UTC().Format(time.RFC3339),
+		}
+		claims, err := claimsOf(id.Value())
+		check(t, err)
+		ofID := map[string]any{
+			"request": "idToken", "source": "mint", "audience": "https://example.com", "decision": "Google's IAM decides",
+			"tokenSHA256": digest(id), "expires": id.Expiry.UTC().Format(time.RFC3339), "gsaUniqueID": claims.Subject,
+		}
+		lines := to.lines(t)
+		if len(lines) != 3 {
+			t.Fatalf("%d lines", len(lines))
+		}
+		for i, of := range []map[string]any{access, access, ofID} {
+			want := map[string]any{}
+			for _, fields := range []map[string]any{all, of} {
+				for name, value := range fields {
+					want[name] = value
+				}
+			}
+			if i == 1 {
+				want["source"] = "cache"
+			}
+			if got := fmt.Sprint(lines[i]); got != fmt.Sprint(want) {
+				t.Errorf("line %d:\n%s, want\n%s", i, got, want)
+			}
+		}
+		for _, secret := range []Token{token, id} {
+			wantNoSecret(t, "the audit log", to.written.String(), secret.Value())
+		}
+		if got := records(registry, "written"); got != 3 {
+			t.Errorf("%d records are counted as written", got)
+		}
+	})
+}
+
+func TestAuditLogHasTheIDThatTheAPIServersHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		line := record{w: linked, token: NewToken(secret, time.Now()).from(func(o *origin) { o.credential = "JTI=1" })}.line()
+		if line.CredentialID != "JTI=1" {
+			t.Errorf("%+v", line)
+		}
+	})
+}
+
+func TestAuditLogSaysWhoWasRefusedAndWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, to := googleInBubble(t, 0), &sink{}
+		g.Unbind(testGSA, workloadIdentityUser, testCaller)
+		e, _ := g.audited(t, to, g.federation())
+		for range 2 {
+			_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
+			wantError(t, err, Denied)
+		}
+		lines := to.lines(t)
+		for i, source := range []string{"mint", "cache"} {
+			line := lines[i]
+			if line["outcome"] != "denied" || line["source"] != source || line["decision"] != "Google's IAM decides" || !strings.Contains(fmt.Sprint(line["message"]), "IAM returned 403 Forbidden") {
+				t.Errorf("line %d: %v", i, line)
+			}
+			for _, of := range []string{"tokenSHA256", "expires"} {
+				if line[of] != nil {
+					t.Errorf("a refusal has %s", of)
+				}
+			}
+		}
+	})
+}
+
+// What callers choose is of any length.
+func TestAuditLogBoundsWhatCallersChoose(t *testing.T) {
+	long := strings.Repeat("a", 5000)
+	for _, line := range []auditLine{
+		record{w: linked, id: true, audience: long}.line(),
+		record{w: linked, scopes: Scopes{long}}.line(),
+		record{w: linked, err: &Error{Kind: Denied, Message: long}}.line(),
+	} {
+		if got := len(must(json.Marshal(line))); got > 2*maxAuditField {
+			t.Errorf("a line of %d bytes", got)
+		}
+	}
+}
+
+func TestRequestsDoNotWaitForTheAuditLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, to := googleInBubble(t, 0), &sink{held: make(chan struct{})}
+		e, registry := g.audited(t, to, g.federation())
+		ask := func() {
+			t.Helper()
+			_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
+			check(t, err)
+		}
+		ask()
+		synctest.Wait() // the log hangs now
+		for range auditBuffer + 100 {
+			ask()
+		}
+		close(to.held)
+		if got := len(to.lines(t)); got != 1+auditBuffer {
+			t.Errorf("%d lines", got)
+		}
+		if got := records(registry, "dropped"); got != 100 {
+			t.Errorf("%d records are counted as dropped, want 100", got)
+		}
+		to.mu.Lock()
+		to.err = errors.New("disk full")
+		to.mu.Unlock()
+		ask()
+		synctest.Wait()
+		if got := records(registry, "failed"); got != 1 {
+			t.Errorf("%d records are counted as failed, want 1", got)
+		}
+	})
+}
+
+func TestAuditLogIsWrittenToTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &sink{}
+		log := NewAuditLog(to)
+		log.counts = newMetrics(prometheus.NewRegistry()).audited
+		source := audited{next: &upstream{life: time.Hour}, log: log, now: time.Now}
+		for range 10 {
+			_, err := source.AccessToken(t.Context(), identity.Workload{}, DefaultScopes())
+			check(t, err)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		log.Run(ended)
+		if got := len(to.lines(t)); got != 10 {
+			t.Errorf("%d lines of 10", got)
+		}
+	})
+}
