@@ -116,18 +116,6 @@ func (p *program) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, errors.Join(err, err2)
 }
 
-// resident is the memory that the process has, in bytes.
-func (p *program) resident() (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	n, err := strconv.ParseInt(kib, 10, 64)
-	return n << 10, err
-}
-
 // metric is the sum of a counter or a gauge, over all its labels.
 func (p *program) metric(ctx context.Context, name string) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
