@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
-MODULES := integration/gcs integration/registry examples/demo examples/unit-test examples/gcs-upload/go integration/clients deploy/helm/test dns/coredns
+MODULES := integration/gcs integration/registry examples/demo examples/unit-test examples/gcs-upload/go integration/clients integration/local examples/laptop deploy/helm/test dns/coredns
 
 .PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules update image clean
 
