@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/nftables"
@@ -91,7 +92,9 @@ func (n *NFTables) write() error {
 	priority := beforeOthers
 	for _, of := range n.chains() {
 		made := c.AddChain(&nftables.Chain{Table: table, Name: of.name, Type: nftables.ChainTypeNAT, Hooknum: of.hook, Priority: &priority})
-		c.AddRule(&nftables.Rule{Table: table, Chain: made, Exprs: of.rule, UserData: n.mark()})
+		for _, rule := range of.rules {
+			c.AddRule(&nftables.Rule{Table: table, Chain: made, Exprs: rule, UserData: n.mark()})
+		}
 	}
 	return c.Flush()
 }
@@ -114,7 +117,7 @@ func (n *NFTables) intact() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if len(rules) != 1 || string(rules[0].UserData) != string(n.mark()) {
+		if len(rules) != len(of.rules) || slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return string(r.UserData) != string(n.mark()) }) {
 			return false, nil
 		}
 	}

@@ -56,9 +56,11 @@ func counts(t *testing.T, n *NFTables) map[string]uint64 {
 	for _, chain := range n.chains() {
 		rules, err := c.GetRules(&nftables.Table{Name: tableName, Family: n.family()}, &nftables.Chain{Name: chain.name})
 		check(t, err)
-		for _, e := range rules[0].Exprs {
-			if counter, ok := e.(*expr.Counter); ok {
-				of[chain.name] = counter.Packets
+		for _, rule := range rules {
+			for _, e := range rule.Exprs {
+				if counter, ok := e.(*expr.Counter); ok {
+					of[chain.name] += counter.Packets
+				}
 			}
 		}
 	}
@@ -88,6 +90,21 @@ func TestNFTablesRedirectsPodsAndNotProcessesOfTheNode(t *testing.T) {
 	if got := counts(t, table); got["prerouting"] < 2 || got["output"] != 2 {
 		t.Errorf("the rules counted %v connections", got)
 	}
+}
+
+// The node sees a part of the hierarchy only, as one of kind's: what is above is not to
+// be known.
+func TestNFTablesRedirectsPodsOfANodeThatIsAContainer(t *testing.T) {
+	n, table := newTable(t, "192.0.2.1:8987")
+	n.root = n.root.Below(t, "docker/node-1/kubelet.slice")
+	table.Cgroup = filepath.Join(string(n.root), "kubepods")
+	n.network.Address(t, "169.254.169.254/32")
+	n.server("169.254.169.254:80", "cloud")
+	n.server("192.0.2.1:8987", "ours")
+	hostNetwork, daemon := n.root.Pod(t, "burstable", podUID).Start(t), n.root.Below(t, "kubelet").Start(t)
+	check(t, table.Install())
+	n.wantReaches(hostNetwork, "4", "169.254.169.254:80", "ours")
+	n.wantReaches(daemon, "4", "169.254.169.254:80", "cloud")
 }
 
 // A connection that began before the table would go on to the other server.

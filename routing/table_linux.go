@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -20,31 +19,41 @@ const tableName = "gke-metadata-emulator"
 // kube-proxy and port mappings use: the first that translates a connection wins.
 const beforeOthers = nftables.ChainPriority(-110)
 
-// chain is one of our table, with its one rule.
+// deepest is how deep the cgroup of all pods is looked for below the root of the
+// hierarchy: a node that is a container, as kind's, has it at 3 or 4.
+const deepest = 12
+
+// chain is one of our table, with its rules.
 type chain struct {
-	name string
-	hook *nftables.ChainHook
-	rule []expr.Any
+	name  string
+	hook  *nftables.ChainHook
+	rules [][]expr.Any
 }
 
 // chains are what the table should hold: a rule for what pods with a network of
-// their own send, and one for pods of the node's network, where their cgroup can be
+// their own send, and those for pods of the node's network, where their cgroup can be
 // told by the kernel: the node's own processes are left alone.
 func (n *NFTables) chains() []chain {
-	dnat := n.translate()
-	all := []chain{{"prerouting", nftables.ChainHookPrerouting, append(n.toMetadata(), dnat...)}}
-	if group, level, err := n.cgroup(); err == nil {
-		all = append(all, chain{"output", nftables.ChainHookOutput, append(append(n.toMetadata(),
-			&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: level, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint64(nil, group)},
-		), dnat...)})
+	all := []chain{{"prerouting", nftables.ChainHookPrerouting, [][]expr.Any{slices.Concat(n.toMetadata(), n.translate())}}}
+	group, err := n.cgroup()
+	if err != nil {
+		return all
 	}
-	return all
+	output := chain{name: "output", hook: nftables.ChainHookOutput}
+	// How deep the cgroup is cannot be seen where the root is not. No other has its
+	// number: one rule at most matches.
+	for level := range uint32(deepest) {
+		output.rules = append(output.rules, slices.Concat(n.toMetadata(), []expr.Any{
+			&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: level + 1, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint64(nil, group)},
+		}, n.translate()))
+	}
+	return append(all, output)
 }
 
 // LeftOut says why pods of the node's network are not redirected; nil where they are.
 func (n *NFTables) LeftOut() error {
-	_, _, err := n.cgroup()
+	_, err := n.cgroup()
 	return err
 }
 
@@ -95,40 +104,27 @@ func (n *NFTables) translate() []expr.Any {
 	}
 }
 
-// cgroup is the number of the cgroup of all pods, and how deep it is below the root
-// of the hierarchy, as nft_socket of the kernel counts. In a cgroup namespace of
-// one's own (cgroup_namespaces(7)) the kernel counts from there, and cannot be told.
-func (n *NFTables) cgroup() (number uint64, level uint32, err error) {
+// cgroup is the number of the cgroup of all pods. In a cgroup namespace of one's own
+// (cgroup_namespaces(7)) nft_socket of the kernel counts from its root, which is
+// below that cgroup.
+func (n *NFTables) cgroup() (number uint64, err error) {
 	if n.Cgroup == "" {
-		return 0, 0, errors.New("the cgroup of all pods is not known")
+		return 0, errors.New("the cgroup of all pods is not known")
 	}
 	const initial = 0xEFFFFFFB // PROC_CGROUP_INIT_INO of the kernel's include/linux/proc_ns.h
-	var own unix.Stat_t
+	var own, folder unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/cgroup", &own); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	if own.Ino != initial {
-		return 0, 0, errors.New("this process has a cgroup namespace of its own")
+		return 0, errors.New("this process has a cgroup namespace of its own")
 	}
-	const root = 1 // the inode of a hierarchy's root
-	for path := filepath.Clean(n.Cgroup); ; path = filepath.Dir(path) {
-		var folder unix.Stat_t
-		if err := unix.Stat(path, &folder); err != nil {
-			return 0, 0, err
-		}
-		var fs unix.Statfs_t
-		if err := unix.Statfs(path, &fs); err != nil {
-			return 0, 0, err
-		}
-		if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-			return 0, 0, fmt.Errorf("the root of the cgroup hierarchy of %s cannot be seen: %w", n.Cgroup, os.ErrNotExist)
-		}
-		if number == 0 {
-			number = folder.Ino
-		}
-		if folder.Ino == root {
-			return number, level, nil
-		}
-		level++
+	var fs unix.Statfs_t
+	if err := errors.Join(unix.Stat(n.Cgroup, &folder), unix.Statfs(n.Cgroup, &fs)); err != nil {
+		return 0, fmt.Errorf("%s: %w", n.Cgroup, err)
 	}
+	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		return 0, fmt.Errorf("%s is not of cgroup v2", n.Cgroup)
+	}
+	return folder.Ino, nil
 }

@@ -15,21 +15,12 @@ type routingMode struct {
 	name     string
 	settings []string // of the daemon, beyond --routing
 	patch    string   // of its DaemonSet; none if empty
-	podsOnly bool     // pods of the node's network are not redirected here
-	remark   string   // what a reader of the table is to know
 }
 
 var routingModes = []routingMode{
 	{name: "address"},
 	{name: "ebpf", patch: redirected},
-	{
-		name: "nftables", patch: redirected,
-		// The node's cgroups are a part of the machine's hierarchy here. Without its
-		// root nftables cannot tell pods of the node's network from its processes, as
-		// in any pod that has a cgroup namespace.
-		podsOnly: true,
-		remark:   "pods of the node's network are not redirected here, as the daemon sees a part of the cgroup hierarchy only; its readiness probe then asks the server where it listens",
-	},
+	{name: "nftables", patch: redirected},
 }
 
 // redirected is the patch for a mode that sends pods to an address of the node.

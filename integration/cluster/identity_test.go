@@ -19,9 +19,6 @@ import (
 // Pods of the node's network have one address, so that only the kernel can say
 // which of them calls.
 func hostNetworkPodsAreToldApart(t *testing.T, e *environment) {
-	if e.mode.podsOnly {
-		e.skip("pods of the node's network are not redirected here")
-	}
 	ns := e.Namespace(t)
 	gsas := map[string]string{"reader": e.KSA(t, ns, "reader"), "writer": e.KSA(t, ns, "writer")}
 	for ksa := range gsas {
@@ -48,24 +45,6 @@ func podInAUserNamespaceGetsItsToken(t *testing.T, e *environment) {
 	spec := podSpec("app", "", "once")
 	spec.HostUsers = new(bool)
 	e.pod(ns, "app", spec)
-	eventually(t, podWithin, "a pod with users of its own", func(ctx context.Context) error {
-		pod, err := e.Cluster.Client.CoreV1().Pods(ns).Get(ctx, "app", metav1.GetOptions{})
-		if err != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-			return err
-		}
-		events, err := e.Cluster.Client.CoreV1().Events(ns).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		for _, event := range events.Items {
-			if event.Reason == "FailedCreatePodSandBox" && strings.Contains(event.Message, `error mounting "proc"`) {
-				t.Log(event.Message)
-				// mount_namespaces(7): no new /proc where parts of the one that is there are hidden.
-				e.skip("the kernel mounts no /proc for it, as these nodes hide parts of theirs")
-			}
-		}
-		return notYet(pod)
-	})
 	if err := e.right(e.ended(ns, "app"), gsa); err != nil {
 		t.Error(err)
 	}

@@ -70,6 +70,9 @@ func (m *matrix) table(checks []check) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| | %s |\n|---%s|\n", strings.Join(m.columns, " | "), strings.Repeat("|---", len(m.columns)))
 	for _, check := range checks {
+		if check.once {
+			continue
+		}
 		fmt.Fprintf(&b, "| %s |", check.name)
 		for _, column := range m.columns {
 			cell, ran := m.cells[[2]string{check.name, column}]
@@ -82,11 +85,6 @@ func (m *matrix) table(checks []check) string {
 	}
 	if len(m.single) > 0 {
 		b.WriteString("\n| once | where | |\n|---|---|---|\n" + strings.Join(m.single, ""))
-	}
-	for _, mode := range routingModes {
-		if mode.remark != "" {
-			fmt.Fprintf(&b, "\nWith `%s` %s.\n", mode.name, mode.remark)
-		}
 	}
 	return b.String()
 }

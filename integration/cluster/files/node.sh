@@ -39,6 +39,11 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/containerd /run/netns /opt/cni/bin
 mount --bind "$3" /opt/cni/bin
 
+# The kernel lets a pod with users of its own mount a /proc only while the node sees
+# one of which nothing is hidden, mount_namespaces(7): what is next hides parts.
+mkdir /run/proc
+mount -t proc proc /run/proc
+
 # kubelet wants these and sets them for the whole machine. It is content with
 # files that have the values already.
 mkdir -p "$1/sysctl"
