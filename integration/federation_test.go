@@ -201,6 +201,13 @@ func TestMissingBindingIsExplained(t *testing.T) {
 		}
 	}
 	n.link(ns, "app", writer)
+	// The refusal is remembered for some seconds.
+	eventually(t, denialRemembered, "the new binding is seen", func() error {
+		if got := app.get(tokenPath); got.status != http.StatusOK {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return nil
+	})
 	if got := app.grant().Principal; got != "serviceAccount:"+writer {
 		t.Errorf("after the binding was added: %s", got)
 	}

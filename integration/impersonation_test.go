@@ -70,11 +70,14 @@ func TestImpersonation(t *testing.T) {
 			}
 			google.Bind(writer, "roles/iam.serviceAccountViewer", credential.member)
 
-			got = uploader.get(tokenPath)
 			want := fmt.Sprintf("gcloud iam service-accounts add-iam-policy-binding %s --role=roles/iam.workloadIdentityUser --member=%q", writer, poolMember(ns, "uploader"))
-			if got.status != http.StatusForbidden || !strings.Contains(got.body, want) {
-				t.Errorf("without a binding: %d %s\nwant 403 with %s", got.status, got.body, want)
-			}
+			// A refusal is remembered for some seconds.
+			eventually(t, denialRemembered, "that a binding is missing", func() error {
+				if got := uploader.get(tokenPath); got.status != http.StatusForbidden || !strings.Contains(got.body, want) {
+					return fmt.Errorf("%d %s\nwant 403 with %s", got.status, got.body, want)
+				}
+				return nil
+			})
 			google.Bind(writer, "roles/iam.workloadIdentityUser", poolMember(ns, "uploader"))
 			// The denial is remembered for some seconds; another scope is no way around it.
 			if got := thief.get(tokenPath); got.status != http.StatusForbidden || !strings.Contains(got.body, poolMember(ns, "thief")) {
