@@ -72,7 +72,7 @@ func startStandalone(t *testing.T) string {
 		if err := <-ended; err != nil {
 			t.Errorf("standalone ended with: %v", err)
 		}
-		log.refuseTokens(t)
+		refuseTokens(t, "the log", log.String())
 	})
 	select {
 	case addr := <-listening:

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -41,10 +43,17 @@ func TestManyConnectionsOfManyPodsAreEachTheirOwn(t *testing.T) {
 	}
 	// Each begins at another step, so that different requests are under way at once.
 	together(all, func(i int, m *member) { m.walk(t, i) })
-	calls := n.google.Counters()
-	for _, method := range []string{fakegoogle.MethodSTSToken, fakegoogle.MethodGenerateAccessToken, fakegoogle.MethodGenerateIDToken} {
-		if calls[method] != crowdPods {
-			t.Errorf("%d calls of %s for %d pods with %d connections each", calls[method], method, crowdPods, crowdConnections)
+	calls, metrics := n.google.Counters(), n.metrics(t)
+	for method, call := range map[string]string{
+		fakegoogle.MethodSTSToken: "sts", fakegoogle.MethodGenerateAccessToken: "generateAccessToken", fakegoogle.MethodGenerateIDToken: "generateIdToken",
+	} {
+		// On a busy machine a call may be silent for so long that it is made anew.
+		anew := 0
+		if found := regexp.MustCompile(`gme_upstream_seconds_count\{call="` + call + `",result="unavailable"\} (\d+)`).FindStringSubmatch(metrics); found != nil {
+			anew, _ = strconv.Atoi(found[1])
+		}
+		if got := calls[method]; got < crowdPods || got > crowdPods+anew {
+			t.Errorf("%d calls of %s for %d pods with %d connections each, %d of them made anew", got, method, crowdPods, crowdConnections, anew)
 		}
 	}
 

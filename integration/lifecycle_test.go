@@ -115,7 +115,7 @@ func TestSIGTERMDrains(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the program ended with %v:\n%s", err, log)
 	}
-	log.refuseTokens(t)
+	refuseTokens(t, "the log", log.String())
 }
 
 // field returns what stands between prefix and the next quote.

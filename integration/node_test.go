@@ -67,6 +67,7 @@ type node struct {
 	google  *fakegoogle.Running
 	cluster *kubernetes.Cluster
 	log     *logBuffer
+	audit   string // file
 	stop    func() // and waits until everything has ended
 }
 
@@ -127,7 +128,10 @@ func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *dae
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{name: s.NodeName, google: google, cluster: c, log: &logBuffer{}}
+	if s.AuditLog == "" {
+		s.AuditLog = filepath.Join(t.TempDir(), "audit.log")
+	}
+	n := &node{name: s.NodeName, google: google, cluster: c, log: &logBuffer{}, audit: s.AuditLog}
 	listening := make(chan struct{})
 	s.Listening = func(pods, admin net.Addr) {
 		n.addr, n.admin = pods.String(), admin.String()
@@ -137,11 +141,12 @@ func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *dae
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx, n.log) }()
 	n.stop = sync.OnceFunc(func() {
+		n.refuseTokensInPages(t)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the daemon ended with: %v", err)
 		}
-		n.log.refuseTokens(t)
+		n.refuseTokensInFiles(t)
 		if t.Failed() {
 			t.Logf("the log of %s:\n%s", n.name, n.log)
 		}
@@ -177,7 +182,13 @@ func (n *node) ready(t testing.TB) *node {
 // metrics are what the daemon tells Prometheus.
 func (n *node) metrics(t testing.TB) string {
 	t.Helper()
-	response, err := http.Get("http://" + n.admin + "/metrics")
+	return n.page(t, "/metrics")
+}
+
+// page is what the daemon shows to its operator.
+func (n *node) page(t testing.TB, path string) string {
+	t.Helper()
+	response, err := http.Get("http://" + n.admin + path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,16 +329,47 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// refuseTokens fails the test when a credential stands in the log.
-func (l *logBuffer) refuseTokens(t testing.TB) {
+// refuseTokens fails the test when a credential stands in a text: with what all of the
+// offline Google's tokens begin, and all JWTs.
+func refuseTokens(t testing.TB, where, text string) {
 	t.Helper()
-	for line := range strings.SplitSeq(l.String(), "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		for _, secret := range []string{"ya29.", "eyJ"} {
 			if strings.Contains(line, secret) {
-				t.Errorf("a token stands in the log: %s", line)
+				t.Errorf("a token stands in %s: %s", where, line)
 			}
 		}
 	}
+}
+
+// refuseTokensInPages looks at all that the daemon shows while it runs: its pages, and
+// the events on pods of the whole cluster.
+func (n *node) refuseTokensInPages(t testing.TB) {
+	t.Helper()
+	for _, page := range []string{"/metrics", "/readyz", "/healthz"} {
+		refuseTokens(t, page, n.page(t, page))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	events, err := n.cluster.Client.CoreV1().Events(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Logf("the events were not looked at: %v", err) // of a test whose API server is down
+		return
+	}
+	for _, event := range events.Items {
+		refuseTokens(t, "an event on "+event.InvolvedObject.Namespace+"/"+event.InvolvedObject.Name, event.Message)
+	}
+}
+
+// refuseTokensInFiles looks at what the daemon has written.
+func (n *node) refuseTokensInFiles(t testing.TB) {
+	t.Helper()
+	refuseTokens(t, "the log", n.log.String())
+	audit, err := os.ReadFile(n.audit)
+	if err != nil {
+		t.Error(err)
+	}
+	refuseTokens(t, "the audit log", string(audit))
 }
 
 func writeFile(t testing.TB, name string, content []byte) string {
