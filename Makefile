@@ -34,11 +34,18 @@ e2e: cluster-binaries ## the product on two real nodes, in each routing mode and
 
 bench: kubernetes-binaries ## what the daemon costs, in ratios; on a machine that does nothing else
 	set -o pipefail; go test -count=1 -v -timeout 30m ./integration/bench -measure 2>&1 | $(LOUD)
+	set -o pipefail; go test -count=1 -v -timeout 30m -run TestWhatANodeCosts ./integration 2>&1 | $(LOUD)
 
 EXAMPLES := example-gcs-upload example-kaniko example-on-prem
-.PHONY: $(EXAMPLES) example-unit-test
+LOCAL_EXAMPLES := example-laptop example-docker-compose
+.PHONY: $(EXAMPLES) $(LOCAL_EXAMPLES) example-unit-test
 $(EXAMPLES): example-%: cluster-binaries ## one example by its README's own commands, on real nodes; needs root
 	set -o pipefail; cd integration/examples && go test -count=1 -v -timeout 30m -run 'TestExamples/^$*$$' . 2>&1 | $(LOUD)
+
+example-laptop: RUN := TestLaptop
+example-docker-compose: RUN := TestCompose
+$(LOCAL_EXAMPLES): ## one example for one machine by its README's own commands, in network namespaces; needs root
+	set -o pipefail; cd integration/local && go test -count=1 -v -run '^$(RUN)' . 2>&1 | $(LOUD)
 
 example-unit-test: ## a program's unit tests with metadatatest
 	cd examples/unit-test && go test -count=1 -v ./...
