@@ -70,6 +70,19 @@ func TestKernelAndAddressMustNotContradict(t *testing.T) {
 	}
 }
 
+// A mirror without a KSA is a kubelet's; all other pods have one.
+func TestStaticPodIsToldFromAPodThatSaysToMirrorOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		withKSA := func(p *corev1.Pod) { p.Spec.ServiceAccountName = "app" }
+		b := newBench(t, newPod("shop", "static", "10.0.0.1", mirrorOf("a")), newPod("shop", "impostor", "10.0.0.2", mirrorOf("b"), withKSA), newPod("shop", "app", "10.0.0.3", withKSA)).run()
+		for ip, want := range map[string]bool{"10.0.0.1": true, "10.0.0.2": false, "10.0.0.3": false} {
+			if pod, err := b.podAt(ip); err != nil || pod.Static != want {
+				t.Errorf("%s: static %t (%v), want %t", pod.Name, pod.Static, err, want)
+			}
+		}
+	})
+}
+
 // What the kernel attests needs no confirmation by the API server.
 func TestAttestedPodIsNotConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

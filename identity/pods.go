@@ -217,5 +217,6 @@ func mayTranslate(c corev1.Container) bool {
 }
 
 func podOf(pod *corev1.Pod) Pod {
-	return Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
+	static := len(staticHash(pod)) > 0 && pod.Spec.ServiceAccountName == "" // which only a kubelet can make
+	return Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Static: static}
 }

@@ -28,6 +28,8 @@ type Pod struct {
 	Namespace string
 	Name      string
 	UID       string
+	// Static: the kubelet runs it from a file, and the API server has only its mirror.
+	Static bool
 }
 
 // ServiceAccount is a Kubernetes service account (KSA).

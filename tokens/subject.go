@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -33,9 +32,11 @@ type SubjectTokens interface {
 }
 
 // ClusterTokens asks the API server for KSA tokens (TokenRequest), each bound to
-// the pod that it is for: it is void as soon as the pod is gone.
+// the pod that it is for: it is void as soon as the pod is gone. That of a static pod,
+// to which the API server binds none, is bound to the node.
 type ClusterTokens struct {
 	Accounts coreclient.ServiceAccountsGetter
+	Node     string           // name of the node
 	Now      func() time.Time // time.Now where nil
 }
 
@@ -51,6 +52,9 @@ func (c ClusterTokens) SubjectToken(ctx context.Context, w identity.Workload, au
 		ExpirationSeconds: &seconds,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: w.Pod.Name, UID: types.UID(w.Pod.UID)},
 	}}
+	if w.Pod.Static {
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: c.Node}
+	}
 	asked := now()
 	answer, err := c.Accounts.ServiceAccounts(w.KSA.Namespace).CreateToken(ctx, w.KSA.Name, request, metav1.CreateOptions{})
 	if err != nil {
@@ -122,6 +126,10 @@ func clusterError(w identity.Workload, err error) *Error {
 		e.RetryAfter = time.Duration(seconds) * time.Second
 	}
 	switch {
+	case w.Pod.Static && (apierrors.IsForbidden(err) || apierrors.IsBadRequest(err) || apierrors.IsInvalid(err)):
+		e.Kind = Denied
+		e.Message += "\nThe token of a static pod is bound to its node, which needs Kubernetes 1.32 and the chart's value admission.staticPods: " +
+			"set it, or make the pod a DaemonSet or a Deployment."
 	case apierrors.IsForbidden(err):
 		e.Kind = Misconfigured
 		e.Message += "\nThe metadata server must be let create serviceaccounts/token: apply its RBAC rules."
@@ -131,10 +139,6 @@ func clusterError(w identity.Workload, err error) *Error {
 	case apierrors.IsNotFound(err):
 		e.Kind = Denied
 		e.Message += "\nThe pod or its service account is gone: create the pod anew."
-	case apierrors.IsBadRequest(err) && strings.Contains(e.Message, "different serviceaccount"):
-		// The kubelet's mirror of a static pod names no service account.
-		e.Kind = Denied
-		e.Message += "\nA static pod cannot have a service account: make it a DaemonSet or a Deployment."
 	case apierrors.IsBadRequest(err), apierrors.IsInvalid(err):
 		e.Kind = Denied
 		e.Message += "\nAsking again changes nothing: create the pod anew, or mend what the API server names."

@@ -26,7 +26,7 @@ func cluster(answer func(ktesting.CreateActionImpl, *authenticationv1.TokenReque
 		err := answer(create, request)
 		return true, request, err
 	})
-	return ClusterTokens{Accounts: client.CoreV1()}
+	return ClusterTokens{Accounts: client.CoreV1(), Node: "node-1"}
 }
 
 // A token that is bound to its pod is void when the pod is gone.
@@ -53,6 +53,30 @@ func TestKSATokenIsBoundToItsPodAndItsAudience(t *testing.T) {
 	}
 }
 
+var static = with(linked, func(w *identity.Workload) { w.Pod.Static = true })
+
+// The API server binds no token to a static pod.
+func TestKSATokenOfAStaticPodIsBoundToItsNode(t *testing.T) {
+	subjects := cluster(func(_ ktesting.CreateActionImpl, r *authenticationv1.TokenRequest) error {
+		if bound := r.Spec.BoundObjectRef; bound == nil || bound.Kind != "Node" || bound.APIVersion != "v1" || bound.Name != "node-1" || bound.UID != "" {
+			t.Errorf("bound to %v", bound)
+		}
+		return nil
+	})
+	_, err := subjects.SubjectToken(t.Context(), static, "aud", subjectLife)
+	check(t, err)
+}
+
+func TestRefusalOfAStaticPodsTokenSaysWhatItNeeds(t *testing.T) {
+	for _, refusal := range []error{
+		apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("the policy")), apierrors.NewBadRequest("kind"), apierrors.NewInvalid(schema.GroupKind{}, "", nil),
+	} {
+		subjects := cluster(func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error { return refusal })
+		_, err := subjects.SubjectToken(t.Context(), static, "aud", subjectLife)
+		wantError(t, err, Denied, "shop/cart", refusal.Error(), "admission.staticPods", "a DaemonSet or a Deployment")
+	}
+}
+
 func TestRefusalOfTheAPIServerIsExplained(t *testing.T) {
 	of := schema.GroupResource{Resource: "serviceaccounts"}
 	for name, test := range map[string]struct {
@@ -63,8 +87,6 @@ func TestRefusalOfTheAPIServerIsExplained(t *testing.T) {
 		"forbidden":    {apierrors.NewForbidden(of, "cart", errors.New("no role")), Misconfigured, "no role\nThe metadata server must be let create serviceaccounts/token: apply its RBAC rules."},
 		"unauthorized": {apierrors.NewUnauthorized("expired"), Unavailable, "the API server says: expired\nThe API server does not accept the metadata server's own credential."},
 		"gone":         {apierrors.NewNotFound(of, "cart"), Denied, "create the pod anew"},
-		"static pod": {apierrors.NewBadRequest(`cannot bind token for serviceaccount "default" to pod running with different serviceaccount name.`), Denied,
-			"different serviceaccount name.\nA static pod cannot have a service account: make it a DaemonSet or a Deployment."},
 		"bad":          {apierrors.NewBadRequest("no audience"), Denied, "the API server says: no audience\nAsking again changes nothing"},
 		"invalid":      {apierrors.NewInvalid(schema.GroupKind{Kind: "TokenRequest"}, "", nil), Denied, "Asking again changes nothing"},
 		"created anew": {apierrors.NewConflict(of, "cart", errors.New("the UID is another")), Unavailable, "the UID is another"},

@@ -7,13 +7,16 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/cluster"
+	"gke-metadata-emulator/integration/cluster/product"
 )
 
 // Pods of the node's network have one address, so that only the kernel can say
@@ -53,19 +56,18 @@ func podInAUserNamespaceGetsItsToken(t *testing.T, e *environment) {
 
 // A static pod is its node's: the API server only shows it, and lets it name no
 // KSA. It is of the KSA default of its namespace, and of none of the node's others.
-// But the API server binds no token of that KSA to such a pod, and so none is asked
-// of Google with federation.
+// The API server binds no token of that KSA to such a pod: it has one that is bound to
+// its node, where the operator lets it.
 func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 	ns := e.Namespace(t)
 	n := e.Cluster.Nodes[0]
-	e.annotateDefault(t, ns)
+	gsa := e.annotateDefault(t, ns)
 	pod := corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Name: "static", Namespace: ns},
-		Spec:       podSpec("", "", "once"),
+		Spec:       podSpec("", "", "serve"),
 	}
 	pod.Spec.ServiceAccountName = ""
-	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "CLIENT_PATIENCE", Value: "3s"}} // it is told to ask again
 	manifest, err := yaml.Marshal(pod)
 	if err != nil {
 		t.Fatal(err)
@@ -78,19 +80,45 @@ func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 			t.Error(err)
 		}
 	})
-	said := e.ended(ns, "static-"+n.Name)
-	own := "a token of service account " + ns + "/default for pod static-" + n.Name
-	if said.Token != "" || !strings.Contains(said.Failed, own) || !strings.Contains(said.Failed, `cannot bind token for serviceaccount "default"`) {
-		t.Errorf("it has %s, and fails with: %s", said.Email, said.Failed)
+	mirror := "static-" + n.Name
+	e.ready(ns, mirror, "")
+	var now answer
+	if err := e.ask(t.Context(), ns, mirror, "/now", &now); err != nil {
+		t.Fatal(err)
 	}
-	e.note = "KSA default, but no token: the API server binds none to a static pod"
-	e.proved(ns, "static-"+n.Name)
+	own := "a token of service account " + ns + "/default for pod " + mirror
+	if now.Token != "" || !strings.Contains(now.Failed, own) || !strings.Contains(now.Failed, "admission.staticPods") {
+		t.Errorf("by default it has %s, and fails with: %s", now.Email, now.Failed)
+	}
+	e.letStaticPods(t, "true")
+	t.Cleanup(func() { e.letStaticPods(t, "false") })
+	eventually(t, podWithin, "a static pod's token", func(ctx context.Context) error {
+		if err := e.ask(ctx, ns, mirror, "/now", &now); err != nil {
+			return err
+		}
+		return e.right(now, gsa)
+	})
+	e.note = "KSA default, with admission.staticPods; refused without"
+	e.proved(ns, mirror)
 }
 
-func (e *environment) annotateDefault(t *testing.T, ns string) {
+// letStaticPods is the chart's value admission.staticPods, where the product is installed
+// without the chart.
+func (e *environment) letStaticPods(t *testing.T, value string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	patch := fmt.Sprintf(`[{"op": "test", "path": "/spec/variables/1/name", "value": "staticPods"}, {"op": "replace", "path": "/spec/variables/1/expression", "value": %q}]`, value)
+	policies := e.Cluster.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies()
+	if _, err := policies.Patch(ctx, product.Name+"-tokens", types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func (e *environment) annotateDefault(t *testing.T, ns string) (gsa string) {
 	t.Helper()
 	const ksa = "default"
-	gsa := e.GSA(ns, ksa)
+	gsa = e.GSA(ns, ksa)
 	accounts := e.Cluster.Client.CoreV1().ServiceAccounts(ns)
 	eventually(t, podWithin, "the KSA default", func(ctx context.Context) error {
 		account, err := accounts.Get(ctx, ksa, metav1.GetOptions{})
@@ -101,6 +129,7 @@ func (e *environment) annotateDefault(t *testing.T, ns string) {
 		_, err = accounts.Update(ctx, account, metav1.UpdateOptions{})
 		return err
 	})
+	return gsa
 }
 
 // Neither at the metadata address nor where the server listens.

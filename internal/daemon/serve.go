@@ -85,7 +85,7 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		engine.federate(url)
 		g.Go(func() error { return trustCluster(g.ctx, google, s.Provider, clients.requests, log) })
 	}
-	engine.subjects(tokens.ClusterTokens{Accounts: clients.requests.CoreV1()})
+	engine.subjects(tokens.ClusterTokens{Accounts: clients.requests.CoreV1(), Node: s.NodeName})
 	if engine.Audit, err = s.auditLog(g); err != nil {
 		return g.abandon(err)
 	}
