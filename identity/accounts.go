@@ -7,9 +7,10 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -75,7 +76,14 @@ func (a *accountWatches) follow(ctx context.Context, inUse []string) error {
 }
 
 func (a *accountWatches) start(ctx context.Context, namespace string) (*accountWatch, error) {
-	informer := metadatainformer.NewFilteredMetadataInformer(a.client, serviceAccounts, namespace, 0, cache.Indexers{}, nil).Informer()
+	accounts := a.client.Resource(serviceAccounts).Namespace(namespace)
+	// Not client-go's metadatainformer: it needs the informers of all API groups.
+	informer := cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return accounts.List(ctx, o) },
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return accounts.Watch(ctx, o)
+		},
+	}, a.client), &metav1.PartialObjectMetadata{}, 0, cache.Indexers{})
 	if err := informer.SetTransform(slimAccount); err != nil {
 		return nil, fmt.Errorf("service account watch: %w", err)
 	}

@@ -10,8 +10,6 @@ import (
 	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
 const (
@@ -24,7 +22,7 @@ const (
 // from the address of one that is gone. It is asked once for each connection that
 // is known by its address alone, and at most once at a time for each pod.
 type confirmer struct {
-	pods    coreclient.PodsGetter
+	pods    Pods
 	now     func() time.Time
 	count   func(result string)
 	flights singleflight.Group
@@ -61,8 +59,7 @@ func (c *confirmer) holds(ctx context.Context, pod *corev1.Pod, ip netip.Addr) b
 func (c *confirmer) ask(ctx context.Context, pod *corev1.Pod, ip netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
-	// No resource version: the answer is as new as the store itself.
-	now, err := c.pods.Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	now, err := c.pods.Pod(ctx, pod.Namespace, pod.Name)
 	switch {
 	case apierrors.IsNotFound(err):
 		c.count("gone")

@@ -11,16 +11,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/cache"
 )
 
 // store is an API server that has one pod, or an error in its place. It answers
 // with what it had when it was asked.
 type store struct {
-	coreclient.PodInterface
-
 	mu      sync.Mutex
 	pod     *corev1.Pod
 	err     error
@@ -30,17 +27,14 @@ type store struct {
 	most    int // calls at once
 }
 
-func (s *store) Pods(string) coreclient.PodInterface { return s }
+func (s *store) PodsOf(string) cache.ListerWatcher { panic("only single pods are asked for") }
 
-func (s *store) Get(ctx context.Context, _ string, o metav1.GetOptions) (*corev1.Pod, error) {
+func (s *store) Pod(ctx context.Context, _, _ string) (*corev1.Pod, error) {
 	s.mu.Lock()
 	s.calls++
 	s.atOnce++
 	s.most = max(s.most, s.atOnce)
 	pod, err, latency := s.pod, s.err, s.latency
-	if o.ResourceVersion != "" {
-		err = errors.New("asked for an answer from the API server's cache")
-	}
 	s.mu.Unlock()
 	defer s.set(func(s *store) { s.atOnce-- })
 	select {

@@ -12,10 +12,13 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
+	"k8s.io/client-go/tools/cache"
 )
 
 const (
@@ -115,6 +118,27 @@ func newMetadata(objects ...runtime.Object) *metadatafake.FakeMetadataClient {
 	return metadatafake.NewSimpleMetadataClient(scheme, objects...)
 }
 
+// podsOf are those of a fake clientset.
+type podsOf struct{ *fake.Clientset }
+
+func (p podsOf) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	return p.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+func (p podsOf) PodsOf(node string) cache.ListerWatcher {
+	pods, selector := p.CoreV1().Pods(metav1.NamespaceAll), fields.OneTermEqualSelector("spec.nodeName", node).String()
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = selector
+			return pods.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = selector
+			return pods.Watch(ctx, o)
+		},
+	}, p.Clientset)
+}
+
 // bench is a resolver that runs against API clients of a test's. It lives in a
 // synctest bubble, whose clock it follows.
 type bench struct {
@@ -138,7 +162,7 @@ func newBench(t *testing.T, objects ...runtime.Object) *bench {
 		}
 	}
 	b := &bench{t: t, pods: fake.NewClientset(pods...), metadata: newMetadata(accounts...), stopped: make(chan error, 1)}
-	b.Kubernetes = must(NewKubernetes(KubernetesOptions{Node: node, Client: b.pods, Metadata: b.metadata}))
+	b.Kubernetes = must(NewKubernetes(KubernetesOptions{Node: node, Pods: podsOf{b.pods}, Metadata: b.metadata}))
 	return b
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
@@ -20,14 +19,22 @@ import (
 // sweep is how often namespaces that are no longer in use are looked for.
 const sweep = time.Minute
 
+// Pods is what the API server says of pods (core/v1).
+type Pods interface {
+	// Pod reads one: the answer is as new as the store itself.
+	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
+	// PodsOf lists and watches those of a node.
+	PodsOf(node string) cache.ListerWatcher
+}
+
 // KubernetesOptions is what a [Kubernetes] resolver needs. All but Log, Metrics,
 // Attestor and Now are required.
 type KubernetesOptions struct {
-	Node     string               // the node whose pods may call
-	Client   kubernetes.Interface // for pods: get, list, watch
-	Metadata metadata.Interface   // for service accounts: list, watch
-	Attestor Attestor             // SourceIP where nil
-	Now      func() time.Time     // time.Now where nil
+	Node     string // the node whose pods may call
+	Pods     Pods
+	Metadata metadata.Interface // for service accounts: list, watch
+	Attestor Attestor           // SourceIP where nil
+	Now      func() time.Time   // time.Now where nil
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
@@ -64,11 +71,11 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 		o.Metrics = prometheus.NewRegistry()
 	}
 	k := &Kubernetes{node: o.Node, attestor: o.Attestor, work: make(chan struct{}, 1), metrics: newMetrics(o.Metrics), log: o.Log}
-	k.confirm = &confirmer{pods: o.Client.CoreV1(), now: o.Now, count: func(result string) { k.metrics.confirmations.WithLabelValues(result).Inc() }}
+	k.confirm = &confirmer{pods: o.Pods, now: o.Now, count: func(result string) { k.metrics.confirmations.WithLabelValues(result).Inc() }}
 	k.accounts = newAccountWatches(o.Metadata, o.Now, k.events.Raise, k.watchFailed("serviceaccounts"))
 	k.metrics.namespaces(o.Metrics, k.accounts.count)
 	var err error
-	k.pods, err = newPodWatch(o.Client, o.Node, k.podsChanged, k.watchFailed("pods"))
+	k.pods, err = newPodWatch(o.Pods.PodsOf(o.Node), k.podsChanged, k.watchFailed("pods"))
 	return k, err
 }
 

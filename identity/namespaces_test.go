@@ -114,7 +114,7 @@ func TestOnlyTheNodesPodsAndTheirNamespacesAreAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		b := newBench(t, newPod("shop", "app", "10.0.0.1"), newPod("shop", "app-2", "10.0.0.2"), newPod("ci", "build", "10.0.0.3"), newAccount("elsewhere", "default"))
-		b.Kubernetes = must(NewKubernetes(KubernetesOptions{Node: node, Client: b.pods, Metadata: b.metadata, Metrics: registry}))
+		b.Kubernetes = must(NewKubernetes(KubernetesOptions{Node: node, Pods: podsOf{b.pods}, Metadata: b.metadata, Metrics: registry}))
 		b.run()
 		for _, action := range b.pods.Actions() {
 			if list, ok := action.(ktesting.ListActionImpl); ok && list.ListRestrictions.Fields.String() != "spec.nodeName="+node {

@@ -8,9 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	coreinformers "k8s.io/client-go/informers/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -27,15 +24,14 @@ type podWatch struct {
 	informer cache.SharedIndexInformer
 }
 
-func newPodWatch(client kubernetes.Interface, node string, changed func(), failed func(error)) (*podWatch, error) {
-	onNode := fields.OneTermEqualSelector("spec.nodeName", node).String()
-	w := &podWatch{informer: coreinformers.NewFilteredPodInformer(client, metav1.NamespaceAll, 0, cache.Indexers{
+func newPodWatch(pods cache.ListerWatcher, changed func(), failed func(error)) (*podWatch, error) {
+	w := &podWatch{informer: cache.NewSharedIndexInformer(pods, &corev1.Pod{}, 0, cache.Indexers{
 		byIP:        index(alive, ownIPs),
 		byUID:       index(alive, func(p *corev1.Pod) []string { return []string{string(p.UID)} }),
 		byHash:      index(alive, staticHash),
 		byNamespace: index(alive, func(p *corev1.Pod) []string { return []string{p.Namespace} }),
 		byHostIP:    index(anyPod, nodeIPs),
-	}, func(o *metav1.ListOptions) { o.FieldSelector = onNode })}
+	})}
 	if err := w.informer.SetTransform(slimPod); err != nil {
 		return nil, fmt.Errorf("pod watch: %w", err)
 	}

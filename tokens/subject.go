@@ -8,9 +8,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"gke-metadata-emulator/identity"
 )
@@ -31,11 +29,17 @@ type SubjectTokens interface {
 	SubjectToken(ctx context.Context, w identity.Workload, audience string, life time.Duration) (Token, error)
 }
 
+// Accounts is the API server, which gives tokens of KSAs (authentication.k8s.io/v1,
+// TokenRequest).
+type Accounts interface {
+	RequestToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+}
+
 // ClusterTokens asks the API server for KSA tokens (TokenRequest), each bound to
 // the pod that it is for: it is void as soon as the pod is gone. That of a static pod,
 // to which the API server binds none, is bound to the node.
 type ClusterTokens struct {
-	Accounts coreclient.ServiceAccountsGetter
+	Accounts Accounts
 	Node     string           // name of the node
 	Now      func() time.Time // time.Now where nil
 }
@@ -56,7 +60,7 @@ func (c ClusterTokens) SubjectToken(ctx context.Context, w identity.Workload, au
 		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: c.Node}
 	}
 	asked := now()
-	answer, err := c.Accounts.ServiceAccounts(w.KSA.Namespace).CreateToken(ctx, w.KSA.Name, request, metav1.CreateOptions{})
+	answer, err := c.Accounts.RequestToken(ctx, w.KSA.Namespace, w.KSA.Name, request)
 	if err != nil {
 		return Token{}, clusterError(w, err)
 	}

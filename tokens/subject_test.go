@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -9,33 +10,27 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/fake"
-	ktesting "k8s.io/client-go/testing"
 
 	"gke-metadata-emulator/identity"
 )
 
 // cluster gives KSA tokens by a function.
-func cluster(answer func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error) ClusterTokens {
-	client := fake.NewClientset()
-	client.PrependReactor("create", "serviceaccounts", func(action ktesting.Action) (bool, runtime.Object, error) {
-		create := action.(ktesting.CreateActionImpl)
-		request := create.Object.(*authenticationv1.TokenRequest).DeepCopy()
-		err := answer(create, request)
-		return true, request, err
-	})
-	return ClusterTokens{Accounts: client.CoreV1(), Node: "node-1"}
+type cluster func(namespace, account string, r *authenticationv1.TokenRequest) error
+
+func (answer cluster) RequestToken(_ context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	request = request.DeepCopy()
+	err := answer(namespace, account, request)
+	return request, err
 }
 
 // A token that is bound to its pod is void when the pod is gone.
 func TestKSATokenIsBoundToItsPodAndItsAudience(t *testing.T) {
 	expiry := time.Now().Add(time.Hour).Truncate(time.Second)
-	subjects := cluster(func(create ktesting.CreateActionImpl, r *authenticationv1.TokenRequest) error {
+	subjects := ClusterTokens{Accounts: cluster(func(namespace, account string, r *authenticationv1.TokenRequest) error {
 		bound := r.Spec.BoundObjectRef
-		if create.Namespace != "shop" || create.Name != "cart" || create.Subresource != "token" {
-			t.Errorf("asked for %s of %s/%s", create.Subresource, create.Namespace, create.Name)
+		if namespace != "shop" || account != "cart" {
+			t.Errorf("asked for one of %s/%s", namespace, account)
 		}
 		if bound == nil || bound.Kind != "Pod" || bound.APIVersion != "v1" || bound.Name != "cart-7d4" || bound.UID != "pod-uid" {
 			t.Errorf("bound to %v", bound)
@@ -45,7 +40,7 @@ func TestKSATokenIsBoundToItsPodAndItsAudience(t *testing.T) {
 		}
 		r.Status = authenticationv1.TokenRequestStatus{Token: "ksa-token", ExpirationTimestamp: metav1.NewTime(expiry)}
 		return nil
-	})
+	})}
 	token, err := subjects.SubjectToken(t.Context(), linked, "aud", subjectLife)
 	check(t, err)
 	if token.Value() != "ksa-token" || !token.Expiry.Equal(expiry) {
@@ -57,12 +52,12 @@ var static = with(linked, func(w *identity.Workload) { w.Pod.Static = true })
 
 // The API server binds no token to a static pod.
 func TestKSATokenOfAStaticPodIsBoundToItsNode(t *testing.T) {
-	subjects := cluster(func(_ ktesting.CreateActionImpl, r *authenticationv1.TokenRequest) error {
+	subjects := ClusterTokens{Node: "node-1", Accounts: cluster(func(_, _ string, r *authenticationv1.TokenRequest) error {
 		if bound := r.Spec.BoundObjectRef; bound == nil || bound.Kind != "Node" || bound.APIVersion != "v1" || bound.Name != "node-1" || bound.UID != "" {
 			t.Errorf("bound to %v", bound)
 		}
 		return nil
-	})
+	})}
 	_, err := subjects.SubjectToken(t.Context(), static, "aud", subjectLife)
 	check(t, err)
 }
@@ -71,7 +66,7 @@ func TestRefusalOfAStaticPodsTokenSaysWhatItNeeds(t *testing.T) {
 	for _, refusal := range []error{
 		apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("the policy")), apierrors.NewBadRequest("kind"), apierrors.NewInvalid(schema.GroupKind{}, "", nil),
 	} {
-		subjects := cluster(func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error { return refusal })
+		subjects := ClusterTokens{Accounts: cluster(func(string, string, *authenticationv1.TokenRequest) error { return refusal })}
 		_, err := subjects.SubjectToken(t.Context(), static, "aud", subjectLife)
 		wantError(t, err, Denied, "shop/cart", refusal.Error(), "admission.staticPods", "a DaemonSet or a Deployment")
 	}
@@ -95,7 +90,7 @@ func TestRefusalOfTheAPIServerIsExplained(t *testing.T) {
 		"unreachable":  {errors.New("no route to host"), Unavailable, "could not be reached"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			subjects := cluster(func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error { return test.err })
+			subjects := ClusterTokens{Accounts: cluster(func(string, string, *authenticationv1.TokenRequest) error { return test.err })}
 			_, err := subjects.SubjectToken(t.Context(), linked, "aud", subjectLife)
 			if got := wantError(t, err, test.kind, test.text, "shop/cart", "cart-7d4"); !errors.Is(got, test.err) {
 				t.Error("the cause is lost")
@@ -105,9 +100,9 @@ func TestRefusalOfTheAPIServerIsExplained(t *testing.T) {
 }
 
 func TestEngineTellsThatTheAPIServerRefuses(t *testing.T) {
-	subjects := cluster(func(ktesting.CreateActionImpl, *authenticationv1.TokenRequest) error {
+	subjects := ClusterTokens{Accounts: cluster(func(string, string, *authenticationv1.TokenRequest) error {
 		return apierrors.NewForbidden(schema.GroupResource{}, "", nil)
-	})
+	})}
 	e := newEngine(t, startGoogle(t).federation(func(f *Federation) { f.Subjects = subjects }))
 	for _, w := range []identity.Workload{linked, unlinked} {
 		_, err := e.AccessToken(t.Context(), w, DefaultScopes())

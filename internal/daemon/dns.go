@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	conflict "k8s.io/client-go/util/retry"
 
 	"gke-metadata-emulator/dns"
@@ -123,17 +122,26 @@ func (d *DNS) connect() (*clusterDNS, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := coreclient.NewForConfig(config)
+	clients, err := newClients(config)
 	if err != nil {
-		return nil, fmt.Errorf("API server client: %w", err)
+		return nil, err
 	}
-	return &clusterDNS{maps: client.ConfigMaps(d.Namespace), name: d.ConfigMap, custom: d.CustomConfigMap}, nil
+	return &clusterDNS{maps: clients.requests, namespace: d.Namespace, name: d.ConfigMap, custom: d.CustomConfigMap}, nil
+}
+
+// configMapEditor is the API server, which keeps ConfigMaps (core/v1).
+type configMapEditor interface {
+	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
+	CreateConfigMap(ctx context.Context, m *corev1.ConfigMap) error
+	// Both refuse where another has changed it since it was read.
+	UpdateConfigMap(ctx context.Context, m *corev1.ConfigMap) error
+	DeleteConfigMap(ctx context.Context, m *corev1.ConfigMap) error
 }
 
 // clusterDNS is the ConfigMaps of a cluster's CoreDNS.
 type clusterDNS struct {
-	maps         coreclient.ConfigMapInterface
-	name, custom string
+	maps                    configMapEditor
+	namespace, name, custom string
 }
 
 // configMaps are as they have been read.
@@ -147,7 +155,7 @@ const madeByUs = "app.kubernetes.io/managed-by"
 func (c *clusterDNS) read(ctx context.Context) (*configMaps, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	main, err := c.maps.Get(ctx, c.name, metav1.GetOptions{})
+	main, err := c.maps.ConfigMap(ctx, c.namespace, c.name)
 	if apierrors.IsNotFound(err) {
 		return nil, wrong("configmap", "see docs/dns.md for clusters whose DNS is another", "%v", err)
 	}
@@ -159,7 +167,7 @@ func (c *clusterDNS) read(ctx context.Context) (*configMaps, error) {
 		return nil, wrong("configmap", "see docs/dns.md for clusters whose DNS is another", "%s has no key %s", c.name, dns.Corefile)
 	}
 	now := &configMaps{config: dns.Config{Corefile: corefile}, main: main}
-	custom, err := c.maps.Get(ctx, c.custom, metav1.GetOptions{})
+	custom, err := c.maps.ConfigMap(ctx, c.namespace, c.custom)
 	if apierrors.IsNotFound(err) {
 		return now, nil
 	}
@@ -178,7 +186,7 @@ func (c *clusterDNS) write(ctx context.Context, now *configMaps, wanted dns.Conf
 	if now.config.Corefile != wanted.Corefile {
 		changed := now.main.DeepCopy()
 		changed.Data[dns.Corefile] = wanted.Corefile
-		if _, err := c.maps.Update(ctx, changed, metav1.UpdateOptions{}); err != nil {
+		if err := c.maps.UpdateConfigMap(ctx, changed); err != nil {
 			return fmt.Errorf("change ConfigMap %s: %w", c.name, err)
 		}
 	}
@@ -195,19 +203,18 @@ func (c *clusterDNS) write(ctx context.Context, now *configMaps, wanted dns.Conf
 
 func (c *clusterDNS) writeCustom(ctx context.Context, now *corev1.ConfigMap, data map[string]string) error {
 	if now == nil {
-		_, err := c.maps.Create(ctx, &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Name: c.custom, Labels: map[string]string{madeByUs: "gke-metadata-emulator"}}, Data: data,
-		}, metav1.CreateOptions{})
+		err := c.maps.CreateConfigMap(ctx, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: c.custom, Labels: map[string]string{madeByUs: "gke-metadata-emulator"}}, Data: data,
+		})
 		if apierrors.IsAlreadyExists(err) { // by somebody else, since it was read
 			return apierrors.NewConflict(corev1.Resource("configmaps"), c.custom, err)
 		}
 		return err
 	}
 	if len(data)+len(now.BinaryData) == 0 && now.Labels[madeByUs] == "gke-metadata-emulator" {
-		return c.maps.Delete(ctx, c.custom, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &now.UID, ResourceVersion: &now.ResourceVersion}})
+		return c.maps.DeleteConfigMap(ctx, now)
 	}
 	changed := now.DeepCopy()
 	changed.Data = data
-	_, err := c.maps.Update(ctx, changed, metav1.UpdateOptions{})
-	return err
+	return c.maps.UpdateConfigMap(ctx, changed)
 }

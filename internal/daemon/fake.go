@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 
-	"k8s.io/client-go/kubernetes"
-
 	"gke-metadata-emulator/fakegoogle"
 )
 
@@ -28,16 +26,17 @@ func serveFake(g group, address string, google *fakegoogle.Server) (*fakegoogle.
 	return google, "http://" + listener.Addr().(*net.TCPAddr).String(), nil
 }
 
+// publisher is the API server, which publishes its keys as any OpenID provider does.
+type publisher interface {
+	Document(ctx context.Context, path string) ([]byte, error)
+}
+
 // trustCluster makes the fake accept the KSA tokens of a cluster, as its operator
 // would tell Google: by issuer and key set, which the API server publishes.
-func trustCluster(ctx context.Context, google *fakegoogle.Server, provider string, client kubernetes.Interface, log *slog.Logger) error {
-	get := func(ctx context.Context, path string) ([]byte, error) {
-		// Each has a media type of its own, and neither comes as protobuf.
-		return client.Discovery().RESTClient().Get().AbsPath(path).SetHeader("Accept", "*/*").DoRaw(ctx)
-	}
+func trustCluster(ctx context.Context, google *fakegoogle.Server, provider string, client publisher, log *slog.Logger) error {
 	return retry(ctx, func(ctx context.Context) error {
 		err := func() error {
-			configuration, err := get(ctx, "/.well-known/openid-configuration")
+			configuration, err := client.Document(ctx, "/.well-known/openid-configuration")
 			if err != nil {
 				return fmt.Errorf("issuer discovery: %w", err)
 			}
@@ -47,7 +46,7 @@ func trustCluster(ctx context.Context, google *fakegoogle.Server, provider strin
 			if err := json.Unmarshal(configuration, &discovered); err != nil {
 				return fmt.Errorf("issuer discovery: %w", err)
 			}
-			keys, err := get(ctx, "/openid/v1/jwks")
+			keys, err := client.Document(ctx, "/openid/v1/jwks")
 			if err != nil {
 				return fmt.Errorf("key set: %w", err)
 			}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"io"
@@ -11,6 +12,10 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"gke-metadata-emulator/internal/podtest"
 )
@@ -25,6 +30,22 @@ func TestMain(m *testing.M) {
 const testProvider = "//iam.googleapis.com/projects/998877665544/locations/global/workloadIdentityPools/on-prem/providers/cluster-1"
 
 var logging = Logging{Level: "info", Format: "text"}
+
+// cluster is an API server that has what a fake clientset has.
+type cluster struct{ *fake.Clientset }
+
+func (c cluster) Namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
+	return c.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+}
+
+func (c cluster) Node(ctx context.Context, name string) (*corev1.Node, error) {
+	return c.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+}
+
+func (c cluster) PatchNode(ctx context.Context, name string, patch []byte) error {
+	_, err := c.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
 
 // federation is settings that are right, as the flags leave them.
 func federation() *Serve {

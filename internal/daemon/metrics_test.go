@@ -10,11 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/oauth2"
-	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/identity/attest"
+	"gke-metadata-emulator/internal/apiserver"
 	"gke-metadata-emulator/prefetch"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
@@ -26,9 +26,8 @@ import (
 func allMetrics(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	r := withChildren{prometheus.NewRegistry()}
-	client := fake.NewClientset()
 	if _, err := identity.NewKubernetes(identity.KubernetesOptions{
-		Node: "node-1", Client: client, Metadata: metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()), Metrics: r,
+		Node: "node-1", Pods: &apiserver.Client{}, Metadata: metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()), Metrics: r,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +41,11 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	t.Cleanup(engine.Close)
 	server.New(server.Options{Metrics: r})
 	prefetch.New(prefetch.Options{Metrics: r})
-	newTold(client, "node-1", &facts{}, r, discard)
+	newTold(nil, "node-1", &facts{}, r, discard)
 	routing.NewRepaired(r)
 	newModes(r)
 	newEventResults(r)
-	newStartupTaint("", client, "node-1", nil, r, discard)
+	newStartupTaint("", nil, "node-1", nil, r, discard)
 	newRulesReloader("", nil, r, discard)
 	newAttributesReloader("", attributes{}, &facts{}, r, discard)
 	return r.Registry

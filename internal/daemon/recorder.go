@@ -8,10 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 
 	"gke-metadata-emulator/server"
@@ -27,10 +24,17 @@ const (
 	eventRate  = 1. / 300
 )
 
+// eventWriter is the API server, which keeps events (core/v1).
+type eventWriter interface {
+	CreateEvent(ctx context.Context, event *corev1.Event) (*corev1.Event, error)
+	UpdateEvent(ctx context.Context, event *corev1.Event) (*corev1.Event, error)
+	PatchEvent(ctx context.Context, event *corev1.Event, patch []byte) (*corev1.Event, error)
+}
+
 // eventSink writes events to the API server, until ctx ends.
 type eventSink struct {
 	ctx     context.Context // what calls it has none to give
-	client  coreclient.EventsGetter
+	client  eventWriter
 	results *prometheus.CounterVec
 }
 
@@ -46,21 +50,21 @@ func newEventResults(registry prometheus.Registerer) *prometheus.CounterVec {
 // Create implements [record.EventSink].
 func (s eventSink) Create(event *corev1.Event) (*corev1.Event, error) {
 	return s.write(func(ctx context.Context) (*corev1.Event, error) {
-		return s.client.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
+		return s.client.CreateEvent(ctx, event)
 	})
 }
 
 // Update implements [record.EventSink].
 func (s eventSink) Update(event *corev1.Event) (*corev1.Event, error) {
 	return s.write(func(ctx context.Context) (*corev1.Event, error) {
-		return s.client.Events(event.Namespace).Update(ctx, event, metav1.UpdateOptions{})
+		return s.client.UpdateEvent(ctx, event)
 	})
 }
 
 // Patch implements [record.EventSink].
 func (s eventSink) Patch(event *corev1.Event, data []byte) (*corev1.Event, error) {
 	return s.write(func(ctx context.Context) (*corev1.Event, error) {
-		return s.client.Events(event.Namespace).Patch(ctx, event.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{})
+		return s.client.PatchEvent(ctx, event, data)
 	})
 }
 
@@ -78,7 +82,7 @@ func (s eventSink) write(f func(context.Context) (*corev1.Event, error)) (*corev
 
 // tellPods makes what pods are answered with tell on them why they are refused,
 // where --events says so.
-func (s *Serve) tellPods(g group, client coreclient.EventsGetter, registry prometheus.Registerer, log *slog.Logger, who server.Identity, source tokens.Source) (server.Identity, tokens.Source, error) {
+func (s *Serve) tellPods(g group, client eventWriter, registry prometheus.Registerer, log *slog.Logger, who server.Identity, source tokens.Source) (server.Identity, tokens.Source, error) {
 	results := newEventResults(registry)
 	if !s.Events {
 		return who, source, nil

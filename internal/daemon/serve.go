@@ -9,13 +9,12 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/client-go/kubernetes"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/apiserver"
 	"gke-metadata-emulator/prefetch"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
@@ -56,7 +55,7 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	}
 	defer func() { _ = attested.close() }()
 	who, err := identity.NewKubernetes(identity.KubernetesOptions{
-		Node: s.NodeName, Client: clients.watching, Metadata: clients.metadata, Attestor: attested, Log: log, Metrics: registry,
+		Node: s.NodeName, Pods: clients.watching, Metadata: clients.metadata, Attestor: attested, Log: log, Metrics: registry,
 	})
 	if err != nil {
 		return err
@@ -85,7 +84,7 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		engine.federate(url)
 		g.Go(func() error { return trustCluster(g.ctx, google, s.Provider, clients.requests, log) })
 	}
-	engine.subjects(tokens.ClusterTokens{Accounts: clients.requests.CoreV1(), Node: s.NodeName})
+	engine.subjects(tokens.ClusterTokens{Accounts: clients.requests, Node: s.NodeName})
 	if engine.Audit, err = s.auditLog(g); err != nil {
 		return g.abandon(err)
 	}
@@ -144,10 +143,10 @@ func (s *Serve) cluster() (*rest.Config, error) {
 // by many connections cannot starve the requests for tokens.
 type clients struct {
 	http     *http.Client
-	watching kubernetes.Interface
-	requests kubernetes.Interface
+	watching *apiserver.Client
+	requests *apiserver.Client
 	metadata metadata.Interface
-	events   coreclient.EventsGetter
+	events   *apiserver.Client
 }
 
 func newClients(config *rest.Config) (*clients, error) {
@@ -156,21 +155,18 @@ func newClients(config *rest.Config) (*clients, error) {
 	// The library's default of 5 requests a second is far below what a dense node
 	// asks when its pods start at once.
 	config.QPS, config.Burst = 100, 200
-	protobuf := rest.CopyConfig(config)
-	protobuf.ContentType = "application/vnd.kubernetes.protobuf"
-	protobuf.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	c := &clients{}
 	var err error
 	if c.http, err = rest.HTTPClientFor(config); err == nil {
-		c.watching, err = kubernetes.NewForConfigAndClient(protobuf, c.http)
+		c.watching, err = apiserver.New(config, c.http)
 	}
 	if err == nil {
-		c.requests, err = kubernetes.NewForConfigAndClient(protobuf, c.http)
+		c.requests, err = apiserver.New(config, c.http)
 	}
 	if err == nil {
-		few := rest.CopyConfig(protobuf)
+		few := rest.CopyConfig(config)
 		few.QPS, few.Burst = 5, 20
-		c.events, err = coreclient.NewForConfigAndClient(few, c.http)
+		c.events, err = apiserver.New(few, c.http)
 	}
 	if err == nil {
 		c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), c.http)

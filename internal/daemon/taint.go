@@ -13,18 +13,21 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 )
+
+// nodeEditor is the API server, which keeps nodes (core/v1).
+type nodeEditor interface {
+	Node(ctx context.Context, name string) (*corev1.Node, error)
+	PatchNode(ctx context.Context, name string, patch []byte) error // a merge patch
+}
 
 // startupTaint keeps pods off the node until the daemon serves. It is there when the
 // node joins the cluster, and again when the node joins anew.
 type startupTaint struct {
 	key     string
-	client  kubernetes.Interface
+	client  nodeEditor
 	node    string
 	serves  func(context.Context) error
 	results *prometheus.CounterVec
@@ -34,7 +37,7 @@ type startupTaint struct {
 // errNotServing says that the taint is where it has to be.
 var errNotServing = errors.New("the daemon does not serve")
 
-func newStartupTaint(key string, client kubernetes.Interface, node string, serves func(context.Context) error, registry prometheus.Registerer, log *slog.Logger) *startupTaint {
+func newStartupTaint(key string, client nodeEditor, node string, serves func(context.Context) error, registry prometheus.Registerer, log *slog.Logger) *startupTaint {
 	t := &startupTaint{key: key, client: client, node: node, serves: serves, log: log, results: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gme_startup_taint_total",
 		Help: "Attempts to take the start-up taint off the node, by result: removed, or failed (it is tried again).",
@@ -87,7 +90,7 @@ func (t *startupTaint) remove(ctx context.Context) error {
 }
 
 func (t *startupTaint) try(ctx context.Context) (removed bool, err error) {
-	node, err := t.client.CoreV1().Nodes().Get(ctx, t.node, metav1.GetOptions{})
+	node, err := t.client.Node(ctx, t.node)
 	if err != nil {
 		return false, err
 	}
@@ -107,7 +110,7 @@ func (t *startupTaint) try(ctx context.Context) (removed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	_, err = t.client.CoreV1().Nodes().Patch(ctx, t.node, types.MergePatchType, patch, metav1.PatchOptions{})
+	err = t.client.PatchNode(ctx, t.node, patch)
 	return err == nil, err
 }
 
@@ -148,7 +151,7 @@ func (s *Serve) checkStartupTaint() error {
 }
 
 // removeStartupTaint runs in the group, if there is a taint to remove.
-func (s *Serve) removeStartupTaint(g group, client kubernetes.Interface, address string, ready func() error, registry prometheus.Registerer, log *slog.Logger) {
+func (s *Serve) removeStartupTaint(g group, client nodeEditor, address string, ready func() error, registry prometheus.Registerer, log *slog.Logger) {
 	if s.StartupTaint == "" {
 		return
 	}

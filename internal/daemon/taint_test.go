@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
@@ -32,9 +31,9 @@ func tainted(keys ...string) *corev1.Node {
 	return node
 }
 
-func taintKeys(t *testing.T, client kubernetes.Interface) []string {
+func taintKeys(t *testing.T, client cluster) []string {
 	t.Helper()
-	node, err := client.CoreV1().Nodes().Get(t.Context(), "node-1", metav1.GetOptions{})
+	node, err := client.Node(t.Context(), "node-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +46,7 @@ func taintKeys(t *testing.T, client kubernetes.Interface) []string {
 
 func TestTheStartupTaintIsRemovedOnlyWhileTheDaemonServes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := fake.NewClientset(tainted("a", testTaint, "b"))
+		client := cluster{fake.NewClientset(tainted("a", testTaint, "b"))}
 		var up atomic.Bool
 		serves := func(context.Context) error {
 			if !up.Load() {
@@ -97,7 +96,7 @@ func TestRemovingTheStartupTaintIsTriedAgain(t *testing.T) {
 	for _, verb := range []string{"get", "patch"} {
 		t.Run(verb, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				client := fake.NewClientset(tainted(testTaint))
+				client := cluster{fake.NewClientset(tainted(testTaint))}
 				var at []time.Time
 				client.PrependReactor(verb, "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
 					at = append(at, time.Now())

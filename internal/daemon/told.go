@@ -10,21 +10,26 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 
 	"gke-metadata-emulator/server"
 )
 
+// clusterReader is the API server, which knows namespaces and nodes (core/v1).
+type clusterReader interface {
+	Namespace(ctx context.Context, name string) (*corev1.Namespace, error)
+	Node(ctx context.Context, name string) (*corev1.Node, error)
+}
+
 // told is what the API server tells of the cluster and the node.
 type told struct {
-	client kubernetes.Interface
+	client clusterReader
 	node   string
 	facts  *facts
 	failed *prometheus.CounterVec
 	log    *slog.Logger
 }
 
-func newTold(client kubernetes.Interface, node string, facts *facts, registry prometheus.Registerer, log *slog.Logger) *told {
+func newTold(client clusterReader, node string, facts *facts, registry prometheus.Registerer, log *slog.Logger) *told {
 	t := &told{client: client, node: node, facts: facts, log: log, failed: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gme_fact_errors_total",
 		Help: "Failed reads from the API server, by what could not be read: the cluster's UID or the node's zone.",
@@ -37,7 +42,7 @@ func newTold(client kubernetes.Interface, node string, facts *facts, registry pr
 // says it.
 func (t *told) clusterUID(ctx context.Context) error {
 	return t.ask(ctx, "cluster-uid", func(ctx context.Context) error {
-		namespace, err := t.client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+		namespace, err := t.client.Namespace(ctx, metav1.NamespaceSystem)
 		if err != nil {
 			return err
 		}
@@ -49,7 +54,7 @@ func (t *told) clusterUID(ctx context.Context) error {
 // zone is the node's by its label, or else the one that follows from the settings.
 func (t *told) zone(ctx context.Context, p Project) error {
 	return t.ask(ctx, "zone", func(ctx context.Context) error {
-		node, err := t.client.CoreV1().Nodes().Get(ctx, t.node, metav1.GetOptions{})
+		node, err := t.client.Node(ctx, t.node)
 		if err != nil {
 			return err
 		}

@@ -34,10 +34,10 @@ func TestTheAPIServerIsAskedUntilItTells(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				client := fake.NewClientset(
+				client := cluster{fake.NewClientset(
 					&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "the-uid"}},
 					&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", Labels: test.labels}},
-				)
+				)}
 				failures := 3
 				client.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 					failures--
