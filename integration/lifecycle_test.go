@@ -125,11 +125,12 @@ func field(line, prefix string) string {
 	return value
 }
 
-// binary builds the program once for all tests.
+// binary builds the program as the Makefile and the Dockerfile do.
 func binary(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "gke-metadata-emulator")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, "gke-metadata-emulator/cmd/gke-metadata-emulator")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", path, "gke-metadata-emulator/cmd/gke-metadata-emulator")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}

@@ -240,7 +240,7 @@ func (c *Cluster) BuildStatic(ctx context.Context, folder, pkg, name string) (st
 		return "", err
 	}
 	out := c.file(filepath.Join("programs", name))
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", out, pkg)
 	cmd.Dir = filepath.Join(root, folder)
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	if said, err := cmd.CombinedOutput(); err != nil {
