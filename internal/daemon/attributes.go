@@ -32,7 +32,7 @@ const (
 const attributesPeriod = 2 * time.Second
 
 var (
-	attributeName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,128}$`)
+	attributeName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 	ownAttributes = []string{"cluster-location", "cluster-name", "cluster-uid"}
 )
 
@@ -81,7 +81,7 @@ func attributesOf(node *yaml.Node, own ...string) (map[string]string, error) {
 		name, value := pair[0], pair[1]
 		_, twice := of[name.Value]
 		switch {
-		case !attributeName.MatchString(name.Value):
+		case len(name.Value) > 128 || !attributeName.MatchString(name.Value):
 			return nil, fmt.Errorf("line %d: the name %q is not of 1 to 128 letters, digits, - and _", name.Line, name.Value)
 		case slices.Contains(own, name.Value):
 			return nil, fmt.Errorf("line %d: %s has its value from elsewhere, leave it out", name.Line, name.Value)
