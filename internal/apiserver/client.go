@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -29,7 +28,7 @@ func New(config *rest.Config, http *http.Client) (*Client, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, authenticationv1.AddToScheme} {
 		if err := add(scheme); err != nil {
-			return nil, fmt.Errorf("API server client: %w", err)
+			return nil, err
 		}
 	}
 	config = rest.CopyConfig(config)
@@ -38,7 +37,7 @@ func New(config *rest.Config, http *http.Client) (*Client, error) {
 	config.ContentType, config.AcceptContentTypes = protobuf, protobuf+",application/json"
 	client, err := rest.RESTClientForConfigAndClient(config, http)
 	if err != nil {
-		return nil, fmt.Errorf("API server client: %w", err)
+		return nil, err
 	}
 	return &Client{client}, nil
 }

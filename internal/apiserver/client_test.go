@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 )
 
 // store is an API server that gives one answer, and notes the last request. It knows
@@ -140,7 +141,7 @@ func TestAConfigMapIsDeletedInTheVersionThatWasRead(t *testing.T) {
 
 func TestPodsAreThoseOfTheNode(t *testing.T) {
 	s := &store{answer: &corev1.PodList{Items: []corev1.Pod{{ObjectMeta: meta("shop", "cart")}}}}
-	listed, err := s.serving(t).PodsOf("node-1").List(metav1.ListOptions{ResourceVersion: "0"})
+	listed, err := cache.ToListerWithContext(s.serving(t).PodsOf("node-1")).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		t.Fatal(err)
 	}
