@@ -215,11 +215,11 @@ func (u *upload) checkOthers() {
 				if err := u.s.Cluster.Apply(t.Context(), []byte(account+"---\n"+pod)); err != nil {
 					t.Fatal(err)
 				}
-				line := u.says(t, name, other.want)
-				if !strings.Contains(line, "403") {
-					t.Errorf("there is no 403 in %s", line)
+				log := u.says(t, name, other.want)
+				if !strings.Contains(log, "403") {
+					t.Errorf("there is no 403 in %s", log)
 				}
-				t.Logf("the pod's log: %s", line)
+				t.Logf("the pod's log: %s", log)
 				u.s.Kubectl(t, "delete", "pod", name, "--namespace="+uploadNamespace, "--grace-period=1")
 				u.checkRefused(t, u.s.Storage.Records()[seen:], other.ksa, other.gsa)
 			})
@@ -250,7 +250,7 @@ func (u *upload) checkRefused(t *testing.T, records []gcs.Record, ksa, gsa strin
 	}
 }
 
-// says waits until a pod's log has a text, and returns the line.
+// says waits until a pod's log has a text, and returns the log up to that line.
 func (u *upload) says(t *testing.T, pod, text string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), saidWithin, fmt.Errorf("not within %s", saidWithin))
@@ -268,10 +268,10 @@ func (u *upload) says(t *testing.T, pod, text string) string {
 	var said strings.Builder
 	lines := bufio.NewScanner(follow)
 	for lines.Scan() {
-		if strings.Contains(lines.Text(), text) {
-			return lines.Text()
-		}
 		said.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), text) {
+			return said.String()
+		}
 	}
 	t.Fatalf("%s does not say %s: %v, %v:\n%s", pod, text, lines.Err(), context.Cause(ctx), said.String())
 	return ""

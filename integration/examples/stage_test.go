@@ -1,6 +1,7 @@
 package examples
 
 import (
+	"context"
 	"maps"
 	"strings"
 	"testing"
@@ -50,6 +51,12 @@ func stageStands(t *testing.T, s *Stage) {
 	for _, namespace := range []string{"elsewhere", "stage"} {
 		s.Kubectl(t, "apply", "--namespace="+namespace, "--filename="+absolute(t, "testdata/pod.yaml"))
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			said, err := s.run(context.WithoutCancel(t.Context()), "kubectl", "logs", "app", "--namespace=stage")
+			t.Logf("the pod of stage says: %s (%v)", said, err)
+		}
+	})
 	s.Kubectl(t, "wait", "--namespace=stage", "pod/app", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
 	s.Kubectl(t, "wait", "--namespace=elsewhere", "pod/app", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
 	uploads := s.Uploads("my-bucket")

@@ -22,7 +22,12 @@ const (
 	getObjects    = "storage.objects.get"
 	listObjects   = "storage.objects.list"
 	updateObjects = "storage.objects.update"
+
+	listManagedFolders = "storage.managedFolders.list"
 )
+
+// managedFolders is the part of a bucket with its managed folders, of which there are none.
+const managedFolders = "managedFolders"
 
 // access is one thing that a request does.
 type access struct {
@@ -158,6 +163,8 @@ func ofBucket(method, part string, write bool) string {
 		return listObjects
 	case "storageLayout":
 		return listObjects
+	case managedFolders:
+		return listManagedFolders
 	}
 	switch {
 	case !write:

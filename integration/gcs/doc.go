@@ -25,7 +25,7 @@
 // # What it does not do
 //
 // V2 signed URLs, POST policies, resumable uploads by signed URL, anonymous
-// access to public objects, object ACLs, IAM conditions, managed folders, batches
-// and gRPC. Overwriting an object needs no permission to delete it, which Google
+// access to public objects, object ACLs, IAM conditions, managed folders (there
+// are none), batches and gRPC. Overwriting an object needs no permission to delete it, which Google
 // demands. A resumable upload is not bound to who began it.
 package gcs

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -133,7 +134,37 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// It has done its work, and what it is must not get anywhere.
 	r.Header.Del("Authorization")
-	s.storage.HTTPHandler().ServeHTTP(recorded, r)
+	switch {
+	case wanted[0].permission == listManagedFolders && r.Method == http.MethodGet && s.HasBucket(record.Bucket):
+		recorded.Header().Set("Content-Type", "application/json; charset=UTF-8")
+		_, _ = io.WriteString(recorded, `{"kind": "storage#managedFolders"}`)
+	case r.Method == http.MethodDelete:
+		s.storage.HTTPHandler().ServeHTTP(deletion{recorded}, r)
+	default:
+		s.storage.HTTPHandler().ServeHTTP(recorded, r)
+	}
+}
+
+// deletion is an answer of Cloud Storage's to one that succeeded: 204 and nothing else,
+// where fake-gcs-server says 200 and null, which gcloud cannot read.
+type deletion struct{ *recorder }
+
+func (d deletion) WriteHeader(status int) {
+	if status == http.StatusOK {
+		status = http.StatusNoContent
+		d.Header().Del("Content-Type")
+	}
+	d.recorder.WriteHeader(status)
+}
+
+func (d deletion) Write(b []byte) (int, error) {
+	if d.status == 0 {
+		d.WriteHeader(http.StatusOK)
+	}
+	if d.status == http.StatusNoContent {
+		return len(b), nil
+	}
+	return d.recorder.Write(b)
 }
 
 // permit refuses a request that does something which its caller may not do.

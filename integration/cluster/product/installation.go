@@ -165,6 +165,7 @@ func (i *Installation) AwaitReady(t T) {
 func (i *Installation) uninstall(t T) {
 	ctx, cancel := within(context.WithoutCancel(t.Context()), removedWithin)
 	defer cancel()
+	i.refuseTokens(ctx, t)
 	foreground := metav1.DeletePropagationForeground
 	err := i.Cluster.Client.AppsV1().DaemonSets(Name).Delete(ctx, Name, metav1.DeleteOptions{PropagationPolicy: &foreground})
 	if err == nil {
