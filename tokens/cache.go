@@ -45,7 +45,16 @@ type cache struct {
 }
 
 func newCache(next Source, name string, size int, now func() time.Time, tasks *tasks, m *metrics) *cache {
-	return &cache{next, newStore(name, size, now, tasks, m)}
+	c := &cache{next: next}
+	c.store = newStore(name, c.mint, size, now, tasks, m)
+	return c
+}
+
+func (c *cache) mint(ctx context.Context, k key, w identity.Workload) (Token, error) {
+	if k.id {
+		return c.next.IDToken(ctx, w, IDTokenRequest{Audience: k.audience, Format: k.format, Licenses: k.licenses})
+	}
+	return c.next.AccessToken(ctx, w, split(k.scopes))
 }
 
 // outermost makes the cache insist.
@@ -60,9 +69,7 @@ func (c *cache) AccessToken(ctx context.Context, w identity.Workload, scopes Sco
 	if token, ok := c.hit(k, &w, minLife); ok {
 		return token, nil
 	}
-	return c.get(ctx, k, minLife, w, func(ctx context.Context, w identity.Workload) (Token, error) {
-		return c.next.AccessToken(ctx, w, scopes)
-	})
+	return c.get(ctx, k, minLife, w)
 }
 
 // IDToken implements [Source].
@@ -71,13 +78,13 @@ func (c *cache) IDToken(ctx context.Context, w identity.Workload, request IDToke
 	if token, ok := c.hit(k, &w, minIDLife); ok {
 		return token, nil
 	}
-	return c.get(ctx, k, minIDLife, w, func(ctx context.Context, w identity.Workload) (Token, error) {
-		return c.next.IDToken(ctx, w, request)
-	})
+	return c.get(ctx, k, minIDLife, w)
 }
 
 // store is what caches of all kinds have in common.
 type store struct {
+	name    string
+	mint    mintFunc
 	insists bool // for who waits; what stands behind another store leaves that to it
 	now     func() time.Time
 	flights flights[Token]
@@ -96,8 +103,8 @@ type attempt struct {
 }
 
 // newStore makes one that does not insist.
-func newStore(name string, size int, now func() time.Time, tasks *tasks, m *metrics) *store {
-	return &store{now: now, flights: flights[Token]{tasks: tasks}, counts: m.cacheCounts(name), entries: newShelves(size), attempts: map[key]*attempt{}}
+func newStore(name string, mint mintFunc, size int, now func() time.Time, tasks *tasks, m *metrics) *store {
+	return &store{name: name, mint: mint, now: now, flights: flights[Token]{tasks: tasks}, counts: m.cacheCounts(name), entries: newShelves(size), attempts: map[key]*attempt{}}
 }
 
 // hit answers what needs no attempt now. Nearly all requests end here.
@@ -118,7 +125,7 @@ func (c *store) hit(k key, w *identity.Workload, wanted time.Duration) (Token, b
 }
 
 // get answers what does.
-func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity.Workload, mint mintFunc) (Token, error) {
+func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity.Workload) (Token, error) {
 	now := c.now()
 	c.mu.Lock()
 	e := c.entries.get(k)
@@ -139,9 +146,9 @@ func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity
 			return Token{}, known
 		}
 		c.counts.miss.Inc()
-		return c.insist(ctx, k, w, mint)
+		return c.insist(ctx, k, w)
 	}
-	e.asked, e.w, e.mint = now, w, mint
+	e.asked, e.w = now, w
 	old, err := e.token, e.failure
 	old.cached = true
 	short := old.Expiry.Sub(now) < e.least(wanted)
@@ -156,7 +163,7 @@ func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity
 		c.counts.short.Inc()
 		if !waiting {
 			var token Token
-			if token, err = c.renew(ctx, k, w, old.Expiry, mint); err == nil {
+			if token, err = c.renew(ctx, k, w, old.Expiry); err == nil {
 				return token, nil
 			}
 		}
@@ -165,7 +172,7 @@ func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity
 		}
 	case due:
 		c.counts.renewing.Inc()
-		c.flights.start(k.String(), c.kept(k, w, old.Expiry, mint))
+		c.flights.start(k.String(), c.kept(k, w, old.Expiry))
 	default:
 		c.counts.hit.Inc()
 	}
@@ -175,7 +182,7 @@ func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity
 // insist asks for a token that is not there until it comes, is refused for good, or
 // cannot come before the caller's deadline. However many insist, one asks at a time,
 // and none before upstream wants to be asked again.
-func (c *store) insist(ctx context.Context, k key, w identity.Workload, mint mintFunc) (Token, error) {
+func (c *store) insist(ctx context.Context, k key, w identity.Workload) (Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
@@ -184,7 +191,7 @@ func (c *store) insist(ctx context.Context, k key, w identity.Workload, mint min
 		pause, known := c.known(k)
 		switch {
 		case pause == 0 || c.flights.tasks.life.Err() != nil:
-			token, err := c.renew(ctx, k, w, time.Time{}, mint)
+			token, err := c.renew(ctx, k, w, time.Time{})
 			if err == nil || permanent(err) {
 				return token, err
 			}
@@ -228,8 +235,8 @@ func (c *store) known(k key) (pause time.Duration, err error) {
 }
 
 // renew mints a token and waits for it.
-func (c *store) renew(ctx context.Context, k key, w identity.Workload, old time.Time, mint mintFunc) (Token, error) {
-	token, err := c.flights.do(ctx, k.String(), c.kept(k, w, old, mint))
+func (c *store) renew(ctx context.Context, k key, w identity.Workload, old time.Time) (Token, error) {
+	token, err := c.flights.do(ctx, k.String(), c.kept(k, w, old))
 	if err != nil && ctx.Err() != nil {
 		c.gaveUp(k)
 	}
@@ -249,7 +256,7 @@ func (c *store) gaveUp(k key) {
 // kept is mint with its outcome recorded, whether or not anybody waits for it. Where a
 // flight that has just landed brought a token that lives longer than the old one, there
 // is nothing to do.
-func (c *store) kept(k key, w identity.Workload, old time.Time, mint mintFunc) func(context.Context) (Token, error) {
+func (c *store) kept(k key, w identity.Workload, old time.Time) func(context.Context) (Token, error) {
 	return func(ctx context.Context) (Token, error) {
 		a := &attempt{w: w}
 		now := c.now()
@@ -261,7 +268,7 @@ func (c *store) kept(k key, w identity.Workload, old time.Time, mint mintFunc) f
 		}
 		c.attempts[k] = a
 		c.mu.Unlock()
-		token, err := mint(ctx, w)
+		token, err := c.mint(ctx, k, w)
 		now = c.now()
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -269,20 +276,20 @@ func (c *store) kept(k key, w identity.Workload, old time.Time, mint mintFunc) f
 			delete(c.attempts, k)
 		}
 		if !a.void {
-			c.record(k, w, mint, now, token, err)
+			c.record(k, w, now, token, err)
 		}
 		return token, err
 	}
 }
 
 // record writes down the outcome of an attempt.
-func (c *store) record(k key, w identity.Workload, mint mintFunc, now time.Time, token Token, err error) {
+func (c *store) record(k key, w identity.Workload, now time.Time, token Token, err error) {
 	e := c.entries.peek(k)
 	if e == nil {
 		if forgettable(err) {
 			return
 		}
-		e = &entry{mint: mint, w: w, asked: now}
+		e = &entry{w: w, asked: now}
 		e.timer = time.AfterFunc(time.Hour, func() { c.ahead(k, e) })
 		c.entries.add(k, e)
 	}
@@ -314,7 +321,7 @@ func (c *store) ahead(k key, e *entry) {
 	default:
 		e.renewing = true
 		c.counts.ahead.Inc()
-		c.flights.start(k.String(), c.kept(k, e.w, e.token.Expiry, e.mint))
+		c.flights.start(k.String(), c.kept(k, e.w, e.token.Expiry))
 	}
 }
 

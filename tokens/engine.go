@@ -122,7 +122,7 @@ func (o Options) minting(e *Engine, m *metrics) (Source, Policy, error) {
 
 // federating: Google's IAM sees the KSA itself and decides.
 func (o Options) federating(minted *mint, e *Engine, m *metrics) Source {
-	kept := subjects{next: o.Federation.Subjects, store: newStore("ksa", cacheSize, o.Now, e.tasks, m), metrics: m}
+	kept := newSubjects(o.Federation.Subjects, cacheSize, o.Now, e.tasks, m)
 	exchanging := func(life time.Duration) *exchange {
 		return &exchange{Federation: *o.Federation, kept: kept, life: life, client: o.HTTPClient, now: o.Now, metrics: m}
 	}
@@ -192,7 +192,9 @@ func (e *Engine) retain(here present) {
 
 // Forget forgets all tokens of a KSA, and those that are being minted.
 func (e *Engine) Forget(ksaUID string) {
-	for _, store := range append([]*store{e.tokens.store}, e.further...) {
+	for _, store := range e.stores() {
 		store.drop(func(k key, _ *entry, _ identity.Workload) bool { return k.ksa == ksaUID })
 	}
 }
+
+func (e *Engine) stores() []*store { return append([]*store{e.tokens.store}, e.further...) }

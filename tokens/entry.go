@@ -9,14 +9,13 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// mintFunc asks the next source for what an entry holds, for a workload that may
+// mintFunc asks the next source for what a key stands for, for a workload that may
 // have it.
-type mintFunc func(context.Context, identity.Workload) (Token, error)
+type mintFunc func(context.Context, key, identity.Workload) (Token, error)
 
 // entry is what a cache knows of one key: a token, why there is none, or an old
 // token and why there is no new one.
 type entry struct {
-	mint   mintFunc
 	w      identity.Workload // for whom it is minted: who asked last, while it is here
 	asked  time.Time         // when somebody asked last
 	absent time.Time         // since when none of the KSA's pods is here; zero while one is

@@ -12,7 +12,7 @@ func warm(tb testing.TB) *Engine {
 	k := accessKey(linked, DefaultScopes())
 	e.tokens.mu.Lock()
 	defer e.tokens.mu.Unlock()
-	e.tokens.record(k, linked, nil, time.Now(), NewToken("t", time.Now().Add(time.Hour)), nil)
+	e.tokens.record(k, linked, time.Now(), NewToken("t", time.Now().Add(time.Hour)), nil)
 	return e
 }
 

@@ -3,6 +3,7 @@ package tokens
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"gke-metadata-emulator/identity"
 )
@@ -21,9 +22,20 @@ type key struct {
 	life      int // seconds, of a KSA token
 }
 
+const keyForm = "%q %q %q %q %t %q %q %t %d"
+
 // String tells two keys apart whatever bytes the callers put into them.
 func (k key) String() string {
-	return fmt.Sprintf("%q %q %q %q %t %q %q %t %d", k.ksa, k.gsa, k.delegates, k.scopes, k.id, k.audience, k.format, k.licenses, k.life)
+	return fmt.Sprintf(keyForm, k.ksa, k.gsa, k.delegates, k.scopes, k.id, k.audience, k.format, k.licenses, k.life)
+}
+
+// parseKey undoes String.
+func parseKey(text string) (k key, err error) {
+	_, err = fmt.Sscanf(text, keyForm, &k.ksa, &k.gsa, &k.delegates, &k.scopes, &k.id, &k.audience, &k.format, &k.licenses, &k.life)
+	if err == nil && (k.String() != text || joined(split(k.scopes)) != k.scopes) {
+		err = fmt.Errorf("%q is not a key", text)
+	}
+	return k, err
 }
 
 func accessKey(w identity.Workload, scopes Scopes) key {
@@ -53,4 +65,15 @@ func joined(s Scopes) string {
 		b = append(append(b, ':'), scope...)
 	}
 	return string(b)
+}
+
+// split undoes joined.
+func split(joined string) (s Scopes) {
+	for joined != "" {
+		length, rest, _ := strings.Cut(joined, ":")
+		n, _ := strconv.ParseUint(length, 10, 31)
+		n = min(n, uint64(len(rest)))
+		s, joined = append(s, rest[:n]), rest[n:]
+	}
+	return s
 }

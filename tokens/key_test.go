@@ -125,3 +125,30 @@ func TestPodsOfAServiceAccountShareItsToken(t *testing.T) {
 		b.wantCalls(1)
 	})
 }
+
+func TestAKeySaysWhatIsToBeMinted(t *testing.T) {
+	for _, scopes := range []Scopes{nil, {""}, DefaultScopes(), NewScopes("a"), NewScopes("a", "b"), {"a b", "1:c", "\xff", "\n"}} {
+		k := accessKey(linked, scopes)
+		if got := split(k.scopes); !slices.Equal(got, scopes) {
+			t.Errorf("%q became %q", scopes, got)
+		}
+		if got, err := parseKey(k.String()); err != nil || got != k {
+			t.Errorf("%s became %s (%v)", k, got, err)
+		}
+	}
+	for _, text := range []string{"", "a b", `a" "full" true`, `\"`, "a\nb", `a\n`, "\x00", "\xff", "\uFFFD", "`", "ä %q"} {
+		for _, k := range []key{
+			idKey(with(linked, func(w *identity.Workload) { w.Delegates = text }), IDTokenRequest{Audience: text, Format: text, Licenses: true}),
+			subjectKey(linked, text, subjectLife),
+		} {
+			if got, err := parseKey(k.String()); err != nil || got != k {
+				t.Errorf("%s became %s (%v)", k, got, err)
+			}
+		}
+	}
+	for _, text := range []string{"", "a", `"" "" "" "" true`, linkedKey.String() + " ", linkedKey.String() + "1", key{scopes: "9:a"}.String(), key{scopes: "-1:a"}.String(), key{scopes: "x"}.String()} {
+		if k, err := parseKey(text); err == nil {
+			t.Errorf("%q is the key %s", text, k)
+		}
+	}
+}

@@ -73,7 +73,7 @@ func TestPodThatAsksForEndlessAudiencesDoesNotStarveOthers(t *testing.T) {
 		for i := range cacheSize + 1000 { // and it drives out its own tokens only
 			e.tokens.mu.Lock()
 			k := idKey(linked, IDTokenRequest{Audience: fmt.Sprint("endless-", i)})
-			e.tokens.record(k, linked, nil, time.Now(), NewToken("t", time.Now().Add(time.Hour)), nil)
+			e.tokens.record(k, linked, time.Now(), NewToken("t", time.Now().Add(time.Hour)), nil)
 			e.tokens.mu.Unlock()
 		}
 		if got := e.tokens.held(); got != cacheSize || !e.tokens.has(idKey(other, IDTokenRequest{Audience: "a"})) {

@@ -75,10 +75,16 @@ func (c ClusterTokens) SubjectToken(ctx context.Context, w identity.Workload, au
 
 // subjects keeps KSA tokens, as a cache keeps those of Google: without it each renewal
 // at Google would need the API server.
-type subjects struct {
-	next SubjectTokens
-	*store
-	metrics *metrics
+type subjects struct{ *store }
+
+func newSubjects(next SubjectTokens, size int, now func() time.Time, tasks *tasks, m *metrics) subjects {
+	return subjects{newStore("ksa", func(ctx context.Context, k key, w identity.Workload) (token Token, err error) {
+		err = m.call(ctx, "TokenRequest", func(ctx context.Context) error {
+			token, err = next.SubjectToken(ctx, w, k.audience, time.Duration(k.life)*time.Second)
+			return err
+		})
+		return token, err
+	}, size, now, tasks, m)}
 }
 
 // SubjectToken implements [SubjectTokens].
@@ -87,13 +93,7 @@ func (s subjects) SubjectToken(ctx context.Context, w identity.Workload, audienc
 	if token, ok := s.hit(k, &w, minLife); ok {
 		return token, nil
 	}
-	return s.get(ctx, k, minLife, w, func(ctx context.Context, w identity.Workload) (token Token, err error) {
-		err = s.metrics.call(ctx, "TokenRequest", func(ctx context.Context) error {
-			token, err = s.next.SubjectToken(ctx, w, audience, life)
-			return err
-		})
-		return token, err
-	})
+	return s.get(ctx, k, minLife, w)
 }
 
 func subjectKey(w identity.Workload, audience string, life time.Duration) key {
