@@ -155,7 +155,7 @@ func (r record) line() auditLine {
 	sum := sha256.Sum256([]byte(r.token.Value()))
 	l.Token, l.Expires = hex.EncodeToString(sum[:6]), r.token.Expiry.UTC().Format(time.RFC3339)
 	if o := r.token.origin; o != nil {
-		l.Decision, l.GrantedScopes, l.Principal, l.CredentialID, l.GSAUniqueID = o.why, o.scopes, o.principal, o.credential, o.account
+		l.Decision, l.GrantedScopes, l.Principal, l.CredentialID, l.GSAUniqueID = o.Why, o.Scopes, o.Principal, o.Credential, o.Account
 	}
 	return l
 }

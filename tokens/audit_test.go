@@ -139,7 +139,7 @@ func TestAuditLogSaysWhoWasGivenWhat(t *testing.T) {
 
 func TestAuditLogHasTheIDThatTheAPIServersHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		line := record{w: linked, token: NewToken(secret, time.Now()).from(func(o *origin) { o.credential = "JTI=1" })}.line()
+		line := record{w: linked, token: NewToken(secret, time.Now()).from(func(o *origin) { o.Credential = "JTI=1" })}.line()
 		if line.CredentialID != "JTI=1" {
 			t.Errorf("%+v", line)
 		}

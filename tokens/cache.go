@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/change"
 )
 
 const (
@@ -89,6 +90,7 @@ type store struct {
 	now     func() time.Time
 	flights flights[Token]
 	counts  cacheCounts
+	changed *change.Signal // raised when there are other tokens
 
 	mu       sync.Mutex
 	entries  *shelves
@@ -104,7 +106,7 @@ type attempt struct {
 
 // newStore makes one that does not insist.
 func newStore(name string, mint mintFunc, size int, now func() time.Time, tasks *tasks, m *metrics) *store {
-	return &store{name: name, mint: mint, now: now, flights: flights[Token]{tasks: tasks}, counts: m.cacheCounts(name), entries: newShelves(size), attempts: map[key]*attempt{}}
+	return &store{name: name, mint: mint, now: now, flights: flights[Token]{tasks: tasks}, counts: m.cacheCounts(name), changed: new(change.Signal), entries: newShelves(size), attempts: map[key]*attempt{}}
 }
 
 // hit answers what needs no attempt now. Nearly all requests end here.
@@ -290,16 +292,22 @@ func (c *store) record(k key, w identity.Workload, now time.Time, token Token, e
 			return
 		}
 		e = &entry{w: w, asked: now}
-		e.timer = time.AfterFunc(time.Hour, func() { c.ahead(k, e) })
-		c.entries.add(k, e)
+		c.enter(k, e)
 	}
 	if err == nil {
 		e.minted(token, now)
 		e.pod = w.Pod.UID
+		c.changed.Raise()
 	} else {
 		e.failed(err, now)
 	}
 	e.timer.Reset(e.due().Sub(now))
+}
+
+// enter puts an entry that is not there. Its timer is still to be set.
+func (c *store) enter(k key, e *entry) {
+	e.timer = time.AfterFunc(time.Hour, func() { c.ahead(k, e) })
+	c.entries.add(k, e)
 }
 
 // ahead renews a token at its time although nobody asks just now: but not what
@@ -333,6 +341,7 @@ func (c *store) drop(gone func(k key, e *entry, w identity.Workload) bool) {
 	for k, e := range c.entries.all() {
 		if gone(k, e, e.w) {
 			c.entries.remove(k)
+			c.changed.Raise()
 		}
 	}
 	for k, a := range c.attempts {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/change"
 )
 
 const (
@@ -54,6 +55,10 @@ type Engine struct {
 	tokens  *cache
 	further []*store // what the tokens are minted with: federated tokens, KSA tokens
 	bound   *store   // of these, the KSA tokens, each bound to a pod; nil where there are none
+
+	changed change.Signal
+	terms   string
+	used    map[key]time.Time // as it was before the engine was restored
 }
 
 // New builds the engine; [Engine.Close] ends what it runs in the background.
@@ -71,7 +76,7 @@ func New(o Options) (*Engine, error) {
 		o.Metrics = prometheus.NewRegistry()
 	}
 	m := newMetrics(o.Metrics)
-	e := &Engine{tasks: newTasks(upstreamTimeout)}
+	e := &Engine{tasks: newTasks(upstreamTimeout), terms: o.terms()}
 	e.rules.Store(o.Rules)
 
 	minted, policy, err := o.minting(e, m)
@@ -85,6 +90,9 @@ func New(o Options) (*Engine, error) {
 	guarded := guarded{next: minted, flags: o.Limits, file: &e.rules, policy: policy, metrics: m}
 	limited := limit{next: guarded, turns: newTurns(maxMints, maxMintsOfPod, maxWaitingOfPod, m)}
 	e.tokens = newCache(limited, "tokens", cacheSize, o.Now, e.tasks, m).outermost()
+	for _, store := range e.stores() {
+		store.changed = &e.changed
+	}
 	e.Source = e.tokens
 	if o.Audit != nil {
 		o.Audit.counts = m.audited
@@ -101,6 +109,7 @@ func (e *Engine) Close() { e.tasks.close() }
 func (e *Engine) SetRules(rules *Rules) {
 	old := e.rules.Swap(rules)
 	e.tokens.drop(func(_ key, _ *entry, w identity.Workload) bool { return old.stance(w) != rules.stance(w) })
+	e.changed.Raise() // the terms have
 }
 
 // minting is the innermost source, with the policy that must stand before it.
@@ -162,18 +171,23 @@ type Workloads interface {
 	// Changed returns a channel that is closed when there may be others; nil where
 	// there never are.
 	Changed() <-chan struct{}
+	// Ready returns nil once all of them are known.
+	Ready() error
 }
 
 // Follow forgets at once what nobody here may have any more, until ctx ends: the
 // tokens of a GSA that the KSA is no longer annotated with, the KSA tokens of pods that
 // are gone, and a minute later the tokens of a KSA whose last pod here is gone. These
-// are not renewed meanwhile.
+// are not renewed meanwhile. It begins when all workloads are known: before that the
+// restored tokens of one that is not yet would be forgotten.
 func (e *Engine) Follow(ctx context.Context, of Workloads) {
 	again := time.NewTicker(lingering / 2)
 	defer again.Stop()
-	for {
+	for ready := false; ; {
 		changed := of.Changed() // taken before the look, so that none is missed
-		e.retain(newPresent(of.Workloads()))
+		if ready = ready || of.Ready() == nil; ready {
+			e.retain(newPresent(of.Workloads()))
+		}
 		select {
 		case <-changed:
 		case <-again.C:

@@ -59,10 +59,15 @@ func (e *entry) minted(token Token, now time.Time) {
 		return
 	}
 	e.token, e.life = token, token.Expiry.Sub(now)
-	// Renewed at a quarter of its life, so that three quarters are left when upstream
-	// fails; jittered, as what was minted at once need not be renewed at once.
-	early := max(e.life/4, 1)
-	e.renewAt = now.Add(early - rand.N(max(early*2/5, 1)))
+	e.renewAt = renewal(now, e.life)
+}
+
+// renewal is when a token of that time is renewed: at a quarter of its life, so that
+// three quarters are left when upstream fails; jittered, as what was minted at once need
+// not be renewed at once.
+func renewal(minted time.Time, life time.Duration) time.Time {
+	early := max(life/4, 1)
+	return minted.Add(early - rand.N(max(early*2/5, 1)))
 }
 
 // failed takes an attempt that ended in err now.

@@ -75,7 +75,7 @@ func (x *exchange) exchanged(ctx context.Context, w identity.Workload, scopes Sc
 			}
 		}
 		token.origin = subject.origin
-		token = token.from(func(o *origin) { o.principal = federatedMember(x.Provider, w.KSA) })
+		token = token.from(func(o *origin) { o.Principal = federatedMember(x.Provider, w.KSA) })
 		return nil
 	})
 	return token, err

@@ -17,8 +17,9 @@ const otherGSA = "other@shop-project.iam.gserviceaccount.com"
 // inhabited is the workloads of a node, as a test sets them.
 type inhabited struct {
 	change.Signal
-	mu   sync.Mutex
-	pods []identity.Workload
+	mu       sync.Mutex
+	pods     []identity.Workload
+	notReady error
 }
 
 func (n *inhabited) Changed() <-chan struct{} { return n.Next() }
@@ -27,6 +28,12 @@ func (n *inhabited) Workloads() []identity.Workload {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.pods
+}
+
+func (n *inhabited) Ready() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.notReady
 }
 
 func (n *inhabited) set(pods ...identity.Workload) {

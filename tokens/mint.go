@@ -107,7 +107,7 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 		}
 		token = NewToken(answer.Token, here(time.Unix(claims.Expiry, 0), answer.Header, m.now()))
 		token.Type, token.origin = "JWT", bearer.origin
-		token = token.from(func(o *origin) { o.account = claims.Subject })
+		token = token.from(func(o *origin) { o.Account = claims.Subject })
 		return nil
 	})
 	return token, err

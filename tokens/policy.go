@@ -46,9 +46,9 @@ func (g guarded) AccessToken(ctx context.Context, w identity.Workload, scopes Sc
 		return Token{}, decided(err, why)
 	}
 	return token.from(func(o *origin) {
-		o.why = strings.Join(why, "; ")
+		o.Why = strings.Join(why, "; ")
 		if narrowed {
-			o.scopes = strings.Join(granted, " ")
+			o.Scopes = strings.Join(granted, " ")
 		}
 	}), nil
 }
@@ -64,7 +64,7 @@ func (g guarded) IDToken(ctx context.Context, w identity.Workload, request IDTok
 	if err != nil {
 		return Token{}, decided(err, why)
 	}
-	return token.from(func(o *origin) { o.why = strings.Join(why, "; ") }), nil
+	return token.from(func(o *origin) { o.Why = strings.Join(why, "; ") }), nil
 }
 
 // allow says why the KSA may use the GSA.

@@ -68,7 +68,7 @@ func (c ClusterTokens) SubjectToken(ctx context.Context, w identity.Workload, au
 	if claims, err := claimsOf(answer.Status.Token); err == nil && claims.IssuedAt > 0 {
 		// The API server's clock may differ from ours: the life is what counts.
 		token.Expiry = asked.Add(claims.life())
-		token = token.from(func(o *origin) { o.credential = claims.ID })
+		token = token.from(func(o *origin) { o.Credential = claims.ID })
 	}
 	return token, nil
 }

@@ -31,11 +31,11 @@ type Token struct {
 // origin is what the audit log says of a token beside its value. It is shared and
 // never changed.
 type origin struct {
-	why        string // the policy's decision
-	scopes     string // that it has, where the policy took some away
-	principal  string // as Google's audit log names who asked for it
-	credential string // the ID of the KSA token, as the API server's audit log has it
-	account    string // the GSA's unique ID, as Google's audit log has it
+	Why        string // the policy's decision
+	Scopes     string // that it has, where the policy took some away
+	Principal  string // as Google's audit log names who asked for it
+	Credential string // the ID of the KSA token, as the API server's audit log has it
+	Account    string // the GSA's unique ID, as Google's audit log has it
 }
 
 // from returns the token with its origin changed.

@@ -1,0 +1,405 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/identity"
+)
+
+const ampleSize = 1 << 20
+
+var (
+	testID      = IDTokenRequest{Audience: "https://example.com/"}
+	otherScopes = NewScopes(CloudPlatform, "https://www.googleapis.com/auth/devstorage.read_only")
+)
+
+// asked is an engine that has been asked for an access token, one of another scope and
+// an ID token.
+func (g *offlineGoogle) asked(t *testing.T, o Options) *Engine {
+	t.Helper()
+	e := newEngine(t, o)
+	for _, scopes := range []Scopes{otherScopes, DefaultScopes()} {
+		_, err := e.AccessToken(t.Context(), linked, scopes)
+		check(t, err)
+	}
+	_, err := e.IDToken(t.Context(), linked, testID)
+	check(t, err)
+	return e
+}
+
+// successor is an engine with the tokens of another.
+func successor(t *testing.T, of *Engine, o Options, want int) *Engine {
+	t.Helper()
+	next := newEngine(t, o)
+	restored, err := next.Restore(of.Snapshot(ampleSize))
+	if err != nil || restored != want {
+		t.Fatalf("%d tokens are restored (%v), want %d", restored, err, want)
+	}
+	return next
+}
+
+// follows has an engine follow a node until the test ends.
+func follows(t *testing.T, e *Engine, node *inhabited) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { e.Follow(ctx, node); close(ended) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	synctest.Wait()
+}
+
+func TestRestoredEngineAnswersWithoutGoogleAndRenewsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		o := g.federation()
+		first := g.asked(t, o)
+		first.Close()
+		down := fakegoogle.Fault{Status: 503}
+		for method := range g.Counters() {
+			g.SetFault(method, down)
+		}
+		time.Sleep(5 * time.Minute)
+		second := successor(t, first, o, 5) // with the federated and the KSA's own
+		before := g.Counters()
+		for _, scopes := range []Scopes{otherScopes, DefaultScopes()} {
+			token, err := second.AccessToken(t.Context(), linked, scopes)
+			check(t, err)
+			if !token.cached || !slices.Equal(g.wantGrant(t, token, "serviceAccount:"+testGSA, testCaller).Scopes, scopes) {
+				t.Errorf("cached %t, or not the scopes %v", token.cached, scopes)
+			}
+		}
+		old, err := second.IDToken(t.Context(), linked, testID)
+		check(t, err)
+		if old.Type != "JWT" {
+			t.Errorf("the ID token is of type %s", old.Type)
+		}
+		g.wantCalls(t, before, nil)
+
+		// At a quarter of their lives, less the jitter, they are renewed, each for what it was.
+		g.ClearFaults()
+		time.Sleep(3*time.Minute + 59*time.Second)
+		g.wantCalls(t, before, nil)
+		time.Sleep(6*time.Minute + 2*time.Second)
+		synctest.Wait()
+		g.wantCalls(t, before, map[string]int{fakegoogle.MethodSTSToken: 1, fakegoogle.MethodGenerateAccessToken: 2, fakegoogle.MethodGenerateIDToken: 1})
+		for _, scopes := range []Scopes{otherScopes, DefaultScopes()} {
+			token, err := second.AccessToken(t.Context(), linked, scopes)
+			check(t, err)
+			grant := g.wantGrant(t, token, "serviceAccount:"+testGSA, testCaller)
+			if left := time.Until(token.Expiry); left < 50*time.Minute || !slices.Equal(grant.Scopes, scopes) {
+				t.Errorf("%s left, scopes %v", left, grant.Scopes)
+			}
+		}
+		renewed, err := second.IDToken(t.Context(), linked, testID)
+		check(t, err)
+		if renewed.Value() == old.Value() || must(claimsOf(renewed.Value())).Subject == "" {
+			t.Error("the ID token is not renewed")
+		}
+	})
+}
+
+func TestTokensWhoseRenewalIsOverdueAreServedAndRenewedSoonButNotAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		o := g.federation()
+		first := g.asked(t, o)
+		first.Close()
+		time.Sleep(40 * time.Minute)
+		before := g.Counters()
+		second := successor(t, first, o, 5)
+		token, err := second.AccessToken(t.Context(), linked, DefaultScopes())
+		check(t, err)
+		if left := time.Until(token.Expiry); left != 20*time.Minute {
+			t.Errorf("%s left", left)
+		}
+		g.wantCalls(t, before, nil)
+		// The source of one is another cache, which begins to renew when it is asked.
+		time.Sleep(overdue + 2*time.Minute)
+		synctest.Wait()
+		token, err = second.AccessToken(t.Context(), linked, DefaultScopes())
+		check(t, err)
+		if left := time.Until(token.Expiry); left < 50*time.Minute {
+			t.Errorf("%s left", left)
+		}
+	})
+}
+
+func TestWhatHasExpiredIsNotRestoredButItsLastUseIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		o := g.federation()
+		start := time.Now()
+		first := g.asked(t, o)
+		snapshot := first.Snapshot(ampleSize)
+		first.Close()
+		time.Sleep(time.Hour)
+		second := newEngine(t, o)
+		if restored, err := second.Restore(snapshot); err != nil || restored != 1 {
+			t.Errorf("%d are restored (%v), want the KSA token, which lives for two hours", restored, err)
+		}
+		if got := second.LastUse(linked, DefaultScopes()); !got.Equal(start) {
+			t.Errorf("last use %s, want %s", got, start)
+		}
+		if got := second.LastUse(relinked, DefaultScopes()); !got.IsZero() {
+			t.Errorf("last use of what was never asked for: %s", got)
+		}
+		before := g.Counters()
+		_, err := second.AccessToken(t.Context(), linked, DefaultScopes())
+		check(t, err)
+		g.wantCalls(t, before, map[string]int{fakegoogle.MethodSTSToken: 1, fakegoogle.MethodGenerateAccessToken: 1})
+	})
+}
+
+func TestWhoIsGoneAfterTheRestartHasNoTokensOnceThePodsAreKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		o := g.federation()
+		first := g.asked(t, o)
+		first.Close()
+		second := successor(t, first, o, 5)
+		node := &inhabited{notReady: errors.New("the API server is away")}
+		follows(t, second, node)
+		time.Sleep(3 * time.Minute)
+		node.set() // the pods come before their KSAs
+		if held := second.tokens.held() + second.further[0].held() + second.bound.held(); held != 5 {
+			t.Fatalf("%d tokens are left before the pods are known", held)
+		}
+		node.mu.Lock()
+		node.notReady = nil
+		node.mu.Unlock()
+		node.set()
+		if held := second.bound.held(); held != 0 {
+			t.Errorf("%d KSA tokens of a pod that is gone", held)
+		}
+		time.Sleep(lingering + lingering/2 + time.Second)
+		if held := second.tokens.held() + second.further[0].held(); held != 0 {
+			t.Errorf("%d tokens of a KSA without pods", held)
+		}
+	})
+}
+
+func TestWhoIsAnnotatedOtherwiseAfterTheRestartGetsNoTokenOfBefore(t *testing.T) {
+	for name, now := range map[string]identity.Workload{
+		"another GSA":       relinked,
+		"no GSA":            unlinked,
+		"another delegates": with(linked, func(w *identity.Workload) { w.Delegates = otherGSA }),
+		"another KSA":       with(linked, func(w *identity.Workload) { w.KSA.UID = "anew" }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := googleInBubble(t, 0)
+				g.AddServiceAccount(otherGSA)
+				g.Bind(otherGSA, workloadIdentityUser, testCaller)
+				o := g.federation()
+				first := g.asked(t, o)
+				first.Close()
+				second := successor(t, first, o, 5)
+				before := g.Counters()
+				if token, err := second.AccessToken(t.Context(), now, DefaultScopes()); err == nil && token.cached {
+					t.Error("a token of before, ahead of the first look at the pods")
+				}
+				if calls := g.Counters(); calls[fakegoogle.MethodSTSToken]+calls[fakegoogle.MethodGenerateAccessToken] == before[fakegoogle.MethodSTSToken]+before[fakegoogle.MethodGenerateAccessToken] {
+					t.Error("Google has not been asked")
+				}
+				if name == "another KSA" {
+					return // whose tokens go with its pods
+				}
+				node := &inhabited{}
+				node.set(now)
+				follows(t, second, node)
+				if second.tokens.has(linkedKey) || second.tokens.has(idKey(linked, testID)) {
+					t.Error("a token of before is still there")
+				}
+			})
+		})
+	}
+}
+
+func TestFailuresAreNotHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		o := g.federation()
+		first := g.asked(t, o)
+		g.SetFault(fakegoogle.MethodGenerateIDToken, fakegoogle.Fault{Status: 403})
+		_, err := first.IDToken(t.Context(), linked, IDTokenRequest{Audience: "refused"})
+		wantError(t, err, Denied)
+		g.ClearFaults()
+		first.Close()
+		second := successor(t, first, o, 5)
+		_, err = second.IDToken(t.Context(), linked, IDTokenRequest{Audience: "refused"})
+		check(t, err)
+	})
+}
+
+func TestTheAuditLogSaysTheSameOfARestoredToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		o := g.federation()
+		first := g.asked(t, o)
+		line := func(e *Engine) auditLine {
+			token, err := e.IDToken(t.Context(), linked, testID)
+			check(t, err)
+			return record{w: linked, id: true, audience: testID.Audience, token: token}.line()
+		}
+		second := successor(t, first, o, 5)
+		if want := line(first); want.Principal == "" || want.GSAUniqueID == "" {
+			t.Errorf("the test is blind: %+v", want)
+		}
+		if diff := cmp.Diff(line(first), line(second)); diff != "" {
+			t.Errorf("-before +after:\n%s", diff)
+		}
+	})
+}
+
+func TestOfTooManyTokensEachKSAsLastOnesAreHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		e := newEngine(t, g.federation())
+		quiet := with(linked, func(w *identity.Workload) { w.KSA.UID = "quiet" })
+		put := func(w identity.Workload, audience string) {
+			e.tokens.mu.Lock()
+			e.tokens.record(idKey(w, IDTokenRequest{Audience: audience}), w, time.Now(), NewToken(secret, time.Now().Add(time.Hour)), nil)
+			e.tokens.mu.Unlock()
+			time.Sleep(time.Second)
+		}
+		put(quiet, "first")
+		put(quiet, "second")
+		for i := range 100 {
+			put(linked, fmt.Sprint(i))
+		}
+		one := len(e.Snapshot(ampleSize)) / 102
+		snapshot := e.Snapshot(4 * one)
+		if len(snapshot) > 4*one {
+			t.Errorf("%d bytes, want %d", len(snapshot), 4*one)
+		}
+		next := newEngine(t, g.federation())
+		if _, err := next.Restore(snapshot); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []key{idKey(linked, IDTokenRequest{Audience: "99"}), idKey(quiet, IDTokenRequest{Audience: "second"}), idKey(linked, IDTokenRequest{Audience: "98"})} {
+			if !next.tokens.has(want) {
+				t.Errorf("%s is not handed over", want)
+			}
+		}
+		if e.Snapshot(0) != nil {
+			t.Error("something fits into nothing")
+		}
+		// The order of use goes with them: it says what gives way, and what is renewed ahead.
+		whole := newEngine(t, g.federation())
+		if n, err := whole.Restore(e.Snapshot(ampleSize)); err != nil || n != 102 {
+			t.Fatal(n, err)
+		}
+		if diff := cmp.Diff(e.tokens.entries.of[linked.KSA.UID].Keys(), whole.tokens.entries.of[linked.KSA.UID].Keys(), cmp.AllowUnexported(key{})); diff != "" {
+			t.Errorf("order of use (-before +after):\n%s", diff)
+		}
+	})
+}
+
+func TestASnapshotOfAnotherFormIsRefusedWithoutShowingIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		good := string(g.asked(t, g.federation()).Snapshot(ampleSize))
+		for _, bad := range []string{
+			secret, `"` + secret + `"`, `{"Value": "` + secret + `", "Life": "x"}`, `{"Value": 7}`, "[]", "{}", "\x00",
+			strings.Replace(good, `"Cache":"tokens"`, `"Cache":"`+secret+`"`, 1), strings.Replace(good, `"Key":"`, `"Key":"`+secret, 1), good[:len(good)-2], good + secret,
+		} {
+			e := newEngine(t, g.federation())
+			if n, err := e.Restore([]byte(bad)); err == nil || n != 0 || e.tokens.held() != 0 {
+				t.Errorf("%d restored, %v", n, err)
+			} else {
+				wantNoSecret(t, "the error", err.Error(), secret)
+			}
+		}
+		if n, err := newEngine(t, g.federation()).Restore(nil); n != 0 || err != nil {
+			t.Errorf("of nothing: %d, %v", n, err)
+		}
+	})
+}
+
+func TestWhateverDecidesTheTokensIsInTheTerms(t *testing.T) {
+	rules := func(text string) *Rules { return must(ParseRules([]byte(text))) }
+	listing := rules("allow: [{ksa: shop/cart, gsas: [" + testGSA + "]}]")
+	g := &offlineGoogle{Running: nowhere}
+	terms := map[string]string{}
+	for name, o := range map[string]Options{
+		"federation":       g.federation(),
+		"another provider": g.federation(func(f *Federation) { f.Provider += "2" }),
+		"another STS":      g.federation(func(f *Federation) { f.STSEndpoint += "2" }),
+		"another IAM":      with(g.federation(), func(o *Options) { o.IAMEndpoint += "2" }),
+		"another pool":     with(g.federation(), func(o *Options) { o.WorkloadPool += "2" }),
+		"other IAM creds":  with(g.federation(), func(o *Options) { o.IAMCredentialsEndpoint += "2" }),
+		"limits":           with(g.federation(), func(o *Options) { o.Limits = must(NewLimits([]string{"ci="}, nil, 0)) }),
+		"other limits":     with(g.federation(), func(o *Options) { o.Limits = must(NewLimits(nil, nil, time.Hour)) }),
+		"scopes":           with(g.federation(), func(o *Options) { o.Limits = must(NewLimits(nil, []string{"a"}, 0)) }),
+		"rules":            with(g.federation(), func(o *Options) { o.Rules = listing }),
+		"other rules":      with(g.federation(), func(o *Options) { o.Rules = rules("allow: []") }),
+		"rules of limits":  with(g.federation(), func(o *Options) { o.Rules = rules("limits: [{namespace: ci, maxLife: 15m}]") }),
+		"impersonation":    g.impersonation(operator, nil),
+		"no policy":        g.impersonation(operator, AllowAll{}),
+		"rules decide":     with(g.impersonation(operator, nil), func(o *Options) { o.RulesDecide, o.Rules = true, listing }),
+		"delegates":        with(g.impersonation(operator, nil), func(o *Options) { o.Delegates = []string{otherGSA} }),
+		"members' names":   with(g.impersonation(operator, nil), func(o *Options) { o.Provider = testProvider }),
+	} {
+		of := string(newEngine(t, o).Terms())
+		if other, taken := terms[of]; taken {
+			t.Errorf("%s: the terms are those of %s", name, other)
+		}
+		if again := string(newEngine(t, o).Terms()); again != of {
+			t.Errorf("%s: the terms are %s and %s", name, of, again)
+		}
+		terms[of] = name
+	}
+	e := newEngine(t, g.federation())
+	before, changed := string(e.Terms()), e.Changed()
+	e.SetRules(listing)
+	if terms[string(e.Terms())] != "rules" || string(e.Terms()) == before {
+		t.Error("the terms have not changed with the rules")
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody is told")
+	}
+}
+
+func TestNewAndForgottenTokensAreAChangeAndUseIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := googleInBubble(t, 0)
+		e := newEngine(t, g.federation())
+		for _, step := range []struct {
+			name    string
+			do      func()
+			changes bool
+		}{
+			{"the first request", func() { _, _ = e.AccessToken(t.Context(), linked, DefaultScopes()) }, true},
+			{"the second request", func() { _, _ = e.AccessToken(t.Context(), linked, DefaultScopes()) }, false},
+			{"a renewal", func() { time.Sleep(16 * time.Minute) }, true},
+			{"a refusal", func() { _, _ = e.IDToken(t.Context(), unlinked, testID) }, false},
+			{"forgetting", func() { e.Forget(linked.KSA.UID) }, true},
+			{"forgetting nothing", func() { e.Forget(linked.KSA.UID) }, false},
+		} {
+			changed := e.Changed()
+			step.do()
+			synctest.Wait()
+			got := false
+			select {
+			case <-changed:
+				got = true
+			default:
+			}
+			if got != step.changes {
+				t.Errorf("%s is a change: %t", step.name, got)
+			}
+		}
+	})
+}
