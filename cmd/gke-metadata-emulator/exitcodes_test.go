@@ -32,6 +32,8 @@ func TestAWrongCommandLineIsExitCode2WithOneLineThatSaysWhatToDo(t *testing.T) {
 		{"fakegoogle --allow-all=perhaps", []string{"--allow-all", "gke-metadata-emulator fakegoogle --help"}},
 		{"serve", []string{"--node-name: is needed", "spec.nodeName"}},
 		{"serve --node-name node-1", []string{"--workload-identity-provider: is needed", "use --credentials=impersonation on a laptop"}},
+		{"serve --node-name node-1 --credentials impersonation --project-id demo-project --project-number 1 --handover-file /run/tokens", []string{"--handover-key-file: is needed with --handover-file", "head -c 32 /dev/urandom"}},
+		{"serve --node-name node-1 --credentials impersonation --project-id demo-project --project-number 1 --handover-key-file /key", []string{"--handover-file: is needed with --handover-key-file"}},
 		{"standalone --credentials federation", []string{"--credentials: ", "use one of fake, impersonation"}},
 		{"standalone --identities " + list, []string{"--identities: " + list, "see docs/standalone.md"}},
 		{"standalone --credentials impersonation --project-id demo-project --project-number 1 --gsa a@b.c --source-credentials /nonexistent.json",

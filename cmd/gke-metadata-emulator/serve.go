@@ -40,6 +40,8 @@ func newServe(env lookupEnv) *cobra.Command {
 	credentials.StringVar(&s.MaxScopes, "max-scopes", "", "`scopes` that access tokens may have at most, with commas between (all where empty)")
 	credentials.DurationVar(&s.MaxTokenLife, "max-token-life", 0, "how long access tokens may live at most, from 10m to 1h (as Google gives them where 0)")
 	credentials.StringVar(&s.AuditLog, "audit-log", "", "`file` to which a line of JSON is added for each token given or refused, - for standard output (none where empty); see docs/tokens.md")
+	credentials.StringVar(&s.HandoverFile, "handover-file", "", "`file` on a tmpfs where the tokens are left, sealed, for the next instance on the node (none where empty); see docs/tokens.md")
+	credentials.StringVar(&s.HandoverKeyFile, "handover-key-file", "", "`file` with the key of that one, at least 32 bytes")
 
 	return command(&cobra.Command{
 		Use:   "serve",

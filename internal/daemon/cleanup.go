@@ -4,6 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+
+	"gke-metadata-emulator/handover"
 )
 
 // Cleanup is the settings of [Cleanup.Run]: it undoes what [Serve.Run] leaves.
@@ -13,6 +17,8 @@ type Cleanup struct {
 
 	DMIProductName string
 	DMIOriginal    string
+
+	HandoverFile string
 }
 
 // Complete returns a [*FlagError] for a setting that is wrong.
@@ -23,12 +29,26 @@ func (c *Cleanup) Complete() error {
 	}
 	c.DMIProductName = cmp.Or(c.DMIProductName, KindProductName)
 	c.DMIOriginal = cmp.Or(c.DMIOriginal, OriginalProductName)
+	c.HandoverFile = cmp.Or(c.HandoverFile, UsualHandoverFile)
+	if err := wholePath("handover-file", c.HandoverFile); err != nil {
+		return err
+	}
 	return checkDMI(c.DMIProductName, c.DMIOriginal)
 }
 
-// Run removes every trace of every mode of routing, and gives the node its DMI
-// product name back; it is no error that nothing is there.
+// Run removes every trace of every mode of routing and the tokens that were left for
+// the next instance, and gives the node its DMI product name back; it is no error that
+// nothing is there.
 func (c *Cleanup) Run() error {
 	routing := router{iface: c.Interface, bpffs: c.BPFFS, log: slog.New(slog.DiscardHandler)}.removeAll()
-	return errors.Join(routing, productName{c.DMIProductName, c.DMIOriginal}.restore())
+	tokens := handover.Remove(c.HandoverFile)
+	removeFolderOf(c.HandoverFile)
+	return errors.Join(routing, tokens, productName{c.DMIProductName, c.DMIOriginal}.restore())
+}
+
+// removeFolderOf removes the folder of a file that is gone, if it is one of ours.
+func removeFolderOf(file string) {
+	if folder := filepath.Dir(file); filepath.Base(folder) == "gke-metadata-emulator" {
+		_ = os.Remove(folder) // unless it is a mount, or holds something
+	}
 }

@@ -30,9 +30,7 @@ func upstreamClient() *http.Client {
 // this machine that would be this very program.
 func sourceCredential(path string, client *http.Client) (oauth2.TokenSource, error) {
 	const remedy = "run 'gcloud auth application-default login' or give the path of a credentials file"
-	if path == "" {
-		path = cmp.Or(os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"), gcloudFile())
-	}
+	path = sourceCredentialFile(path)
 	document, err := os.ReadFile(path)
 	if err != nil {
 		return nil, wrong("source-credentials", remedy, "%v", err)
@@ -54,6 +52,14 @@ func sourceCredential(path string, client *http.Client) (oauth2.TokenSource, err
 		return nil, wrong("source-credentials", remedy, "%s: %v", path, err)
 	}
 	return credentials.TokenSource, nil
+}
+
+// sourceCredentialFile is the file that is read.
+func sourceCredentialFile(path string) string {
+	if path == "" {
+		return cmp.Or(os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"), gcloudFile())
+	}
+	return path
 }
 
 // gcloudFile is where gcloud auth application-default login writes.

@@ -67,9 +67,7 @@ func (p productName) restore() error {
 			return fmt.Errorf("the DMI product name is put back, but what was kept of it is still there: %w", err)
 		}
 	}
-	if folder := filepath.Dir(p.original); filepath.Base(folder) == "gke-metadata-emulator" {
-		_ = os.Remove(folder) // unless it is a mount, or holds something
-	}
+	removeFolderOf(p.original)
 	return nil
 }
 

@@ -46,6 +46,7 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	newModes(r)
 	newEventResults(r)
 	newStartupTaint("", nil, "node-1", nil, r, discard)
+	newHandingOver(nil, nil, "", r, discard)
 	newRulesReloader("", nil, r, discard)
 	newAttributesReloader("", attributes{}, &facts{}, r, discard)
 	return r.Registry

@@ -40,6 +40,10 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = traces.Close() }()
+	left, err := s.openHandover()
+	if err != nil {
+		return err
+	}
 	config, err := s.cluster()
 	if err != nil {
 		return err
@@ -93,6 +97,7 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		return g.abandon(err)
 	}
 	defer source.Close()
+	defer s.handOver(g, left, source, registry, log)()
 	s.reloadRules(g, source, registry, log)
 	g.Go(func() error { source.Follow(g.ctx, who); return nil })
 

@@ -112,6 +112,8 @@ type Serve struct {
 	MaxScopes         string // with commas between
 	MaxTokenLife      time.Duration
 	AuditLog          string // a file, - for standard output, empty for none
+	HandoverFile      string // where the tokens are left for the next instance; empty where they are not
+	HandoverKeyFile   string
 
 	limits, rules *tokens.Rules // of the flags and of the file
 
@@ -144,7 +146,7 @@ func (s *Serve) Complete() error {
 	if s.NodeName == "" {
 		return wrong("node-name", "set it to the node's name, in a pod by the downward API (spec.nodeName)", "is needed to watch the pods of this node only")
 	}
-	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.checkRouting, s.checkAttestation, s.addresses, s.checkStartupTaint, s.checkProductName, s.checkTracing, s.Logging.check} {
+	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.checkRouting, s.checkAttestation, s.addresses, s.checkStartupTaint, s.checkProductName, s.checkTracing, s.checkHandover, s.Logging.check} {
 		if err := complete(); err != nil {
 			return err
 		}

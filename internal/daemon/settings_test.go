@@ -89,6 +89,11 @@ func TestAWrongSettingOfServeIsAnErrorOfItsFlag(t *testing.T) {
 		{"a collector without a scheme", nil, func(s *Serve) { s.OTLPEndpoint = "collector:4318" }, "otlp-endpoint", "like http://collector:4318"},
 		{"a collector that is no URL", nil, func(s *Serve) { s.OTLPEndpoint = "http://collector\n" }, "otlp-endpoint", "is no http or https URL"},
 
+		{"a file to hand over without a key", nil, func(s *Serve) { s.HandoverFile = UsualHandoverFile }, "handover-key-file", "is needed with --handover-file"},
+		{"a key without a file to hand over", nil, func(s *Serve) { s.HandoverKeyFile = "/key" }, "handover-file", "give one on a tmpfs, like /run/"},
+		{"half a path to hand over", nil, func(s *Serve) { s.HandoverFile, s.HandoverKeyFile = "tokens", "/key" }, "handover-file", `"tokens" is not one`},
+		{"tokens of the fake to hand over", faked, func(s *Serve) { s.HandoverFile, s.HandoverKeyFile = UsualHandoverFile, "/key" }, "handover-file", "contradicts --credentials=fake"},
+
 		{"unknown log level", nil, func(s *Serve) { s.Level = "trace" }, "log-level", "use one of debug, info, warn, error"},
 		{"unknown log format", nil, func(s *Serve) { s.Format = "xml" }, "log-format", "use one of text, json"},
 	} {
@@ -166,6 +171,7 @@ func TestAWrongSettingOfTheOtherCommandsIsAnErrorOfItsFlag(t *testing.T) {
 	fake.State = "/nonexistent/state.yaml"
 	flagError(t, fake.Run(t.Context(), t.Output()), "state", fake.State)
 	flagError(t, (&Cleanup{}).Complete(), "interface", "use lo")
+	flagError(t, (&Cleanup{Interface: "lo", HandoverFile: "tokens"}).Complete(), "handover-file", "give a whole path")
 }
 
 func TestWhatFollowsFromOtherSettingsIsFilledIn(t *testing.T) {
