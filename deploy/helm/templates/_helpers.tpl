@@ -34,6 +34,9 @@
 {{- toYaml $set }}
 {{- end }}
 
+{{/* Where cleanup looks by itself. */}}
+{{- define "handoverFolder" -}}/run/gke-metadata-emulator{{- end }}
+
 {{/* With impersonation the daemon proves nobody: it needs no tokens of the cluster. */}}
 {{- define "requestsTokens" -}}
 {{- if ne .Values.settings.credentials "impersonation" }}yes{{ end }}

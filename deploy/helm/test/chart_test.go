@@ -30,6 +30,7 @@ func installations() map[string]map[string]any {
 		"impersonation": {
 			"settings":          map[string]any{"credentials": "impersonation", "projectId": "prod-project", "projectNumber": "998877665544", "impersonationPolicy": "file"},
 			"sourceCredentials": map[string]any{"secretName": "source-credentials"},
+			"handover":          map[string]any{"enabled": true, "keySecret": "seal"},
 			"policy":            map[string]any{"rules": []any{map[string]any{"ksa": "team/app", "gsas": []any{"a@prod-project.iam.gserviceaccount.com"}}}},
 		},
 		"everything": {
@@ -137,6 +138,8 @@ func TestWhatTheChartDoesNotKnowIsRefused(t *testing.T) {
 		"CEL in a taint":         {with("startupTaint", map[string]any{"key": "x'y"}), "key"},
 		"CEL in a provider":      {settings(map[string]any{"workloadIdentityProvider": "x' + 'y"}), "workloadIdentityProvider"},
 		"metrics out of reach":   {with("monitoring", map[string]any{"serviceMonitor": true}), "monitoring.serviceMonitor: Prometheus cannot reach 127.0.0.1:8989; set settings.adminListen"},
+		"no name of a key":       {with("handover", map[string]any{"enabled": true, "keySecret": ""}), "keySecret"},
+		"a flag to hand over":    {settings(map[string]any{"handoverFile": "/run/x"}), "handoverFile"},
 		"half a path":            {with("dmi", map[string]any{"productName": "product_name"}), "productName"},
 		"a text for a boolean":   {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
 		"tolerations as mapping": {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},

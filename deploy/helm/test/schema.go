@@ -14,7 +14,7 @@ import (
 const schemaFile = "helm/values.schema.json"
 
 // byChart are flags of serve that other values of the chart, or the pod, set.
-var byChart = []string{"node-name", "kubeconfig", "startup-taint", "source-credentials", "attributes-file", "policy-file", "dmi-product-name", "dmi-original"}
+var byChart = []string{"node-name", "kubeconfig", "startup-taint", "source-credentials", "attributes-file", "policy-file", "dmi-product-name", "dmi-original", "handover-file", "handover-key-file"}
 
 var flagRow = regexp.MustCompile("(?m)^\\| `--([a-z0-9-]+)")
 
