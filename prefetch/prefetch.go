@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,16 +26,26 @@ const (
 
 // Identity knows the pods of the node.
 type Identity interface {
-	// Workloads are those that may ask.
+	// Workloads are those that may ask, the newest pods first.
 	Workloads() []identity.Workload
 	// Changed returns a channel that is closed when there may be others.
 	Changed() <-chan struct{}
+	// Ready returns nil once all of them are known.
+	Ready() error
 }
 
-// Options is what a [Prefetch] needs. Log and Metrics may be nil.
+// Usage knows what tokens were used for before the start.
+type Usage interface {
+	// LastUse is when a workload's access token was asked for last; zero where that is
+	// not known.
+	LastUse(w identity.Workload, scopes tokens.Scopes) time.Time
+}
+
+// Options is what a [Prefetch] needs. Usage, Log and Metrics may be nil.
 type Options struct {
 	Identity Identity
 	Tokens   tokens.Source
+	Usage    Usage
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
@@ -67,52 +78,83 @@ func New(o Options) *Prefetch {
 // wanted is a token that somebody will ask for.
 type wanted struct{ pod, ksa, gsa string }
 
+func wantedBy(w identity.Workload) wanted { return wanted{w.Pod.UID, w.KSA.UID, w.GSA} }
+
 // Run follows the pods until ctx ends, and returns when all that it started has
 // ended.
 func (p *Prefetch) Run(ctx context.Context) error {
 	defer p.running.Wait()
 	under := map[wanted]context.CancelFunc{}
-	// Those that are there at the start have their containers already, and all nodes
-	// of a cluster may start at once.
-	late := spread
-	for {
+	defer func() {
+		for _, stop := range under {
+			stop()
+		}
+	}()
+	// Pods that are there at the start have their containers already, and all nodes of a
+	// cluster may start at once. They are put in order together, but one namespace that is
+	// slow to be known does not keep all others waiting.
+	starting, slow := true, time.After(spread)
+	for late := false; ; {
 		// Taken before the look: a change between the two must not be missed.
 		changed := p.options.Identity.Changed()
-		there := map[wanted]bool{}
-		for _, w := range p.options.Identity.Workloads() {
-			if w.GSA == "" {
-				continue
-			}
-			key := wanted{w.Pod.UID, w.KSA.UID, w.GSA}
-			if there[key] = true; under[key] != nil {
-				continue
-			}
-			mine, stop := context.WithCancel(ctx)
-			under[key] = stop
-			wait := time.Duration(0)
-			if late > 0 {
-				wait = rand.N(late)
-			}
-			p.running.Go(func() { p.fetch(mine, w, wait) })
-		}
-		if len(there) > 0 {
-			late = 0
-		}
-		for key, stop := range under {
-			if !there[key] {
-				stop()
-				delete(under, key)
-			}
+		ready := p.options.Identity.Ready() == nil
+		if ready || late || !starting {
+			p.look(ctx, under, starting)
+			starting = starting && !ready
 		}
 		select {
 		case <-changed:
+		case <-slow:
+			late = true
 		case <-ctx.Done():
-			for _, stop := range under {
-				stop()
-			}
 			return nil
 		}
 	}
+}
+
+// look asks for the tokens of pods that are new, and not any more for those of pods that
+// are gone.
+func (p *Prefetch) look(ctx context.Context, under map[wanted]context.CancelFunc, starting bool) {
+	there := map[wanted]bool{}
+	var fresh []identity.Workload
+	for _, w := range p.options.Identity.Workloads() {
+		if key := wantedBy(w); w.GSA != "" && !there[key] {
+			if there[key] = true; under[key] == nil {
+				fresh = append(fresh, w)
+			}
+		}
+	}
+	if starting {
+		p.sort(fresh)
+	}
+	for i, w := range fresh {
+		mine, stop := context.WithCancel(ctx)
+		under[wantedBy(w)] = stop
+		wait := time.Duration(0)
+		if starting {
+			// Each in its turn, and those of two nodes not in step.
+			turn := spread / time.Duration(len(fresh))
+			wait = time.Duration(i)*turn + rand.N(turn)
+		}
+		p.running.Go(func() { p.fetch(mine, w, wait) })
+	}
+	for key, stop := range under {
+		if !there[key] {
+			stop()
+			delete(under, key)
+		}
+	}
+}
+
+// sort puts those first whose token was used last: they ask again soonest. Of the others
+// the newest pods are likeliest to have none yet.
+func (p *Prefetch) sort(workloads []identity.Workload) {
+	if p.options.Usage == nil {
+		return
+	}
+	slices.SortStableFunc(workloads, func(a, b identity.Workload) int {
+		return p.options.Usage.LastUse(b, tokens.DefaultScopes()).Compare(p.options.Usage.LastUse(a, tokens.DefaultScopes()))
+	})
 }
 
 // fetch asks until there is a token, a refusal, or no pod any more.

@@ -20,10 +20,13 @@ type node struct {
 	change.Signal
 	mu     sync.Mutex
 	pods   []identity.Workload
+	slow   error                // why not all pods are known
+	used   map[string]time.Time // by GSA
 	takes  time.Duration
 	fails  func(gsa string) error
 	asked  []string // GSAs
-	most   int      // at a time
+	at     []time.Time
+	most   int // at a time
 	during int
 }
 
@@ -35,6 +38,19 @@ func (n *node) Workloads() []identity.Workload {
 	return slices.Clone(n.pods)
 }
 
+func (n *node) Ready() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.slow
+}
+
+func (n *node) LastUse(w identity.Workload, s tokens.Scopes) time.Time {
+	if !slices.Equal(s, tokens.DefaultScopes()) {
+		return time.Time{}
+	}
+	return n.used[w.GSA]
+}
+
 func (n *node) set(pods ...identity.Workload) {
 	n.mu.Lock()
 	n.pods = pods
@@ -44,7 +60,7 @@ func (n *node) set(pods ...identity.Workload) {
 
 func (n *node) AccessToken(ctx context.Context, w identity.Workload, s tokens.Scopes) (tokens.Token, error) {
 	n.mu.Lock()
-	n.asked = append(n.asked, w.GSA)
+	n.asked, n.at = append(n.asked, w.GSA), append(n.at, time.Now())
 	n.during++
 	n.most = max(n.most, n.during)
 	fails := n.fails
@@ -86,7 +102,7 @@ func run(t *testing.T, n *node) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	p := New(Options{Identity: n, Tokens: n})
+	p := New(Options{Identity: n, Tokens: n, Usage: n})
 	go func() { ended <- p.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
@@ -145,6 +161,113 @@ func TestPodsThatAreThereAtTheStartAreSpreadAndBounded(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := len(n.calls()); got != 100 || n.most != concurrent {
 			t.Errorf("%d calls, %d at a time; want 100, %d", got, n.most, concurrent)
+		}
+	})
+}
+
+func TestThoseWhoseTokensWereUsedLastComeFirstAndOfTheOthersTheNewest(t *testing.T) {
+	for _, takes := range []time.Duration{0, 3 * time.Second} { // eight at a time, or fewer
+		synctest.Test(t, func(t *testing.T) {
+			n := &node{takes: takes, used: map[string]time.Time{}}
+			now := time.Now()
+			var pods []identity.Workload
+			for i := range 10 {
+				pods = append(pods, linked(fmt.Sprint("new-", i), fmt.Sprint("new-", i)))
+			}
+			for i := range 20 {
+				gsa := fmt.Sprint("used-", i)
+				pods, n.used[gsa] = append(pods, linked(gsa, gsa)), now.Add(-time.Duration(7*i%20)*time.Minute)
+			}
+			n.set(pods...)
+			run(t, n)
+			time.Sleep(time.Minute)
+			want := make([]string, 0, 30)
+			for ago := range 20 {
+				want = append(want, fmt.Sprint("used-", 3*ago%20)) // 3 times 7 is 1 modulo 20
+			}
+			for i := range 10 {
+				want = append(want, fmt.Sprint("new-", i))
+			}
+			if got := n.calls(); !slices.Equal(got, want) {
+				t.Errorf("asked for %v\nwant      %v", got, want)
+			}
+		})
+	}
+}
+
+func TestNodesThatStartAtOnceAreNotInStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, seen := time.Now(), map[time.Duration]bool{}
+		var nodes []*node
+		for range 10 {
+			n := &node{}
+			for i := range 5 {
+				n.pods = append(n.pods, linked(fmt.Sprint(i), fmt.Sprint(i)))
+			}
+			nodes = append(nodes, n)
+			run(t, n)
+		}
+		time.Sleep(spread)
+		synctest.Wait()
+		for _, n := range nodes {
+			if len(n.at) != 5 {
+				t.Fatalf("%d of 5 calls in %s", len(n.at), spread)
+			}
+			for i, at := range n.at {
+				turn, after := spread/5, at.Sub(start)
+				if after < time.Duration(i)*turn || after > time.Duration(i+1)*turn {
+					t.Errorf("call %d after %s", i, after)
+				}
+				seen[after.Round(time.Millisecond)] = true
+			}
+		}
+		if len(seen) < 40 {
+			t.Errorf("50 calls in %d different milliseconds", len(seen))
+		}
+	})
+}
+
+func TestTheOrderIsThatOfAllPodsHoweverTheyBecomeKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		n := &node{slow: errors.New("later"), used: map[string]time.Time{"b": now, "a": now.Add(-time.Hour)}}
+		n.set(linked("a", "a"))
+		run(t, n)
+		time.Sleep(time.Second)
+		n.set(linked("a", "a"), linked("b", "b"))
+		synctest.Wait()
+		if got := n.calls(); len(got) != 0 {
+			t.Errorf("asked for %v before all pods were known", got)
+		}
+		n.mu.Lock()
+		n.slow = nil
+		n.mu.Unlock()
+		n.Raise()
+		time.Sleep(spread)
+		synctest.Wait()
+		if got := n.calls(); !slices.Equal(got, []string{"b", "a"}) {
+			t.Errorf("asked for %v", got)
+		}
+		n.set(linked("a", "a"), linked("b", "b"), linked("c", "c"))
+		synctest.Wait()
+		if got := n.calls(); !slices.Equal(got, []string{"b", "a", "c"}) {
+			t.Errorf("a pod that is bound after the start does not come at once: %v", got)
+		}
+	})
+}
+
+func TestANamespaceThatStaysUnknownKeepsTheOthersWaitingForSecondsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{slow: errors.New("never")}
+		n.set(linked("a", "a"))
+		run(t, n)
+		time.Sleep(2 * spread)
+		synctest.Wait()
+		n.set(linked("a", "a"), linked("b", "b"))
+		time.Sleep(spread)
+		synctest.Wait()
+		if got := n.calls(); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("asked for %v", got)
 		}
 	})
 }

@@ -1,0 +1,32 @@
+package identity
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+func TestTheNewestPodsComeFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := []runtime.Object{newAccount("shop", "default")}
+		for _, age := range []int{5, 1, 4, 9, 2, 8} {
+			objects = append(objects, newPod("shop", fmt.Sprint(age), fmt.Sprint("10.0.0.", age), func(pod *corev1.Pod) {
+				pod.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Duration(age) * time.Minute))
+			}))
+		}
+		b := newBench(t, objects...).run()
+		var got []string
+		for _, w := range b.Workloads() {
+			got = append(got, w.Pod.Name)
+		}
+		if !slices.Equal(got, []string{"1", "2", "4", "5", "8", "9"}) {
+			t.Errorf("%v", got)
+		}
+	})
+}
