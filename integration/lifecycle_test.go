@@ -61,28 +61,7 @@ func TestSIGTERMDrains(t *testing.T) {
 	s := settings(t, cluster, google)
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.NodeName, IP: "127.0.1.1"})
 
-	program := exec.Command(binary(t), "serve", "--node-name", s.NodeName, "--kubeconfig", s.Kubeconfig, "--routing", "none", "--attestation", "ip",
-		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workload-identity-provider", provider,
-		"--sts-endpoint", google.URL, "--iam-credentials-endpoint", google.URL, "--log-format", "json")
-	// Every other setting comes from the environment.
-	program.Env = append(os.Environ(), "GME_PROJECT_ID="+projectID, "GME_LOG_LEVEL=debug")
-	log := &logBuffer{}
-	program.Stderr = log
-	if err := program.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- program.Wait() }()
-	t.Cleanup(func() { _ = program.Process.Kill() })
-	n := &node{name: s.NodeName, google: google, cluster: cluster, log: log}
-	eventually(t, 10*time.Second, "the program listens", func() error {
-		line := grep(strings.ReplaceAll(log.String(), `{"time`, "\n"+`{"time`), `{"time`)
-		if !strings.Contains(line, `"msg":"serving"`) {
-			return errors.New(line)
-		}
-		n.addr, n.admin = field(line, `"listen":"`), field(line, `"admin":"`)
-		return nil
-	})
+	program, ended, n := start(t, google, s)
 	n.ready(t)
 
 	google.SetFault(fakegoogle.MethodGenerateAccessToken, fakegoogle.Fault{Latency: time.Second})
@@ -113,9 +92,38 @@ func TestSIGTERMDrains(t *testing.T) {
 		t.Errorf("the request under way: %d %s", got.status, got.body)
 	}
 	if err := <-ended; err != nil {
-		t.Errorf("the program ended with %v:\n%s", err, log)
+		t.Errorf("the program ended with %v:\n%s", err, n.log)
 	}
-	refuseTokens(t, "the log", log.String())
+	refuseTokens(t, "the log", n.log.String())
+}
+
+// start starts the program as a node's daemon, and waits until it listens. What it ends
+// with comes on the channel.
+func start(t testing.TB, google *fakegoogle.Running, s *daemon.Serve, args ...string) (*exec.Cmd, <-chan error, *node) {
+	t.Helper()
+	program := exec.Command(binary(t), append([]string{"serve", "--node-name", s.NodeName, "--kubeconfig", s.Kubeconfig, "--routing", "none", "--attestation", "ip",
+		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workload-identity-provider", provider,
+		"--sts-endpoint", google.URL, "--iam-credentials-endpoint", google.URL, "--log-format", "json"}, args...)...)
+	// Every other setting comes from the environment.
+	program.Env = append(os.Environ(), "GME_PROJECT_ID="+projectID, "GME_LOG_LEVEL=debug")
+	log := &logBuffer{}
+	program.Stderr = log
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- program.Wait() }()
+	t.Cleanup(func() { _ = program.Process.Kill() })
+	n := &node{name: s.NodeName, google: google, cluster: cluster, log: log}
+	eventually(t, 10*time.Second, "the program listens", func() error {
+		line := grep(strings.ReplaceAll(log.String(), `{"time`, "\n"+`{"time`), `{"time`)
+		if !strings.Contains(line, `"msg":"serving"`) {
+			return errors.New(line)
+		}
+		n.addr, n.admin = field(line, `"listen":"`), field(line, `"admin":"`)
+		return nil
+	})
+	return program, ended, n
 }
 
 // field returns what stands between prefix and the next quote.
