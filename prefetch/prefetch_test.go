@@ -233,7 +233,7 @@ func TestTheOrderIsThatOfAllPodsHoweverTheyBecomeKnown(t *testing.T) {
 		n := &node{slow: errors.New("later"), used: map[string]time.Time{"b": now, "a": now.Add(-time.Hour)}}
 		n.set(linked("a", "a"))
 		run(t, n)
-		time.Sleep(time.Second)
+		time.Sleep(spread - time.Millisecond)
 		n.set(linked("a", "a"), linked("b", "b"))
 		synctest.Wait()
 		if got := n.calls(); len(got) != 0 {

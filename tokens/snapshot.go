@@ -18,7 +18,8 @@ import (
 // overdue is over how long the renewal of restored tokens is spread whose time has come.
 const overdue = 10 * time.Second
 
-// handed is a token as the next instance gets it. Why there is none is not handed over.
+// handed is a token as the next instance gets it. Of what has none it is known that it
+// was asked for, and not why it has none.
 type handed struct {
 	Cache    string
 	Key      string
@@ -66,12 +67,11 @@ func (c *store) snapshot() (all []handed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k, e := range c.entries.all() {
-		if t := e.token; t.Value() != "" {
-			all = append(all, handed{
-				Cache: c.name, Key: k.String(), Workload: e.w, Asked: e.asked, Pod: e.pod,
-				Value: t.Value(), Type: t.Type, Expiry: t.Expiry, Life: e.life, Origin: t.origin,
-			})
-		}
+		t := e.token
+		all = append(all, handed{
+			Cache: c.name, Key: k.String(), Workload: e.w, Asked: e.asked, Pod: e.pod,
+			Value: t.Value(), Type: t.Type, Expiry: t.Expiry, Life: e.life, Origin: t.origin,
+		})
 	}
 	return all
 }
