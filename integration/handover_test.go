@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,13 +68,27 @@ func TestTokensOutliveAKillWhileGoogleIsDown(t *testing.T) {
 		google.SetFault(method, fakegoogle.Fault{Status: http.StatusServiceUnavailable})
 	}
 	before := google.Counters()
-	_, _, n = start(t, google, s, flags...)
+	program, ended, n = start(t, google, s, flags...)
 	app = n.ready(t).pod(t, "127.0.1.1")
 	if accessToken(t, app.value(tokenPath)) != token || app.value(identityPath) != jwt {
 		t.Error("the tokens are others than before")
 	}
 	if diff := cmp.Diff(before, google.Counters()); diff != "" {
 		t.Errorf("Google has been asked (-before +after):\n%s", diff)
+	}
+
+	// At the end they are left again.
+	if err := os.Remove(left); err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the program ended with %v", err)
+	}
+	if info, err := os.Stat(left); err != nil || info.Size() < int64(len(sealed)) {
+		t.Errorf("after the end: %v", err)
 	}
 
 	// Under other settings the tokens are not believed.

@@ -33,6 +33,7 @@ type handed struct {
 	Life   time.Duration
 	Origin *origin
 
+	key  key
 	rank int // 0 is the last of its KSA's that was asked for
 }
 
@@ -49,8 +50,8 @@ func (e *Engine) Snapshot(size int) []byte {
 	slices.SortStableFunc(all, func(a, b handed) int { return b.Asked.Compare(a.Asked) })
 	held := map[string]int{}
 	for i, h := range all {
-		shelf := h.Cache + " " + h.Workload.KSA.UID
-		all[i].rank = held[shelf]
+		shelf := h.Cache + " " + h.key.ksa
+		all[i].Key, all[i].rank = h.key.String(), held[shelf]
 		held[shelf]++
 	}
 	slices.SortStableFunc(all, func(a, b handed) int { return cmp.Compare(a.rank, b.rank) })
@@ -69,7 +70,7 @@ func (c *store) snapshot() (all []handed) {
 	for k, e := range c.entries.all() {
 		t := e.token
 		all = append(all, handed{
-			Cache: c.name, Key: k.String(), Workload: e.w, Asked: e.asked, Pod: e.pod,
+			Cache: c.name, key: k, Workload: e.w, Asked: e.asked, Pod: e.pod,
 			Value: t.Value(), Type: t.Type, Expiry: t.Expiry, Life: e.life, Origin: t.origin,
 		})
 	}
@@ -85,7 +86,6 @@ func (e *Engine) Restore(snapshot []byte) (int, error) {
 		stores[store.name] = store
 	}
 	var all []handed
-	var keys []key
 	decoder := json.NewDecoder(bytes.NewReader(snapshot))
 	for {
 		var h handed
@@ -94,37 +94,37 @@ func (e *Engine) Restore(snapshot []byte) (int, error) {
 		} else if err != nil {
 			return 0, errSnapshot
 		}
-		k, err := parseKey(h.Key)
-		if err != nil || stores[h.Cache] == nil {
+		var err error
+		if h.key, err = parseKey(h.Key); err != nil || stores[h.Cache] == nil {
 			return 0, errSnapshot
 		}
-		all, keys = append(all, h), append(keys, k)
+		all = append(all, h)
 	}
 	restored := 0
 	e.used = map[key]time.Time{}
-	for i, h := range slices.Backward(all) { // what was asked for last is the last to be asked for
+	for _, h := range slices.Backward(all) { // what was asked for last is the last to be asked for
 		if h.Cache == e.tokens.name {
-			e.used[keys[i]] = h.Asked
+			e.used[h.key] = h.Asked
 		}
-		if stores[h.Cache].restore(keys[i], h) {
+		if stores[h.Cache].restore(h) {
 			restored++
 		}
 	}
 	return restored, nil
 }
 
-func (c *store) restore(k key, h handed) bool {
+func (c *store) restore(h handed) bool {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !now.Before(h.Expiry) || c.entries.peek(k) != nil {
+	if !now.Before(h.Expiry) || c.entries.peek(h.key) != nil {
 		return false
 	}
 	token := NewToken(h.Value, h.Expiry)
 	token.Type, token.origin = h.Type, h.Origin
 	e := &entry{w: h.Workload, asked: h.Asked, token: token, pod: h.Pod, life: h.Life}
 	e.renewAt = latest(renewal(h.Expiry.Add(-h.Life), h.Life), now.Add(rand.N(overdue)))
-	c.enter(k, e)
+	c.enter(h.key, e)
 	e.timer.Reset(e.due().Sub(now))
 	return true
 }
@@ -152,7 +152,7 @@ func (o Options) terms() string {
 		f = *o.Federation
 	}
 	// A field more, of a key above all, is another form.
-	form := fmt.Sprintf("%#v %#v %#v", handed{}, origin{}, key{})
+	form := fmt.Sprintf("%#v %#v", handed{}, origin{})
 	return fmt.Sprintf("%x %q %q %t %q %T %t %q %q %q %q %s", sha256.Sum256([]byte(form)), f.Provider, f.STSEndpoint,
 		o.SourceCredential != nil, o.Delegates, o.Policy, o.RulesDecide, o.WorkloadPool, o.Provider, o.IAMCredentialsEndpoint, o.IAMEndpoint, o.Limits.text())
 }
