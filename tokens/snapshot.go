@@ -151,11 +151,13 @@ func (o Options) terms() string {
 	if o.Federation != nil {
 		f = *o.Federation
 	}
-	// A field more, of a key above all, is another form.
-	form := fmt.Sprintf("%#v %#v", handed{}, origin{})
-	return fmt.Sprintf("%x %q %q %t %q %T %t %q %q %q %q %s", sha256.Sum256([]byte(form)), f.Provider, f.STSEndpoint,
+	return fmt.Sprintf("%x %q %q %t %q %T %t %q %q %q %q %s", sha256.Sum256([]byte(form())), f.Provider, f.STSEndpoint,
 		o.SourceCredential != nil, o.Delegates, o.Policy, o.RulesDecide, o.WorkloadPool, o.Provider, o.IAMCredentialsEndpoint, o.IAMEndpoint, o.Limits.text())
 }
+
+// form is another where a token is handed over with a field more, or its key has one:
+// who does not know it would take two tokens for one.
+func form() string { return fmt.Sprintf("%#v %#v", handed{}, origin{}) }
 
 // text is another for other rules.
 func (r *Rules) text() string {

@@ -1,9 +1,23 @@
 package tokens
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 	"time"
+
+	"gke-metadata-emulator/identity"
 )
+
+func TestEachFieldOfATokenAndOfItsKeyIsInTheForm(t *testing.T) {
+	for _, of := range []any{handed{}, key{}, origin{}, identity.Workload{}, identity.Pod{}, identity.ServiceAccount{}} {
+		for field := range reflect.TypeOf(of).Fields() {
+			if !strings.Contains(form(), field.Name+":") {
+				t.Errorf("%T.%s is not", of, field.Name)
+			}
+		}
+	}
+}
 
 func TestWhateverDecidesTheTokensIsInTheTerms(t *testing.T) {
 	rules := func(text string) *Rules { return must(ParseRules([]byte(text))) }
