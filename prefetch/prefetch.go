@@ -45,12 +45,13 @@ type Usage interface {
 type Options struct {
 	Identity Identity
 	Tokens   tokens.Source
+	Scopes   []tokens.Scopes // sets of them, each of which is another token
 	Usage    Usage
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
 
-// Prefetch asks for the access token of each pod whose KSA is linked to a GSA, once,
+// Prefetch asks for the access tokens of each pod whose KSA is linked to a GSA, once,
 // and again after another link.
 type Prefetch struct {
 	options  Options
@@ -75,7 +76,7 @@ func New(o Options) *Prefetch {
 	return p
 }
 
-// wanted is a token that somebody will ask for.
+// wanted is tokens that somebody will ask for.
 type wanted struct{ pod, ksa, gsa string }
 
 func wantedBy(w identity.Workload) wanted { return wanted{w.Pod.UID, w.KSA.UID, w.GSA} }
@@ -152,12 +153,19 @@ func (p *Prefetch) sort(workloads []identity.Workload) {
 	if p.options.Usage == nil {
 		return
 	}
-	slices.SortStableFunc(workloads, func(a, b identity.Workload) int {
-		return p.options.Usage.LastUse(b, tokens.DefaultScopes()).Compare(p.options.Usage.LastUse(a, tokens.DefaultScopes()))
-	})
+	slices.SortStableFunc(workloads, func(a, b identity.Workload) int { return p.lastUse(b).Compare(p.lastUse(a)) })
 }
 
-// fetch asks until there is a token, a refusal, or no pod any more.
+func (p *Prefetch) lastUse(w identity.Workload) (last time.Time) {
+	for _, scopes := range p.options.Scopes {
+		if used := p.options.Usage.LastUse(w, scopes); used.After(last) {
+			last = used
+		}
+	}
+	return last
+}
+
+// fetch asks until there are the tokens, a refusal, or no pod any more.
 func (p *Prefetch) fetch(ctx context.Context, w identity.Workload, wait time.Duration) {
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		select {
@@ -187,16 +195,19 @@ func (p *Prefetch) try(ctx context.Context, w identity.Workload) (again bool, er
 	defer p.room.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	_, err = p.options.Tokens.AccessToken(ctx, w, tokens.DefaultScopes())
-	var refused *tokens.Error
-	switch {
-	case err == nil:
-		p.outcomes.WithLabelValues("ready").Inc()
-		return false, nil
-	case errors.As(err, &refused) && refused.Kind != tokens.Unavailable:
-		p.outcomes.WithLabelValues("refused").Inc()
-		return false, err
+	for _, scopes := range p.options.Scopes {
+		_, err := p.options.Tokens.AccessToken(ctx, w, scopes)
+		var refused *tokens.Error
+		switch {
+		case err == nil:
+			p.outcomes.WithLabelValues("ready").Inc()
+		case errors.As(err, &refused) && refused.Kind != tokens.Unavailable:
+			p.outcomes.WithLabelValues("refused").Inc()
+			return false, err
+		default:
+			p.outcomes.WithLabelValues("failed").Inc()
+			return true, err
+		}
 	}
-	p.outcomes.WithLabelValues("failed").Inc()
-	return true, err
+	return false, nil
 }

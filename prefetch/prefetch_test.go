@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -102,7 +103,7 @@ func run(t *testing.T, n *node) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	p := New(Options{Identity: n, Tokens: n, Usage: n})
+	p := New(Options{Identity: n, Tokens: n, Usage: n, Scopes: []tokens.Scopes{tokens.DefaultScopes()}})
 	go func() { ended <- p.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
@@ -130,6 +131,33 @@ func TestANewPodsTokenIsAskedForAtOnceAndOnce(t *testing.T) {
 			t.Errorf("%d calls, want 2", got)
 		}
 	})
+}
+
+func TestEachSetOfScopesIsAnotherToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{}
+		n.set(linked("app", "a@x"))
+		var asked []tokens.Scopes
+		sets := []tokens.Scopes{tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)}
+		p := New(Options{Identity: n, Tokens: scoped(func(s tokens.Scopes) { asked = append(asked, s) }), Scopes: sets})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := p.Run(ctx); err != nil || !reflect.DeepEqual(asked, sets) {
+			t.Errorf("asked for %v, %v", asked, err)
+		}
+	})
+}
+
+// scoped is a source that tells which scopes it is asked for.
+type scoped func(tokens.Scopes)
+
+func (f scoped) AccessToken(_ context.Context, _ identity.Workload, s tokens.Scopes) (tokens.Token, error) {
+	f(s)
+	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), nil
+}
+
+func (scoped) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
+	return tokens.Token{}, errors.New("nobody knows for which audience")
 }
 
 func TestAnotherLinkIsAnotherToken(t *testing.T) {

@@ -25,7 +25,7 @@ func newServe(env lookupEnv) *cobra.Command {
 	node.StringVar(&s.DMIProductName, "dmi-product-name", "", "`file` that containers see as their machine's DMI product name, to say Google Compute Engine; on a node of kind it is /kind/product_name (left alone where empty)")
 	node.StringVar(&s.DMIOriginal, "dmi-original", daemon.OriginalProductName, "`file` where what that one held is kept, for cleanup")
 	node.BoolVar(&s.Events, "events", true, "say by Kubernetes events on a pod why it gets no identity or no token, and what to do")
-	node.BoolVar(&s.Prefetch, "prefetch", true, "ask for the access token of each pod whose KSA is linked to a GSA when the pod is bound to the node, so that it is there before the container is")
+	node.BoolVar(&s.Prefetch, "prefetch", true, "ask for the access tokens of each pod whose KSA is linked to a GSA (with no scopes said, and for cloud-platform) when the pod is bound to the node, so that they are there before the container is")
 	node.StringVar(&s.OTLPEndpoint, "otlp-endpoint", "", "base `URL` of an OpenTelemetry collector, like http://collector:4318, that gets a trace of each mint (none where empty)")
 	node.DurationVar(&s.IdentityWait, "identity-wait", 2500*time.Millisecond, "how long a request waits for the API server to announce its pod, before 503")
 

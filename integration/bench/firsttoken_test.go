@@ -46,11 +46,12 @@ func TestFirstTokenOfANewPod(t *testing.T) {
 	}
 }
 
-func fetched(t *testing.T, n *node, p *program, tokens int) {
+// fetched waits for the tokens of so many pods: two of each, for two sets of scopes.
+func fetched(t *testing.T, n *node, p *program, pods int) {
 	t.Helper()
 	n.await(func() error {
 		got, err := p.metric(t.Context(), "gme_prefetches_total")
-		if err == nil && int(got) < tokens {
+		if err == nil && int(got) < 2*pods {
 			err = fmt.Errorf("%v tokens are there", got)
 		}
 		return err

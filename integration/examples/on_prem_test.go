@@ -70,6 +70,7 @@ type onPremises struct {
 	variables map[string]string
 	polls     *polls
 	warmPods  []string
+	first     cluster.SigningKey
 }
 
 // load gives the nodes the images that are pulled elsewhere: curl, and a real
@@ -122,6 +123,7 @@ func (o *onPremises) warm() {
 // rotateInTheRightOrder: who asks first after the rotation gets a token, too.
 func (o *onPremises) rotateInTheRightOrder() {
 	old, next := o.s.Cluster.SigningKey(), o.newKey()
+	o.first = old
 	o.polls.enter("next key known")
 	o.sign(old, next)
 	o.s.Paste(o.t, onPremFolder+"/rotation.md", o.variables)
@@ -139,7 +141,8 @@ func (o *onPremises) rotateWithoutUpload() {
 	t := o.t
 	old, next := o.s.Cluster.SigningKey(), o.newKey()
 	o.polls.enter("not uploaded")
-	o.sign(next, old)
+	// The daemons' own tokens are of the first key still: they are of an hour.
+	o.sign(next, old, o.first)
 	late := o.newcomers("third")
 	for _, pod := range late {
 		o.polls.await(t, pod, refused, 20, answersWithin)

@@ -36,7 +36,7 @@ func stageStands(t *testing.T, s *Stage) {
 		t.Errorf("the operator wrote %q", said)
 	}
 	const gsa = "uploader@" + ProjectID + ".iam.gserviceaccount.com"
-	for _, resource := range []string{"buckets/my-bucket", "buckets/theirs", "projects/" + ProjectID + "/locations/europe-west1/repositories/images"} {
+	for _, resource := range []string{"buckets/my-bucket", "buckets/theirs", "projects/" + ProjectID + "/locations/europe-west1/repositories/stage-images"} {
 		permission := "storage.objects.create"
 		if strings.HasPrefix(resource, "projects/") {
 			permission = "artifactregistry.repositories.uploadArtifacts"

@@ -112,7 +112,11 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	})
 	g.Go(func() error { return who.Run(g.ctx) })
 	if s.Prefetch {
-		early := prefetch.New(prefetch.Options{Identity: who, Tokens: explaining, Usage: source, Log: log, Metrics: registry})
+		early := prefetch.New(prefetch.Options{
+			Identity: who, Tokens: explaining, Usage: source, Log: log, Metrics: registry,
+			// gcloud and shells ask for none, most of Google's libraries for this one.
+			Scopes: []tokens.Scopes{tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)},
+		})
 		g.Go(func() error { return early.Run(g.ctx) })
 	}
 	g.Go(func() error { return told.clusterUID(g.ctx) })
