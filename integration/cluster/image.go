@@ -234,13 +234,13 @@ func addTree(layer *tar.Writer, name, source string, made map[string]bool) error
 
 // BuildStatic builds a Go program of the module in folder, which is below the
 // product's own source, so that it runs on an empty root. It returns its path.
-func (c *Cluster) BuildStatic(ctx context.Context, folder, pkg, name string) (string, error) {
+func (c *Cluster) BuildStatic(ctx context.Context, folder, pkg, name string, tags ...string) (string, error) {
 	root, err := SourceRoot()
 	if err != nil {
 		return "", err
 	}
 	out := c.file(filepath.Join("programs", name))
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", out, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", strings.Join(tags, ","), "-ldflags", "-s -w", "-o", out, pkg)
 	cmd.Dir = filepath.Join(root, folder)
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	if said, err := cmd.CombinedOutput(); err != nil {

@@ -88,10 +88,10 @@ func (o *onPremises) load() {
 		}
 	}
 	curl := lookPath(t, "curl")
-	// All other discoveries are as large as the rest.
-	t.Setenv("GOFLAGS", "-tags=remove_all_sd,enable_kubernetes_sd,netgo")
 	start := time.Now()
-	prometheus, err := o.s.Cluster.BuildStatic(ctx, onPremFolder, "github.com/prometheus/prometheus/cmd/prometheus", "prometheus")
+	// All other discoveries are as large as the rest.
+	prometheus, err := o.s.Cluster.BuildStatic(ctx, onPremFolder, "github.com/prometheus/prometheus/cmd/prometheus", "prometheus",
+		"remove_all_sd", "enable_kubernetes_sd", "netgo")
 	if err != nil {
 		t.Fatal(err)
 	}

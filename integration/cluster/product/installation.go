@@ -73,7 +73,7 @@ const authorities = "/etc/ssl/certs/ca-certificates.crt"
 // daemon trusts.
 func LoadTrusting(t T, c *cluster.Cluster, trusted string) string {
 	t.Helper()
-	program, err := c.BuildStatic(t.Context(), ".", "./cmd/gke-metadata-emulator", "gke-metadata-emulator")
+	program, err := c.BuildStatic(t.Context(), ".", "./cmd/gke-metadata-emulator", "gke-metadata-emulator", "grpcnotrace")
 	if err != nil {
 		t.Fatal(err)
 	}
