@@ -31,6 +31,9 @@ type connection struct {
 	pod      *identity.Pod
 	workload *identity.Workload // what the pod's KSA said last
 	until    <-chan struct{}    // closed when it may say another thing; nil where it never will
+
+	token    accessToken // that was answered last
+	answered encoded     // with it
 }
 
 type connectionKey struct{}
@@ -56,14 +59,36 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// known is who calls where nobody need be asked, and nil elsewhere. The value is not to
+// be changed.
+func (c *connection) known() *identity.Workload {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.workload == nil || closed(c.until) {
+		return nil
+	}
+	return c.workload
+}
+
+// answer is what stands on the wire for a token. For a second it is the same.
+func (c *connection) answer(token accessToken) (encoded, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.token == token {
+		return c.answered, nil
+	}
+	answered, err := encode(token)
+	if err == nil {
+		c.token, c.answered = token, answered
+	}
+	return answered, err
+}
+
 // caller is who calls, now. The value is not to be changed.
 func (c *connection) caller(ctx context.Context, id Identity) (*identity.Workload, error) {
 	c.mu.Lock()
-	pod, known, until := c.pod, c.workload, c.until
+	pod := c.pod
 	c.mu.Unlock()
-	if known != nil && !closed(until) {
-		return known, nil
-	}
 	if pod == nil {
 		found, err := id.Pod(ctx, c.addresses)
 		if err != nil {
@@ -72,7 +97,7 @@ func (c *connection) caller(ctx context.Context, id Identity) (*identity.Workloa
 		pod = &found
 	}
 	// Taken before the look: a change between the two must not be missed.
-	until = id.Changed()
+	until := id.Changed()
 	w, err := id.Workload(ctx, *pod)
 	c.mu.Lock()
 	defer c.mu.Unlock()

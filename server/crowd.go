@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -24,9 +25,6 @@ type source struct {
 type attested interface{ PodUID() string }
 
 func sourceOf(conn net.Conn) source {
-	if ours, ok := conn.(flavored); ok {
-		conn = ours.Conn
-	}
 	if proved, ok := conn.(attested); ok && proved.PodUID() != "" {
 		return source{podUID: proved.PodUID()}
 	}
@@ -40,41 +38,55 @@ type crowd struct {
 	open            prometheus.Gauge
 	silent, refused prometheus.Counter // closed by the bound
 
+	turn atomic.Uint64 // counts what connections do
+
 	mu      sync.Mutex
-	turn    uint64 // counts what connections do
-	sources map[source]map[net.Conn]visitor
+	sources map[source]map[*flavored]bool
 }
 
-type visitor struct {
-	busy bool // a request is being answered
-	turn uint64
+// visit is what a connection did last. It is noted at each request, without a lock.
+type visit struct {
+	busy atomic.Bool // a request is being answered
+	turn atomic.Uint64
 }
 
 // state follows one connection; see the ConnState of [http.Server]. A connection is
 // active once the head of a request has been read.
-func (c *crowd) state(conn net.Conn, state http.ConnState) {
-	of := sourceOf(conn)
+func (c *crowd) state(of net.Conn, state http.ConnState) {
+	conn := of.(*flavored) // as our listener gives them
+	switch state {
+	case http.StateNew:
+		c.came(conn)
+	case http.StateClosed:
+		c.went(conn)
+	}
+	conn.busy.Store(state == http.StateActive)
+	conn.turn.Store(c.turn.Add(1))
+}
+
+func (c *crowd) came(conn *flavored) {
+	of := sourceOf(conn.Conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch _, known := c.sources[of][conn]; {
-	case state == http.StateNew:
-		if !c.room(of) {
-			c.refused.Inc()
-			_ = conn.Close()
-			return
-		}
-		c.open.Inc()
-	case !known: // it was closed here
-		return
-	case state == http.StateClosed:
-		c.forget(of, conn)
+	if !c.room(of) {
+		c.refused.Inc()
+		_ = conn.Close()
 		return
 	}
+	c.open.Inc()
 	if c.sources[of] == nil {
-		c.sources[of] = map[net.Conn]visitor{}
+		c.sources[of] = map[*flavored]bool{}
 	}
-	c.turn++
-	c.sources[of][conn] = visitor{busy: state == http.StateActive, turn: c.turn}
+	c.sources[of][conn] = true
+}
+
+func (c *crowd) went(conn *flavored) {
+	of := sourceOf(conn.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sources[of][conn] { // else it was closed here
+		c.forget(of, conn)
+	}
 }
 
 // room makes room for one more connection and says whether there is any.
@@ -83,9 +95,9 @@ func (c *crowd) room(of source) bool {
 	if len(here) < c.most {
 		return true
 	}
-	var longest net.Conn
-	for conn, v := range here {
-		if !v.busy && (longest == nil || v.turn < here[longest].turn) {
+	var longest *flavored
+	for conn := range here {
+		if !conn.busy.Load() && (longest == nil || conn.turn.Load() < longest.turn.Load()) {
 			longest = conn
 		}
 	}
@@ -98,7 +110,7 @@ func (c *crowd) room(of source) bool {
 	return true
 }
 
-func (c *crowd) forget(of source, conn net.Conn) {
+func (c *crowd) forget(of source, conn *flavored) {
 	c.open.Dec()
 	delete(c.sources[of], conn)
 	if len(c.sources[of]) == 0 {

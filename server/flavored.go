@@ -14,14 +14,17 @@ func (l flavoring) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return flavored{conn}, nil
+	return &flavored{Conn: conn}, nil
 }
 
 // flavored adds our headers to what [net/http] answers by itself, with one write,
 // to what is no proper request: 400, 417, 431, 501 and 505.
-type flavored struct{ net.Conn }
+type flavored struct {
+	net.Conn
+	visit
+}
 
-func (c flavored) Write(b []byte) (int, error) {
+func (c *flavored) Write(b []byte) (int, error) {
 	if !ownAnswer(b) {
 		return c.Conn.Write(b)
 	}
@@ -41,7 +44,7 @@ func ownAnswer(b []byte) bool {
 
 // CloseWrite is what net/http ends such an answer with, so that it arrives before
 // the reset.
-func (c flavored) CloseWrite() error {
+func (c *flavored) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

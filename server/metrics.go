@@ -2,7 +2,6 @@ package server
 
 import (
 	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -54,7 +53,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) newCrowd(most int) *crowd {
 	return &crowd{
 		most: most, open: m.connections, silent: m.crowded.WithLabelValues("silent"), refused: m.crowded.WithLabelValues("refused"),
-		sources: map[source]map[net.Conn]visitor{},
+		sources: map[source]map[*flavored]bool{},
 	}
 }
 

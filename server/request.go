@@ -59,6 +59,9 @@ func (q *request) answer() (encoded, error) {
 	if err != nil {
 		return encoded{}, err
 	}
+	if token, ok := v.(accessToken); ok {
+		return q.conn.answer(token)
+	}
 	if q.query.Get("alt") == "json" && !q.of.directory && !q.of.listedOnly {
 		v = object{v.recursive()}
 	}
@@ -68,6 +71,9 @@ func (q *request) answer() (encoded, error) {
 // workload is who calls. It waits, bounded, for what the cluster has not told yet.
 func (q *request) workload() (*identity.Workload, error) {
 	if q.resolved != nil {
+		return q.resolved, nil
+	}
+	if q.resolved = q.conn.known(); q.resolved != nil {
 		return q.resolved, nil
 	}
 	ctx := patient(q.ctx, q.server.options.IdentityWait)
@@ -119,12 +125,16 @@ func (q *request) accessToken() (value, error) {
 	}
 	ctx := patient(q.ctx, tokenWait)
 	defer ctx.end()
-	token, err := q.server.options.Tokens.AccessToken(ctx, *w, tokens.NewScopes(scopes(q.query["scopes"])...))
+	wanted := q.server.scopes
+	if asked := q.query["scopes"]; len(asked) > 0 {
+		wanted = tokens.NewScopes(scopes(asked)...)
+	}
+	token, err := q.server.options.Tokens.AccessToken(ctx, *w, wanted)
 	if err != nil {
 		return nil, err
 	}
 	left := int(token.Expiry.Sub(q.server.options.Now()) / time.Second)
-	return object{accessToken{token.Value(), max(left, 1), token.Type}}, nil
+	return accessToken{token.Value(), max(left, 1), token.Type}, nil
 }
 
 // accessToken is the wire form of RFC 6749 section 5.1. Go's library takes an
@@ -134,6 +144,10 @@ type accessToken struct {
 	ExpiresIn   int    `json:"expires_in"` // whole seconds
 	TokenType   string `json:"token_type"`
 }
+
+func (t accessToken) body() (string, []byte, error) { return object{t}.body() }
+func (t accessToken) recursive() any                { return t }
+func (t accessToken) texts() []string               { return nil }
 
 // scopes splits what clients send: commas, as documented, or spaces.
 func scopes(parameters []string) []string {

@@ -66,6 +66,7 @@ type Server struct {
 
 	// Header values, which net/http reads only.
 	flavor, product []string
+	scopes          tokens.Scopes // of who asks for none
 }
 
 // New makes a server from its endpoint table.
@@ -87,7 +88,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		options: o, metrics: newMetrics(o.Metrics), plain: map[string]http.Handler{},
-		flavor: []string{flavor}, product: []string{product},
+		flavor: []string{flavor}, product: []string{product}, scopes: tokens.DefaultScopes(),
 	}
 	// Paths are taken as they come: cleaning them would redirect account names
 	// that hold slashes, and let a path slip past a check.
