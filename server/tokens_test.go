@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,6 +44,24 @@ func TestScopesArriveAsClientsSendThem(t *testing.T) {
 			t.Errorf("%q (-want +got):\n%s", test.query, diff)
 		}
 	}
+}
+
+// What a connection was told is told again only while it is true.
+func TestTheLifeOfATokenIsToldAnewOnAConnectionThatIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		clock := func(o *Options) { o.Now = func() time.Time { return now.Add(time.Since(start)) } }
+		c := servePipes(t, linked(), clock).dial(t, "10.0.0.1:1")
+		told := func() string { return c.ask(t, get(accounts+"/default/token")).expect(t, 200).body }
+		first := told()
+		if again := told(); again != first {
+			t.Errorf("in the same second %s and %s", first, again)
+		}
+		time.Sleep(time.Minute)
+		if later := told(); !strings.Contains(first, `"expires_in":3599,`) || !strings.Contains(later, `"expires_in":3539,`) {
+			t.Errorf("%s, and a minute later %s", first, later)
+		}
+	})
 }
 
 func TestAnIDTokenIsAskedForAsTheCallerSays(t *testing.T) {
