@@ -93,6 +93,7 @@ func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 	e.letStaticPods(t, "true")
 	t.Cleanup(func() { e.letStaticPods(t, "false") })
 	eventually(t, podWithin, "a static pod's token", func(ctx context.Context) error {
+		var now answer // of which a part is left out where there is none
 		if err := e.ask(ctx, ns, mirror, "/now", &now); err != nil {
 			return err
 		}
