@@ -32,17 +32,16 @@ type connection struct {
 	workload *identity.Workload // what the pod's KSA said last
 	until    <-chan struct{}    // closed when it may say another thing; nil where it never will
 
-	token    accessToken // that was answered last
-	answered encoded     // with it
+	repeatable *repeatable // what is being answered, where it may be answered again
 }
 
 type connectionKey struct{}
 
-// withConnection puts a connection on its context; nothing is looked up yet.
-func withConnection(ctx context.Context, c net.Conn, draining <-chan struct{}) context.Context {
-	return context.WithValue(ctx, connectionKey{}, &connection{draining: draining, addresses: identity.Connection{
+// newConnection looks nothing up yet.
+func newConnection(c net.Conn, draining <-chan struct{}) *connection {
+	return &connection{draining: draining, addresses: identity.Connection{
 		Remote: addrPort(c.RemoteAddr()), Local: addrPort(c.LocalAddr()),
-	}})
+	}}
 }
 
 func connectionOf(ctx context.Context) *connection {
@@ -70,18 +69,36 @@ func (c *connection) known() *identity.Workload {
 	return c.workload
 }
 
-// answer is what stands on the wire for a token. For a second it is the same.
-func (c *connection) answer(token accessToken) (encoded, error) {
+// podUID is that of the caller; empty where it has not been looked up.
+func (c *connection) podUID() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.token == token {
-		return c.answered, nil
+	if c.pod == nil {
+		return ""
 	}
-	answered, err := encode(token)
-	if err == nil {
-		c.token, c.answered = token, answered
+	return c.pod.UID
+}
+
+// look looks the caller up where nobody need be waited for, and returns its UID.
+func (c *connection) look(id Identity) (podUID string) {
+	ctx := patient(context.Background(), 0)
+	defer ctx.end()
+	pod, err := id.Pod(ctx, c.addresses)
+	if err != nil {
+		return "" // a request will have this answer, or wait for a better one
 	}
-	return answered, err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pod = &pod
+	return pod.UID
+}
+
+// mayRepeat says that the answer which is about to be written is true for a while.
+func (c *connection) mayRepeat(of *repeatable) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of.changed = c.until
+	c.repeatable = of
 }
 
 // caller is who calls, now. The value is not to be changed.

@@ -41,7 +41,7 @@ type crowd struct {
 	turn atomic.Uint64 // counts what connections do
 
 	mu      sync.Mutex
-	sources map[source]map[*flavored]bool
+	sources map[source]map[*wire]bool
 }
 
 // visit is what a connection did last. It is noted at each request, without a lock.
@@ -53,7 +53,7 @@ type visit struct {
 // state follows one connection; see the ConnState of [http.Server]. A connection is
 // active once the head of a request has been read.
 func (c *crowd) state(of net.Conn, state http.ConnState) {
-	conn := of.(*flavored) // as our listener gives them
+	conn := of.(*wire) // as our listener gives them
 	switch state {
 	case http.StateNew:
 		c.came(conn)
@@ -61,10 +61,15 @@ func (c *crowd) state(of net.Conn, state http.ConnState) {
 		c.went(conn)
 	}
 	conn.busy.Store(state == http.StateActive)
-	conn.turn.Store(c.turn.Add(1))
+	c.visited(conn)
+	if state == http.StateIdle {
+		conn.idle()
+	}
 }
 
-func (c *crowd) came(conn *flavored) {
+func (c *crowd) visited(conn *wire) { conn.turn.Store(c.turn.Add(1)) }
+
+func (c *crowd) came(conn *wire) {
 	of := sourceOf(conn.Conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,12 +80,12 @@ func (c *crowd) came(conn *flavored) {
 	}
 	c.open.Inc()
 	if c.sources[of] == nil {
-		c.sources[of] = map[*flavored]bool{}
+		c.sources[of] = map[*wire]bool{}
 	}
 	c.sources[of][conn] = true
 }
 
-func (c *crowd) went(conn *flavored) {
+func (c *crowd) went(conn *wire) {
 	of := sourceOf(conn.Conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +100,7 @@ func (c *crowd) room(of source) bool {
 	if len(here) < c.most {
 		return true
 	}
-	var longest *flavored
+	var longest *wire
 	for conn := range here {
 		if !conn.busy.Load() && (longest == nil || conn.turn.Load() < longest.turn.Load()) {
 			longest = conn
@@ -110,7 +115,7 @@ func (c *crowd) room(of source) bool {
 	return true
 }
 
-func (c *crowd) forget(of source, conn *flavored) {
+func (c *crowd) forget(of source, conn *wire) {
 	c.open.Dec()
 	delete(c.sources[of], conn)
 	if len(c.sources[of]) == 0 {

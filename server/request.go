@@ -33,6 +33,7 @@ type request struct {
 	patience  time.Time // what is not known yet is waited for until then
 
 	resolved *identity.Workload
+	until    time.Time // when the answer will be another one; zero where that is not known
 }
 
 func (s *Server) request(r *http.Request, of endpoint) *request {
@@ -58,9 +59,6 @@ func (q *request) answer() (encoded, error) {
 	v, err := q.of.value(q)
 	if err != nil {
 		return encoded{}, err
-	}
-	if token, ok := v.(accessToken); ok {
-		return q.conn.answer(token)
 	}
 	if q.query.Get("alt") == "json" && !q.of.directory && !q.of.listedOnly {
 		v = object{v.recursive()}
@@ -133,8 +131,10 @@ func (q *request) accessToken() (value, error) {
 	if err != nil {
 		return nil, err
 	}
-	left := int(token.Expiry.Sub(q.server.options.Now()) / time.Second)
-	return accessToken{token.Value(), max(left, 1), token.Type}, nil
+	now := q.server.options.Now()
+	left := token.Expiry.Sub(now)
+	q.until = now.Add(left % time.Second)
+	return accessToken{token.Value(), max(int(left/time.Second), 1), token.Type}, nil
 }
 
 // accessToken is the wire form of RFC 6749 section 5.1. Go's library takes an

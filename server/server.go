@@ -46,6 +46,9 @@ type Options struct {
 	// not known yet, waits for it before 503: 2.5 s where zero, as Node's library
 	// gives up after 3 s.
 	IdentityWait time.Duration
+	// Repeat lets a pod that asks the same within a second have the same token, of
+	// which Tokens is not told. That makes a token nearly free.
+	Repeat bool
 	// AllowSource refuses connections by their source address; nil allows all.
 	AllowSource func(netip.Addr) bool
 	// AllowHost refuses requests by the host that they name, without a port; nil
@@ -62,6 +65,7 @@ type Server struct {
 	options Options
 	metrics *metrics
 	router  *mux.Router
+	repeats *repeats
 	plain   map[string]http.Handler // of the paths without a variable, and of the account default
 
 	// Header values, which net/http reads only.
@@ -87,7 +91,7 @@ func New(o Options) *Server {
 		o.Metrics = prometheus.NewRegistry()
 	}
 	s := &Server{
-		options: o, metrics: newMetrics(o.Metrics), plain: map[string]http.Handler{},
+		options: o, metrics: newMetrics(o.Metrics), repeats: &repeats{now: o.Now}, plain: map[string]http.Handler{},
 		flavor: []string{flavor}, product: []string{product}, scopes: tokens.DefaultScopes(),
 	}
 	// Paths are taken as they come: cleaning them would redirect account names
@@ -159,6 +163,9 @@ func (s *Server) handle(of endpoint) http.Handler {
 		case err != nil:
 			fail(w, err)
 		default:
+			if s.mayRepeat(r) && !q.until.IsZero() {
+				q.conn.mayRepeat(&repeatable{body: a.body, until: q.until, count: count})
+			}
 			a.write(w)
 		}
 	})
@@ -223,12 +230,15 @@ func (s *Server) check(r *http.Request) error {
 
 // Serve answers on a listener until ctx ends, then lets the requests under way end.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	crowd := s.metrics.newCrowd(maxConnections)
 	server := &http.Server{
 		Handler: s,
 		ConnContext: func(of context.Context, c net.Conn) context.Context {
-			return withConnection(of, c, ctx.Done())
+			caller := newConnection(c, ctx.Done())
+			c.(*wire).caller = caller // as our listener gives them
+			return context.WithValue(of, connectionKey{}, caller)
 		},
-		ConnState:         s.metrics.newCrowd(maxConnections).state,
+		ConnState:         crowd.state,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -244,7 +254,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		defer cancel()
 		drained <- server.Shutdown(ctx)
 	})
-	err := server.Serve(flavoring{listener})
+	err := server.Serve(accepting{listener, s, crowd})
 	if stop() { // it failed by itself
 		return fmt.Errorf("metadata server on %s: %w", listener.Addr(), err)
 	}

@@ -108,6 +108,7 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		return g.abandon(err)
 	}
 	metadataServer := server.New(server.Options{
+		Repeat:   engine.Audit == nil,
 		Identity: answering, Tokens: explaining, Facts: facts.get, FactsChanged: facts.changed.Next, IdentityWait: s.IdentityWait, Log: log, Metrics: registry,
 	})
 	g.Go(func() error { return who.Run(g.ctx) })

@@ -1,0 +1,116 @@
+package server
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// maxRepeats bounds the answers that are kept for who asks again.
+const maxRepeats = 256
+
+// repeats are the answers of this second, by what was asked, to the byte, and the pod
+// that did. Until its second is over the same pod gets the same for the same, without
+// that anybody reads the request once more. No other answer would be given: neither
+// the token's life, which is told in whole seconds, nor the date has changed, nor what
+// the cluster says.
+type repeats struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	until time.Time                     // when all of these are over
+	of    map[string]map[string]*repeat // by the request and the UID of the pod
+	held  int
+}
+
+// repeat is an answer that may be given again.
+type repeat struct {
+	answer  []byte // all of it, as it stands on the wire
+	last    bool   // the connection ends with it
+	until   time.Time
+	changed <-chan struct{} // closed when the cluster says another thing; nil where it never will
+	count   *count
+}
+
+// repeatable is what the handler knows of an answer that may be given again.
+type repeatable struct {
+	body    []byte
+	until   time.Time
+	changed <-chan struct{}
+	count   *count
+}
+
+// asked says whether anybody has asked for the same in this second.
+func (r *repeats) asked(request []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of[string(request)] != nil
+}
+
+// find returns the answer that the pod has had to the same request, or nil.
+func (r *repeats) find(request []byte, podUID string) *repeat {
+	r.mu.Lock()
+	again := r.of[string(request)][podUID]
+	r.mu.Unlock()
+	if again == nil || !r.now().Before(again.until) || closed(again.changed) {
+		return nil
+	}
+	return again
+}
+
+// keep takes an answer that is being written.
+func (r *repeats) keep(request []byte, podUID string, again *repeat) {
+	now := r.now()
+	if podUID == "" || !now.Before(again.until) {
+		return
+	}
+	if second := endOfSecond(now); second.Before(again.until) {
+		again.until = second
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !now.Before(r.until) {
+		r.until, r.of, r.held = endOfSecond(now), map[string]map[string]*repeat{}, 0
+	}
+	pods := r.of[string(request)]
+	if r.held >= maxRepeats && pods[podUID] == nil {
+		return
+	}
+	if pods == nil {
+		pods = map[string]*repeat{}
+		r.of[string(request)] = pods
+	}
+	if pods[podUID] == nil {
+		r.held++
+	}
+	pods[podUID] = again
+}
+
+func endOfSecond(t time.Time) time.Time { return t.Truncate(time.Second).Add(time.Second) }
+
+// alone says whether b is the head of one GET request and nothing besides, as net/http
+// reads it (RFC 9112, section 2.2: a line may end without its carriage return).
+func alone(b []byte) bool {
+	return bytes.HasPrefix(b, []byte("GET ")) && bytes.Index(b, []byte("\n\r\n")) == len(b)-3 && !bytes.Contains(b, []byte("\n\n"))
+}
+
+// repeat is the answer on the wire as one that may be given again; nil where it is not
+// all of it.
+func (of *repeatable) repeat(written []byte) *repeat {
+	head, found := bytes.CutSuffix(written, of.body)
+	if !found || !bytes.HasPrefix(head, []byte("HTTP/1.1 200 OK\r\n")) || !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+		return nil
+	}
+	return &repeat{
+		answer: bytes.Clone(written), last: bytes.Contains(head, []byte("\r\nConnection: close\r\n")),
+		until: of.until, changed: of.changed, count: of.count,
+	}
+}
+
+// mayRepeat says whether the answer to a request may be given again: it is to stand
+// in no log, and the request is nothing but its head.
+func (s *Server) mayRepeat(r *http.Request) bool {
+	return s.options.Repeat && !s.options.Log.Enabled(r.Context(), slog.LevelDebug) && r.ProtoAtLeast(1, 1) && r.Body == http.NoBody
+}

@@ -1,0 +1,153 @@
+package server
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"slices"
+	"time"
+)
+
+// accepting accepts connections that know their place in the server.
+type accepting struct {
+	net.Listener
+	server *Server
+	crowd  *crowd
+}
+
+func (l accepting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &wire{Conn: c, server: l.server, crowd: l.crowd}, nil
+}
+
+// wire is what [net/http] reads from and writes to. It adds our headers to what that
+// answers by itself, and answers itself who asks for the same again.
+type wire struct {
+	net.Conn
+	visit
+	server *Server
+	crowd  *crowd
+	caller *connection // set before the first read
+
+	place   place
+	request []byte    // the one that is being answered, where it came alone
+	renewed time.Time // when the deadlines were set here last
+}
+
+// place is where in the conversation the next byte is that comes.
+type place int
+
+const (
+	begins  place = iota // it begins a request
+	ends                 // a request came whole, and is being answered
+	unknown              // net/http alone knows, from now on
+)
+
+// Read gives net/http what it has not answered within this second. While a request is
+// being answered it waits for the client to hang up, in a goroutine of its own.
+func (c *wire) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if n == 0 || !c.server.options.Repeat {
+			return n, err
+		}
+		if c.place != begins {
+			c.place = unknown
+			return n, err
+		}
+		start := time.Now()
+		again := c.server.repeats.find(p[:n], c.podUID(p[:n]))
+		if again == nil || err != nil || closed(c.caller.draining) {
+			c.place = unknown
+			if alone(p[:n]) {
+				c.place, c.request = ends, append(c.request[:0], p[:n]...)
+			}
+			return n, err
+		}
+		if err := c.repeat(again, start); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// podUID is that of the caller where it is known, or the kernel's record tells at once.
+func (c *wire) podUID(request []byte) string {
+	if uid := c.caller.podUID(); uid != "" {
+		return uid
+	}
+	if proved, ok := c.Conn.(attested); !ok || proved.PodUID() == "" || !c.server.repeats.asked(request) {
+		return ""
+	}
+	return c.caller.look(c.server.options.Identity)
+}
+
+// repeat gives an answer once more.
+func (c *wire) repeat(again *repeat, start time.Time) error {
+	c.crowd.visited(c)
+	if start.Sub(c.renewed) > time.Second { // a minute more or less is all the same
+		c.renewed = start
+		_ = c.SetReadDeadline(start.Add(idleTimeout))
+		_ = c.SetWriteDeadline(start.Add(writeTimeout))
+	}
+	if _, err := c.Conn.Write(again.answer); err != nil {
+		return err
+	}
+	again.count.observe(200, time.Since(start))
+	if again.last {
+		return io.EOF
+	}
+	return nil
+}
+
+// idle says that net/http has answered all that it has read.
+func (c *wire) idle() {
+	if c.place == ends {
+		c.place = begins
+	}
+	c.renewed = time.Time{} // it has set others
+}
+
+func (c *wire) Write(b []byte) (int, error) {
+	c.note(b)
+	if !ownAnswer(b) {
+		return c.Conn.Write(b)
+	}
+	line, rest, _ := bytes.Cut(b, []byte("\r\n"))
+	headers := "\r\n" + flavorHeader + ": " + flavor + "\r\nServer: " + product + "\r\n"
+	if _, err := c.Conn.Write(slices.Concat(line, []byte(headers), rest)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// note keeps an answer that is written for who asks again.
+func (c *wire) note(written []byte) {
+	of, request := c.caller.repeatable, c.request
+	c.caller.repeatable, c.request = nil, request[:0]
+	if of == nil || len(request) == 0 {
+		return
+	}
+	if again := of.repeat(written); again != nil {
+		c.server.repeats.keep(request, c.caller.podUID(), again)
+	}
+}
+
+// ownAnswer says whether net/http answers by itself, with one write, to what is no
+// proper request: 400, 417, 431, 501 and 505.
+func ownAnswer(b []byte) bool {
+	return (bytes.HasPrefix(b, []byte("HTTP/1.1 4")) || bytes.HasPrefix(b, []byte("HTTP/1.1 5"))) &&
+		bytes.Contains(b, []byte("\r\nConnection: close\r\n")) &&
+		!bytes.Contains(b, []byte("\r\n"+flavorHeader+": "))
+}
+
+// CloseWrite is what net/http ends such an answer with, so that it arrives before
+// the reset.
+func (c *wire) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
