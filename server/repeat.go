@@ -93,7 +93,23 @@ func endOfSecond(t time.Time) time.Time { return t.Truncate(time.Second).Add(tim
 // alone says whether b is the head of one GET request and nothing besides, as net/http
 // reads it (RFC 9112, section 2.2: a line may end without its carriage return).
 func alone(b []byte) bool {
-	return bytes.HasPrefix(b, []byte("GET ")) && bytes.Index(b, []byte("\n\r\n")) == len(b)-3 && !bytes.Contains(b, []byte("\n\n"))
+	return bytes.HasPrefix(b, []byte("GET ")) && headEnd(b) == len(b)
+}
+
+// headEnd is where the head of a request ends; negative where it does not yet.
+func headEnd(b []byte) int {
+	for i := 0; ; i++ {
+		line := bytes.IndexByte(b[i:], '\n')
+		if line < 0 {
+			return -1
+		}
+		i += line
+		if rest := b[i+1:]; bytes.HasPrefix(rest, []byte("\n")) {
+			return i + 2
+		} else if bytes.HasPrefix(rest, []byte("\r\n")) {
+			return i + 3
+		}
+	}
 }
 
 // repeat is the answer on the wire as one that may be given again; nil where it is not

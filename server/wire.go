@@ -2,8 +2,11 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -34,8 +37,12 @@ type wire struct {
 
 	place   place
 	request []byte    // the one that is being answered, where it came alone
+	early   []byte    // what came while it was
 	renewed time.Time // when the deadlines were set here last
 }
+
+// maxEarly is how many bytes of the next requests are taken while one is answered.
+const maxEarly = 1 << 10
 
 // place is where in the conversation the next byte is that comes.
 type place int
@@ -46,21 +53,22 @@ const (
 	unknown              // net/http alone knows, from now on
 )
 
-// Read gives net/http what it has not answered within this second. While a request is
-// being answered it waits for the client to hang up, in a goroutine of its own.
+// Read gives net/http what is not the same again.
 func (c *wire) Read(p []byte) (int, error) {
-	for {
-		n, err := c.Conn.Read(p)
-		if n == 0 || !c.server.options.Repeat {
-			return n, err
+	if c.place == ends {
+		if len(p) == 1 {
+			return c.watch(p)
 		}
-		if c.place != begins {
-			c.place = unknown
+		c.place = unknown // a body follows
+	}
+	for {
+		n, err := c.read(p)
+		if n == 0 || c.place == unknown || !c.server.options.Repeat {
 			return n, err
 		}
 		start := time.Now()
 		again := c.server.repeats.find(p[:n], c.podUID(p[:n]))
-		if again == nil || err != nil || closed(c.caller.draining) {
+		if again == nil || err != nil {
 			c.place = unknown
 			if alone(p[:n]) {
 				c.place, c.request = ends, append(c.request[:0], p[:n]...)
@@ -71,6 +79,39 @@ func (c *wire) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// read begins with what came early, and waits for the rest of a request of which only
+// the beginning did.
+func (c *wire) read(p []byte) (int, error) {
+	n := copy(p, c.early)
+	c.early = c.early[n:]
+	if n > 0 && (c.place == unknown || headEnd(p[:n]) >= 0) {
+		return n, nil
+	}
+	more, err := c.Conn.Read(p[n:])
+	return n + more, err
+}
+
+// watch is how net/http waits for the client to hang up while it answers, in a
+// goroutine of its own: it reads a byte, and stops that by a deadline. A client that has
+// its answer asks again before that is stopped; the byte would be net/http's then, and
+// the rest of the request no whole one.
+func (c *wire) watch(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 {
+		return 0, err
+	}
+	c.early = append(make([]byte, 0, maxEarly), p[:n]...)
+	for err == nil && len(c.early) < maxEarly {
+		n, err = c.Conn.Read(c.early[len(c.early):maxEarly])
+		c.early = c.early[:len(c.early)+n]
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, err
+	}
+	c.place = unknown // net/http would have stopped after one byte
+	return c.read(p)
 }
 
 // podUID is that of the caller where it is known, or the kernel's record tells at once.
@@ -99,6 +140,7 @@ func (c *wire) repeat(again *repeat, start time.Time) error {
 	if again.last {
 		return io.EOF
 	}
+	runtime.Gosched()
 	return nil
 }
 

@@ -1,0 +1,402 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/change"
+	"gke-metadata-emulator/tokens"
+)
+
+// tenants are as many pods as there are addresses, whose tokens say whose they are and
+// how many there were before.
+type tenants struct {
+	change.Signal
+	gsa    atomic.Value // string
+	minted atomic.Int32
+	mint   func()    // where set, before a token
+	expiry time.Time // of the tokens; in an hour where zero
+}
+
+func (*tenants) Pod(_ context.Context, c identity.Connection) (identity.Pod, error) {
+	return identity.Pod{Namespace: "shop", Name: c.Remote.Addr().String(), UID: "uid of " + c.Remote.Addr().String()}, nil
+}
+
+func (o *tenants) Workload(_ context.Context, pod identity.Pod) (identity.Workload, error) {
+	gsa, _ := o.gsa.Load().(string)
+	return identity.Workload{Pod: pod, GSA: gsa}, nil
+}
+
+func (o *tenants) Changed() <-chan struct{} { return o.Next() }
+
+func (o *tenants) AccessToken(_ context.Context, w identity.Workload, _ tokens.Scopes) (tokens.Token, error) {
+	if o.mint != nil {
+		o.mint()
+	}
+	expiry := o.expiry
+	if expiry.IsZero() {
+		expiry = time.Now().Add(time.Hour + time.Second/2)
+	}
+	return tokens.NewToken(fmt.Sprintf("%s %s %d", w.Pod.UID, w.GSA, o.minted.Add(1)), expiry), nil
+}
+
+func (*tenants) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
+	return tokens.NewToken(idSecret, time.Now().Add(time.Hour)), nil
+}
+
+// repeating serves them, and begins as a second does: what follows at once is in it.
+func (o *tenants) repeating(t *testing.T, change ...func(*Options)) pipeline {
+	t.Helper()
+	p := servePipes(t, nil, append([]func(*Options){func(so *Options) { so.Identity, so.Tokens, so.Repeat = o, o, true }}, change...)...)
+	time.Sleep(time.Until(endOfSecond(time.Now())))
+	return p
+}
+
+// proved dials a connection that the kernel knows.
+func (p pipeline) proved(t *testing.T, from string) *client {
+	t.Helper()
+	return p.through(t, func(far net.Conn) net.Conn { return proved{piped{far, netip.MustParseAddrPort(from)}, "proved"} })
+}
+
+const tokenKey = accounts + "/default/token"
+
+func TestTheSameRequestOfAPodHasTheSameAnswerWithinItsSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &tenants{expiry: time.Now().Add(time.Hour + 300*time.Millisecond)}
+		p := o.repeating(t)
+		c := p.dial(t, "10.0.0.1:1")
+		ask := func(c *client, headers ...string) string {
+			c.seen.Reset()
+			c.reader.Reset(io.TeeReader(c.Conn, &c.seen))
+			return c.ask(t, get(tokenKey, headers...)).expect(t, 200).raw
+		}
+		first := ask(c)
+		for range 3 {
+			if again := ask(c); again != first {
+				t.Errorf("the first answer\n%s\nand the same again\n%s", first, again)
+			}
+		}
+		if n := o.minted.Load(); n != 1 {
+			t.Errorf("the tokens' source was asked %d times for one thing", n)
+		}
+		if other := ask(c, "User-Agent: another"); other == first || o.minted.Load() != 2 {
+			t.Errorf("another request: %s", other)
+		}
+		if again := ask(p.dial(t, "10.0.0.2:1")); !strings.Contains(again, "uid of 10.0.0.2") {
+			t.Errorf("another pod: %s", again)
+		}
+		if again := ask(p.proved(t, "10.0.0.3:1")); !strings.Contains(again, "uid of 10.0.0.3") {
+			t.Errorf("another pod that the kernel knows: %s", again)
+		}
+		if again := ask(c); again != first {
+			t.Errorf("the same again, after others: %s", again)
+		}
+		// 0.3 s on it lives for a second less, and after 1 s the date is another.
+		minted := o.minted.Load()
+		for _, wait := range []time.Duration{299 * time.Millisecond, 2 * time.Millisecond, 698 * time.Millisecond, 2 * time.Millisecond} {
+			time.Sleep(wait)
+			before := o.minted.Load()
+			ask(c)
+			if asked := o.minted.Load() > before; asked != (wait == 2*time.Millisecond) {
+				t.Errorf("after %s more the source was asked: %t", wait, asked)
+			}
+		}
+		if n := o.minted.Load() - minted; n != 2 {
+			t.Errorf("%d tokens in another second, want 2", n)
+		}
+		if n := gauge(t, p.registry, "gme_http_requests_total"); n != 12 {
+			t.Errorf("%v requests are counted, of 12", n)
+		}
+	})
+}
+
+// On a connection of its own, too, once the kernel says whose it is.
+func TestANewConnectionHasTheAnswerAtOnceWhereTheKernelKnowsThePod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := new(tenants)
+		p := o.repeating(t)
+		for i := range 10 {
+			r := p.proved(t, fmt.Sprintf("10.0.0.1:%d", i+1)).ask(t, get(tokenKey, "Connection: close")).expect(t, 200)
+			if !r.Close || !strings.Contains(r.body, "uid of 10.0.0.1  1") {
+				t.Errorf("close %t: %s", r.Close, r.body)
+			}
+		}
+		if n := o.minted.Load(); n != 1 {
+			t.Errorf("the source was asked %d times", n)
+		}
+		for i := range 2 {
+			p.dial(t, fmt.Sprintf("10.0.0.1:%d", i+100)).ask(t, get(tokenKey, "Connection: close")).expect(t, 200)
+		}
+		if n := o.minted.Load(); n != 3 {
+			t.Errorf("by an address alone: the source was asked %d times, want 3", n)
+		}
+		synctest.Wait()
+		if n := p.open(t); n != 0 {
+			t.Errorf("%d connections are still open", n)
+		}
+	})
+}
+
+func TestNothingIsRepeatedOnceTheClusterSaysAnotherThing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := new(tenants)
+		p := o.repeating(t)
+		c := p.dial(t, "10.0.0.1:1")
+		for i := range 5 {
+			gsa := fmt.Sprintf("gsa-%d@demo-project.iam.gserviceaccount.com", i)
+			o.gsa.Store(gsa)
+			o.Raise()
+			for _, c := range []*client{c, c, p.proved(t, fmt.Sprintf("10.0.0.1:%d", i+2))} {
+				if r := c.ask(t, get(tokenKey)); !strings.Contains(r.body, gsa) {
+					t.Errorf("the KSA has %s, and the answer is %s", gsa, r.body)
+				}
+			}
+		}
+	})
+}
+
+func TestWhatIsWrittenDownIsNotRepeated(t *testing.T) {
+	for title, change := range map[string]func(*Options){
+		"each token": func(o *Options) { o.Repeat = false },
+		"each request": func(o *Options) {
+			o.Log = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		},
+	} {
+		t.Run(title, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := new(tenants)
+				c := o.repeating(t, change).dial(t, "10.0.0.1:1")
+				for range 3 {
+					c.ask(t, get(tokenKey)).expect(t, 200)
+				}
+				if n := o.minted.Load(); n != 3 {
+					t.Errorf("the source was asked %d times, want 3", n)
+				}
+			})
+		})
+	}
+}
+
+// Only what is a request and nothing else may be taken for the same request again.
+func TestABodyIsNotTakenForTheRequestThatItLooksLike(t *testing.T) {
+	request := get(tokenKey)
+	for title, first := range map[string]string{
+		"of a POST":              bare("POST "+tokenKey, "Metadata-Flavor: Google", "Content-Length: "+strconv.Itoa(len(request))),
+		"of a GET":               get(root+"/instance/id", "Content-Length: "+strconv.Itoa(len(request))),
+		"of a GET for a token":   get(tokenKey, "Content-Length: "+strconv.Itoa(len(request))),
+		"of a GET, as one chunk": get(tokenKey, "Transfer-Encoding: chunked") + fmt.Sprintf("%x\r\n", len(request)),
+	} {
+		t.Run(title, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := new(tenants)
+				c := o.repeating(t).dial(t, "10.0.0.1:1")
+				end := ""
+				if strings.Contains(first, "chunked") {
+					end = "\r\n0\r\n\r\n"
+				}
+				c.ask(t, request).expect(t, 200)
+				for range 2 { // what has a body must not be kept either
+					go func() { _, _ = io.Copy(c, strings.NewReader(first+request+end)) }()
+					c.read(t, first)
+					synctest.Wait()
+				}
+				c.ask(t, get(root+"/instance/id")).expect(t, 200)
+				if n := c.reader.Buffered(); n > 0 {
+					rest, _ := c.reader.Peek(n)
+					t.Errorf("there is an answer too many: %q", rest)
+				}
+			})
+		})
+	}
+}
+
+func TestRequestsThatComeEarlyArePartOfTheConversation(t *testing.T) {
+	request := get(tokenKey)
+	for title, early := range map[string][]string{
+		"one":                  {request},
+		"in pieces":            {request[:1], request[1:20], request[20:]},
+		"two":                  {request, request},
+		"two in pieces":        {request + request[:10], request[10:]},
+		"another":              {get(root + "/instance/id")},
+		"more than is kept":    {strings.Repeat(request, 50)},
+		"a large one":          {get(tokenKey, "X-Large: "+strings.Repeat("x", 3*maxEarly)), request},
+		"one with a body":      {get(tokenKey, "Content-Length: 5"), "12345", request},
+		"one and a half-close": {request},
+	} {
+		t.Run(title, func(t *testing.T) {
+			asking, mint := make(chan struct{}), make(chan struct{})
+			o := &tenants{mint: sync.OnceFunc(func() { close(asking); <-mint })}
+			r := serve(t, nil, func(so *Options) { so.Identity, so.Tokens, so.Repeat, so.Log = o, o, true, nil })
+			c := r.dial(t)
+			write := func(part string) {
+				if _, err := io.WriteString(c, part); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(request)
+			<-asking
+			for _, part := range early {
+				write(part)
+			}
+			open := title != "one and a half-close"
+			if !open {
+				if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(mint)
+			c.read(t, request).expect(t, 200)
+			for range strings.Count(strings.Join(early, ""), "GET ") {
+				c.read(t, request).expect(t, 200)
+			}
+			if open {
+				c.ask(t, request).expect(t, 200)
+			}
+			if n := c.reader.Buffered(); n > 0 {
+				t.Errorf("%d bytes too many", n)
+			}
+		})
+	}
+}
+
+// A client asks again before net/http has stopped to wait for its end: also then it is
+// the same request, and has the same answer.
+func TestARequestThatComesEarlyIsRepeated(t *testing.T) {
+	request := get(tokenKey)
+	asking, mint := make(chan struct{}), make(chan struct{})
+	o := &tenants{mint: sync.OnceFunc(func() { close(asking); <-mint })}
+	r := serve(t, nil, func(so *Options) {
+		so.Identity, so.Tokens, so.Repeat, so.Log, so.Now = o, o, true, nil, func() time.Time { return now }
+	})
+	c := r.dial(t)
+	for range 2 {
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		<-asking
+	}
+	close(mint)
+	for range 2 {
+		c.read(t, request).expect(t, 200)
+	}
+	for range 10 {
+		c.ask(t, request).expect(t, 200)
+	}
+	if n := o.minted.Load(); n != 1 {
+		t.Errorf("the source was asked %d times, want 1", n)
+	}
+}
+
+// Another connection of the pod has the answer from net/http each second, and this one
+// never: it has its deadlines all the same.
+func TestAConnectionThatIsOnlyRepeatedOnIsNotCutOffAndOneThatDoesNotReadIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := new(tenants)
+		p := o.repeating(t)
+		first, second := p.proved(t, "10.0.0.1:1"), p.proved(t, "10.0.0.1:2")
+		for start := time.Now(); time.Since(start) < 2*idleTimeout; time.Sleep(time.Second) {
+			first.ask(t, get(tokenKey)).expect(t, 200)
+			before := o.minted.Load()
+			second.ask(t, get(tokenKey)).expect(t, 200)
+			if o.minted.Load() > before {
+				t.Fatal("the second connection was answered anew")
+			}
+		}
+		first.ask(t, get(tokenKey)).expect(t, 200)
+		if _, err := io.WriteString(second, get(tokenKey)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(writeTimeout + time.Second)
+		if _, err := second.reader.ReadByte(); err == nil {
+			t.Error("a connection that was not read from is still open")
+		}
+	})
+}
+
+func TestAConnectionThatIsRepeatedOnIsNotTheSilentOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := new(tenants).repeating(t)
+		var all []*client
+		for i := range maxConnections {
+			all = append(all, p.dial(t, fmt.Sprintf("10.0.0.1:%d", i+1)))
+			all[i].ask(t, get(tokenKey)).expect(t, 200)
+		}
+		all[0].ask(t, get(tokenKey)).expect(t, 200)
+		p.dial(t, "10.0.0.1:60000").ask(t, get(tokenKey)).expect(t, 200)
+		all[0].ask(t, get(tokenKey)).expect(t, 200)
+		if _, err := all[1].reader.ReadByte(); err != io.EOF {
+			t.Errorf("the one that was silent for longest: %v", err)
+		}
+	})
+}
+
+func TestAnswersThatAreKeptAreBoundedAndGoneInTheNextSecond(t *testing.T) {
+	at := now
+	r := &repeats{now: func() time.Time { return at }}
+	keep := func(i int) {
+		r.keep([]byte(fmt.Sprintf("request %d", i/2)), fmt.Sprintf("pod %d", i%2), &repeat{until: at.Add(time.Hour)})
+	}
+	held := func() (n int) {
+		for _, pods := range r.of {
+			n += len(pods)
+		}
+		return n
+	}
+	for range 2 {
+		for i := range 2 * maxRepeats {
+			keep(i)
+		}
+	}
+	if held() != maxRepeats {
+		t.Errorf("%d answers are kept, want %d", held(), maxRepeats)
+	}
+	at = at.Add(time.Second)
+	if again := r.find([]byte("request 0"), "pod 0"); again != nil {
+		t.Error("an answer is given a second later")
+	}
+	keep(0)
+	if held() != 1 {
+		t.Errorf("%d answers are kept in the next second, want 1", held())
+	}
+	r.keep([]byte("request"), "", &repeat{until: at.Add(time.Hour)})
+	if held() != 1 {
+		t.Error("an answer is kept for nobody")
+	}
+}
+
+// What is taken for a request alone is one for net/http, and leaves nothing over.
+func FuzzAlone(f *testing.F) {
+	for _, s := range []string{
+		get(tokenKey), get(tokenKey) + "G", get(tokenKey) + get(tokenKey), "GET / HTTP/1.1\n\n", "GET / HTTP/1.1\nHost: x\n\nGET / HTTP/1.1\r\n\r\n",
+		"GET / HTTP/1.1\r\n\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n \r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\r\n\r\n", "GET ", "",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if !alone(b) {
+			return
+		}
+		reader := bufio.NewReader(bytes.NewReader(b))
+		if _, err := http.ReadRequest(reader); err != nil {
+			return
+		}
+		if n := reader.Buffered(); n > 0 {
+			t.Errorf("%q: %d bytes are left", b, n)
+		}
+	})
+}
