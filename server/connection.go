@@ -32,7 +32,7 @@ type connection struct {
 	workload *identity.Workload // what the pod's KSA said last
 	until    <-chan struct{}    // closed when it may say another thing; nil where it never will
 
-	repeatable *repeatable // what is being answered, where it may be answered again
+	again *repeat // what is being answered, where it may be given again
 }
 
 type connectionKey struct{}
@@ -94,11 +94,10 @@ func (c *connection) look(id Identity) (podUID string) {
 }
 
 // mayRepeat says that the answer which is about to be written is true for a while.
-func (c *connection) mayRepeat(of *repeatable) {
+func (c *connection) mayRepeat(again *repeat) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	of.changed = c.until
-	c.repeatable = of
+	again.cluster, c.again = c.until, again
 }
 
 // caller is who calls, now. The value is not to be changed.

@@ -25,21 +25,15 @@ type repeats struct {
 	held  int
 }
 
-// repeat is an answer that may be given again.
+// repeat is an answer that may be given again while nobody would give another one.
 type repeat struct {
-	answer  []byte // all of it, as it stands on the wire
-	last    bool   // the connection ends with it
-	until   time.Time
-	changed <-chan struct{} // closed when the cluster says another thing; nil where it never will
-	count   *count
-}
+	until           time.Time
+	cluster, tokens <-chan struct{} // closed when they may say another thing; nil where they never will
+	body            []byte
+	count           *count
 
-// repeatable is what the handler knows of an answer that may be given again.
-type repeatable struct {
-	body    []byte
-	until   time.Time
-	changed <-chan struct{}
-	count   *count
+	answer []byte // all of it, as it stands on the wire
+	last   bool   // the connection ends with it
 }
 
 // asked says whether anybody has asked for the same in this second.
@@ -54,7 +48,7 @@ func (r *repeats) find(request []byte, podUID string) *repeat {
 	r.mu.Lock()
 	again := r.of[string(request)][podUID]
 	r.mu.Unlock()
-	if again == nil || !r.now().Before(again.until) || closed(again.changed) {
+	if again == nil || !r.now().Before(again.until) || closed(again.cluster) || closed(again.tokens) {
 		return nil
 	}
 	return again
@@ -112,21 +106,15 @@ func headEnd(b []byte) int {
 	}
 }
 
-// repeat is the answer on the wire as one that may be given again; nil where it is not
-// all of it.
-func (of *repeatable) repeat(written []byte) *repeat {
-	head, found := bytes.CutSuffix(written, of.body)
-	if !found || !bytes.HasPrefix(head, []byte("HTTP/1.1 200 OK\r\n")) || !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
-		return nil
-	}
-	return &repeat{
-		answer: bytes.Clone(written), last: bytes.Contains(head, []byte("\r\nConnection: close\r\n")),
-		until: of.until, changed: of.changed, count: of.count,
-	}
+// written takes what stands on the wire, and says whether it is all of the answer.
+func (again *repeat) written(b []byte) bool {
+	head, found := bytes.CutSuffix(b, again.body)
+	again.answer, again.last = bytes.Clone(b), bytes.Contains(head, []byte("\r\nConnection: close\r\n"))
+	return found && bytes.HasPrefix(head, []byte("HTTP/1.1 200 OK\r\n")) && bytes.HasSuffix(head, []byte("\r\n\r\n"))
 }
 
-// mayRepeat says whether the answer to a request may be given again: it is to stand
-// in no log, and the request is nothing but its head.
+// mayRepeat says whether the answer to a request may be given again: it stands in
+// no log, and the request is nothing but its head.
 func (s *Server) mayRepeat(r *http.Request) bool {
-	return s.options.Repeat && !s.options.Log.Enabled(r.Context(), slog.LevelDebug) && r.ProtoAtLeast(1, 1) && r.Body == http.NoBody
+	return !s.options.Log.Enabled(r.Context(), slog.LevelDebug) && r.ProtoAtLeast(1, 1) && r.Body == http.NoBody
 }

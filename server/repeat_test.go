@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,11 +25,12 @@ import (
 // tenants are as many pods as there are addresses, whose tokens say whose they are and
 // how many there were before.
 type tenants struct {
-	change.Signal
-	gsa    atomic.Value // string
-	minted atomic.Int32
-	mint   func()    // where set, before a token
-	expiry time.Time // of the tokens; in an hour where zero
+	change.Signal // of the cluster
+	tokens        change.Signal
+	gsa           atomic.Value // string
+	minted        atomic.Int32
+	mint          func()    // where set, before a token
+	expiry        time.Time // of the tokens; in an hour where zero
 }
 
 func (*tenants) Pod(_ context.Context, c identity.Connection) (identity.Pod, error) {
@@ -62,7 +62,7 @@ func (*tenants) IDToken(context.Context, identity.Workload, tokens.IDTokenReques
 // repeating serves them, and begins as a second does: what follows at once is in it.
 func (o *tenants) repeating(t *testing.T, change ...func(*Options)) pipeline {
 	t.Helper()
-	p := servePipes(t, nil, append([]func(*Options){func(so *Options) { so.Identity, so.Tokens, so.Repeat = o, o, true }}, change...)...)
+	p := servePipes(t, nil, append([]func(*Options){func(so *Options) { so.Identity, so.Tokens, so.TokensChanged = o, o, o.tokens.Next }}, change...)...)
 	time.Sleep(time.Until(endOfSecond(time.Now())))
 	return p
 }
@@ -170,9 +170,35 @@ func TestNothingIsRepeatedOnceTheClusterSaysAnotherThing(t *testing.T) {
 	})
 }
 
+func TestNothingIsRepeatedOnceTheTokensAreOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := new(tenants)
+		c := o.repeating(t).dial(t, "10.0.0.1:1")
+		o.mint = o.tokens.Raise // while it is being asked for, too
+		for i := range 3 {
+			c.ask(t, get(tokenKey)).expect(t, 200)
+			if n := int(o.minted.Load()); n != i+1 {
+				t.Errorf("the source was asked %d times, want %d", n, i+1)
+			}
+		}
+		o.mint = nil
+		for range 3 {
+			c.ask(t, get(tokenKey)).expect(t, 200)
+		}
+		if n := o.minted.Load(); n != 4 {
+			t.Errorf("the source was asked %d times, want 4", n)
+		}
+		o.tokens.Raise()
+		c.ask(t, get(tokenKey)).expect(t, 200)
+		if n := o.minted.Load(); n != 5 {
+			t.Errorf("the source was asked %d times, want 5", n)
+		}
+	})
+}
+
 func TestWhatIsWrittenDownIsNotRepeated(t *testing.T) {
 	for title, change := range map[string]func(*Options){
-		"each token": func(o *Options) { o.Repeat = false },
+		"each token": func(o *Options) { o.TokensChanged = nil },
 		"each request": func(o *Options) {
 			o.Log = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		},
@@ -195,24 +221,36 @@ func TestWhatIsWrittenDownIsNotRepeated(t *testing.T) {
 // Only what is a request and nothing else may be taken for the same request again.
 func TestABodyIsNotTakenForTheRequestThatItLooksLike(t *testing.T) {
 	request := get(tokenKey)
-	for title, first := range map[string]string{
-		"of a POST":              bare("POST "+tokenKey, "Metadata-Flavor: Google", "Content-Length: "+strconv.Itoa(len(request))),
-		"of a GET":               get(root+"/instance/id", "Content-Length: "+strconv.Itoa(len(request))),
-		"of a GET for a token":   get(tokenKey, "Content-Length: "+strconv.Itoa(len(request))),
-		"of a GET, as one chunk": get(tokenKey, "Transfer-Encoding: chunked") + fmt.Sprintf("%x\r\n", len(request)),
+	length := fmt.Sprintf("Content-Length: %d", len(request))
+	for title, test := range map[string]struct {
+		answers int
+		parts   []string
+	}{
+		"of a POST":                     {1, []string{bare("POST "+tokenKey, "Metadata-Flavor: Google", length), request}},
+		"of a GET":                      {1, []string{get(root+"/instance/id", length), request}},
+		"of a GET for a token":          {1, []string{get(tokenKey, length), request}},
+		"of a GET for one, of one byte": {1, []string{get(tokenKey, "Content-Length: 1"), "G"}},
+		"of a GET, as one chunk":        {1, []string{get(tokenKey, "Transfer-Encoding: chunked") + fmt.Sprintf("%x\r\n", len(request)), request, "\r\n0\r\n\r\n"}},
+		"after a request of its own":    {2, []string{request + bare("POST "+tokenKey, "Metadata-Flavor: Google", length), request}},
+		"no body, but two at once":      {2, []string{request + request}},
+		"no body, but one and a half":   {2, []string{request + request[:30], request[30:]}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := new(tenants)
-				c := o.repeating(t).dial(t, "10.0.0.1:1")
-				end := ""
-				if strings.Contains(first, "chunked") {
-					end = "\r\n0\r\n\r\n"
-				}
-				c.ask(t, request).expect(t, 200)
-				for range 2 { // what has a body must not be kept either
-					go func() { _, _ = io.Copy(c, strings.NewReader(first+request+end)) }()
-					c.read(t, first)
+				p := o.repeating(t)
+				p.dial(t, "10.0.0.1:1").ask(t, request).expect(t, 200)
+				c := p.dial(t, "10.0.0.1:2")
+				for range 3 { // what has a body must not be kept either
+					c.ask(t, request).expect(t, 200)
+					go func() {
+						for _, part := range test.parts {
+							_, _ = io.WriteString(c, part)
+						}
+					}()
+					for range test.answers {
+						c.read(t, request)
+					}
 					synctest.Wait()
 				}
 				c.ask(t, get(root+"/instance/id")).expect(t, 200)
@@ -241,7 +279,7 @@ func TestRequestsThatComeEarlyArePartOfTheConversation(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			asking, mint := make(chan struct{}), make(chan struct{})
 			o := &tenants{mint: sync.OnceFunc(func() { close(asking); <-mint })}
-			r := serve(t, nil, func(so *Options) { so.Identity, so.Tokens, so.Repeat, so.Log = o, o, true, nil })
+			r := serve(t, nil, func(so *Options) { so.Identity, so.Tokens, so.TokensChanged, so.Log = o, o, o.tokens.Next, nil })
 			c := r.dial(t)
 			write := func(part string) {
 				if _, err := io.WriteString(c, part); err != nil {
@@ -281,7 +319,7 @@ func TestARequestThatComesEarlyIsRepeated(t *testing.T) {
 	asking, mint := make(chan struct{}), make(chan struct{})
 	o := &tenants{mint: sync.OnceFunc(func() { close(asking); <-mint })}
 	r := serve(t, nil, func(so *Options) {
-		so.Identity, so.Tokens, so.Repeat, so.Log, so.Now = o, o, true, nil, func() time.Time { return now }
+		so.Identity, so.Tokens, so.TokensChanged, so.Log, so.Now = o, o, o.tokens.Next, nil, func() time.Time { return now }
 	})
 	c := r.dial(t)
 	for range 2 {

@@ -42,13 +42,15 @@ type Options struct {
 	// where there never will be.
 	FactsChanged func() <-chan struct{}
 
+	// TokensChanged returns a channel that is closed when Tokens may say another thing
+	// than it has said. Where it is set, Tokens need not hear of who asks the same again
+	// within a second: a token is nearly free then.
+	TokensChanged func() <-chan struct{}
+
 	// IdentityWait is how long a request that needs an identity, or a fact that is
 	// not known yet, waits for it before 503: 2.5 s where zero, as Node's library
 	// gives up after 3 s.
 	IdentityWait time.Duration
-	// Repeat lets a pod that asks the same within a second have the same token, of
-	// which Tokens is not told. That makes a token nearly free.
-	Repeat bool
 	// AllowSource refuses connections by their source address; nil allows all.
 	AllowSource func(netip.Addr) bool
 	// AllowHost refuses requests by the host that they name, without a port; nil
@@ -163,8 +165,9 @@ func (s *Server) handle(of endpoint) http.Handler {
 		case err != nil:
 			fail(w, err)
 		default:
-			if s.mayRepeat(r) && !q.until.IsZero() {
-				q.conn.mayRepeat(&repeatable{body: a.body, until: q.until, count: count})
+			if q.again != nil && s.mayRepeat(r) {
+				q.again.body, q.again.count = a.body, count
+				q.conn.mayRepeat(q.again)
 			}
 			a.write(w)
 		}

@@ -63,12 +63,12 @@ func (c *wire) Read(p []byte) (int, error) {
 	}
 	for {
 		n, err := c.read(p)
-		if n == 0 || c.place == unknown || !c.server.options.Repeat {
+		if n == 0 || c.place == unknown {
 			return n, err
 		}
 		start := time.Now()
 		again := c.server.repeats.find(p[:n], c.podUID(p[:n]))
-		if again == nil || err != nil {
+		if again == nil {
 			c.place = unknown
 			if alone(p[:n]) {
 				c.place, c.request = ends, append(c.request[:0], p[:n]...)
@@ -167,12 +167,9 @@ func (c *wire) Write(b []byte) (int, error) {
 
 // note keeps an answer that is written for who asks again.
 func (c *wire) note(written []byte) {
-	of, request := c.caller.repeatable, c.request
-	c.caller.repeatable, c.request = nil, request[:0]
-	if of == nil || len(request) == 0 {
-		return
-	}
-	if again := of.repeat(written); again != nil {
+	again, request := c.caller.again, c.request
+	c.caller.again, c.request = nil, request[:0]
+	if again != nil && len(request) > 0 && again.written(written) {
 		c.server.repeats.keep(request, c.caller.podUID(), again)
 	}
 }
