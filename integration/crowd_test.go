@@ -25,7 +25,11 @@ const (
 // 500 connections of 50 pods at once, each through the whole tree: what one is told
 // of its identity, in whatever form, is its own.
 func TestManyConnectionsOfManyPodsAreEachTheirOwn(t *testing.T) {
-	n := startNode(t).ready(t)
+	t.Run("as installed", func(t *testing.T) { crowd(t, startNode(t, asInstalled).ready(t)) })
+	t.Run("each request written down", func(t *testing.T) { crowd(t, startNode(t).ready(t)) })
+}
+
+func crowd(t *testing.T, n *node) {
 	ns := cluster.Namespace(t, "team-")
 	gsa := func(pod, generation int) string {
 		return fmt.Sprintf("sa-%d-%d@%s.iam.gserviceaccount.com", pod, generation, projectID)
@@ -100,6 +104,7 @@ func (m *member) walk(t *testing.T, first int) {
 		func() { m.names(t, accounts+"?recursive=true") },
 		func() { m.names(t, "?recursive=true&alt=text") },
 		func() { m.accessToken(t, accounts+"default/token") },
+		func() { m.accessToken(t, accounts+"default/token") }, // the same again
 		func() { m.accessToken(t, accounts+m.own+"/token") },
 		func() { m.idToken(t, accounts+"default/identity?audience=https://example.com&format=full") },
 		func() { m.refused(t, accounts+m.other+"/token") },

@@ -18,7 +18,7 @@ const tokenPath = "instance/service-accounts/default/token"
 // An address that changes hands never carries the old identity along, however
 // soon the new pod asks and however late the watch is.
 func TestReusedAddressNeverHasTheOldIdentity(t *testing.T) {
-	t.Run("at once", func(t *testing.T) { reuseAddress(t, startNode(t).ready(t), 200) })
+	t.Run("at once", func(t *testing.T) { reuseAddress(t, startNode(t, asInstalled).ready(t), 200) })
 	t.Run("with a late watch", func(t *testing.T) {
 		n := startNode(t, lagging(t, 40*time.Millisecond)).ready(t)
 		reuseAddress(t, n, 200)

@@ -105,9 +105,13 @@ func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *
 		Credentials: daemon.Federation, Provider: provider,
 		Project: daemon.Project{ID: projectID, ClusterName: "cluster-1", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},
 		Google:  daemon.Google{STS: google.URL, IAMCredentials: google.URL, IAM: google.URL},
-		Logging: daemon.Logging{Level: "debug", Format: "json"},
+		Logging: daemon.Logging{Level: "debug", Format: "json"}, AuditLog: filepath.Join(t.TempDir(), "audit.log"),
 	}
 }
+
+// asInstalled writes down what it does without flags: little, so that not every request
+// for a token need go all the way.
+func asInstalled(s *daemon.Serve) { s.Logging.Level, s.AuditLog = "info", "" }
 
 func startNode(t testing.TB, change ...func(*daemon.Serve)) *node {
 	t.Helper()
@@ -127,9 +131,6 @@ func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *dae
 	t.Helper()
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
-	}
-	if s.AuditLog == "" {
-		s.AuditLog = filepath.Join(t.TempDir(), "audit.log")
 	}
 	n := &node{name: s.NodeName, google: google, cluster: c, log: &logBuffer{}, audit: s.AuditLog}
 	listening := make(chan struct{})

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -243,6 +245,7 @@ func TestABodyIsNotTakenForTheRequestThatItLooksLike(t *testing.T) {
 				c := p.dial(t, "10.0.0.1:2")
 				for range 3 { // what has a body must not be kept either
 					c.ask(t, request).expect(t, 200)
+					synctest.Wait() // until the server waits for the next request
 					go func() {
 						for _, part := range test.parts {
 							_, _ = io.WriteString(c, part)
@@ -337,6 +340,59 @@ func TestARequestThatComesEarlyIsRepeated(t *testing.T) {
 	}
 	if n := o.minted.Load(); n != 1 {
 		t.Errorf("the source was asked %d times, want 1", n)
+	}
+}
+
+// script is a connection on which the other end says this, piece by piece; an empty
+// piece is that a deadline has passed.
+type script struct {
+	net.Conn
+	says    []string
+	written bytes.Buffer
+}
+
+func (s *script) Read(p []byte) (int, error) {
+	if len(s.says) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.says[0])
+	if s.says[0] = s.says[0][n:]; s.says[0] == "" {
+		s.says = s.says[1:]
+	}
+	if n == 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return n, nil
+}
+
+func (s *script) Write(p []byte) (int, error)      { return s.written.Write(p) }
+func (s *script) SetReadDeadline(time.Time) error  { return nil }
+func (s *script) SetWriteDeadline(time.Time) error { return nil }
+
+// As above, where the deadline comes between the first byte of the request and the rest.
+func TestARequestOfWhichTheBeginningComesEarlyIsRepeated(t *testing.T) {
+	first, request := get(root+"/instance/id"), get(tokenKey)
+	server := New(Options{Now: func() time.Time { return now }})
+	server.repeats.keep([]byte(request), "uid", &repeat{until: now.Add(time.Hour), answer: []byte("the answer"), count: server.metrics.none})
+	conn := &script{says: []string{first, request[:1], "", request[1:], first}}
+	w := &wire{Conn: conn, server: server, crowd: server.metrics.newCrowd(1), caller: &connection{pod: &identity.Pod{UID: "uid"}}}
+	read := func(size int) string {
+		p := make([]byte, size)
+		n, err := w.Read(p)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		return string(p[:n])
+	}
+	if got := read(4096); got != first {
+		t.Errorf("the first request is read as %q", got)
+	}
+	if got := read(1); got != "" {
+		t.Errorf("while it is answered %q is read", got)
+	}
+	w.idle()
+	if got := read(4096); got != first || conn.written.String() != "the answer" {
+		t.Errorf("%q is written, and then read %q", conn.written.String(), got)
 	}
 }
 

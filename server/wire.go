@@ -86,7 +86,7 @@ func (c *wire) Read(p []byte) (int, error) {
 func (c *wire) read(p []byte) (int, error) {
 	n := copy(p, c.early)
 	c.early = c.early[n:]
-	if n > 0 && (c.place == unknown || headEnd(p[:n]) >= 0) {
+	if n > 0 && (n == len(p) || headEnd(p[:n]) >= 0) {
 		return n, nil
 	}
 	more, err := c.Conn.Read(p[n:])

@@ -14,7 +14,7 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-var measure = flag.Bool("measure", false, "measure for real, say which goals are missed, and fail where it has become much worse")
+var measure = flag.Bool("measure", false, "measure for real, and fail where a goal is missed")
 
 const tokenPath = "/computeMetadata/v1/instance/service-accounts/default/token"
 
@@ -30,7 +30,10 @@ func TestCachedTokenAgainstTheFloor(t *testing.T) {
 	floor := startFloor(t, buildProgram(t, "gke-metadata-emulator/integration/bench/floor"), answerOf(t, daemon, "127.0.1.1"))
 
 	var table strings.Builder
-	for _, l := range []load{{connections: 1}, {connections: 16}, {connections: 128}, {connections: 16, reconnect: true}} {
+	for _, l := range []load{
+		{connections: 1}, {connections: 16}, {connections: 128}, {connections: 16, reconnect: true},
+		{connections: 1, differing: true}, {connections: 16, differing: true}, {connections: 128, differing: true}, {connections: 16, reconnect: true, differing: true},
+	} {
 		l.from, l.path = "127.0.1.1", tokenPath
 		var of, floors []sample
 		for round := range rounds {
@@ -42,36 +45,37 @@ func TestCachedTokenAgainstTheFloor(t *testing.T) {
 			}
 		}
 		a, b := median(of), median(floors)
-		name := fmt.Sprintf("%d connections", l.connections)
-		if l.reconnect {
-			name += ", each for one request"
-		}
-		fmt.Fprintf(&table, "| %s | %.2f | %.2f | %.2f | %.1f | %.0f/s, %s, %s | %.0f/s, %s, %s |\n", name,
+		fmt.Fprintf(&table, "| %s | %.2f | %.2f | %.2f | %.0f | %.0f/s, %s, %s | %.0f/s, %s, %s |\n", l,
 			a.perSecond/b.perSecond, a.p99/b.p99, a.cpu/b.cpu, a.mallocs-b.mallocs,
 			a.perSecond, micro(a.p99), micro(a.cpu), b.perSecond, micro(b.p99), micro(b.cpu))
-		if !*measure {
-			continue
-		}
-		for _, of := range []struct {
-			what                string
-			got, goal, atWorst  float64
-			more, notApplicable bool
-		}{
-			{what: "of the floor's requests a second", got: a.perSecond / b.perSecond, goal: 0.90, atWorst: 0.60, more: true},
-			{what: "times the floor's p99", got: a.p99 / b.p99, goal: 1.3, atWorst: 1.7},
-			{what: "times the floor's CPU", got: a.cpu / b.cpu, goal: 1.25, atWorst: 1.9, notApplicable: l.connections != 16},
-			{what: "allocations a request more than the floor's", got: a.mallocs - b.mallocs, goal: 15, atWorst: 15, notApplicable: l.reconnect},
-		} {
-			missed := func(bound float64) bool { return !of.notApplicable && (of.got < bound) == of.more && of.got != bound }
-			if missed(of.atWorst) {
-				t.Errorf("%s: %.2f %s, of which %.2f is the worst", name, of.got, of.what, of.atWorst)
-			} else if missed(of.goal) {
-				t.Logf("%s: the goal of %.2f is missed: %.2f %s", name, of.goal, of.got, of.what)
-			}
+		if *measure {
+			l.judge(t, a, b)
 		}
 	}
 	t.Logf("a cached token against the floor, medians of %d rounds of %s:\n"+
 		"| | requests/s | p99 | CPU a request | allocations more | daemon: requests, p99, CPU | floor |\n|---|---|---|---|---|---|---|\n%s", rounds, each, table.String())
+}
+
+// judge fails the test where a goal is missed. Where each request is another one, which
+// no client of Google's does, it is to be no worse than it is.
+func (l load) judge(t *testing.T, of, floor sample) {
+	t.Helper()
+	perSecond, p99, cpu, mallocs := 0.90, 1.3, 1.25, 15.0
+	if l.differing {
+		perSecond, p99, cpu, mallocs = 0.60, 1.7, 1.9, 45
+	}
+	if got := of.perSecond / floor.perSecond; got < perSecond {
+		t.Errorf("%s: %.2f of the floor's requests a second, want %.2f at least", l, got, perSecond)
+	}
+	if got := of.p99 / floor.p99; got > p99 {
+		t.Errorf("%s: %.2f times the floor's p99, want %.2f at most", l, got, p99)
+	}
+	if got := of.cpu / floor.cpu; l.connections == 16 && got > cpu {
+		t.Errorf("%s: %.2f times the floor's CPU a request, want %.2f at most", l, got, cpu)
+	}
+	if got := of.mallocs - floor.mallocs; got > mallocs {
+		t.Errorf("%s: %.0f allocations a request more than the floor's, want %.0f at most", l, got, mallocs)
+	}
 }
 
 // sample is one turn of one server. Times are in seconds.

@@ -23,6 +23,18 @@ type load struct {
 	path        string
 	connections int
 	reconnect   bool // a new connection for each request
+	differing   bool // no two requests are the same to the byte
+}
+
+func (l load) String() string {
+	name := fmt.Sprintf("%d connections", l.connections)
+	if l.reconnect {
+		name += ", each for one request"
+	}
+	if l.differing {
+		name += ", no two requests alike"
+	}
+	return name
 }
 
 // outcome is what a load met.
@@ -70,7 +82,8 @@ func (l load) client(ctx context.Context, address string, until time.Time) ([]ti
 	if l.reconnect {
 		closing = "Connection: close\r\n"
 	}
-	request := []byte("GET " + l.path + " HTTP/1.1\r\nHost: metadata.google.internal\r\nUser-Agent: bench\r\nMetadata-Flavor: Google\r\n" + closing + "\r\n")
+	request := []byte("GET " + l.path + " HTTP/1.1\r\nHost: metadata.google.internal\r\nUser-Agent: bench\r\nMetadata-Flavor: Google\r\n" + closing + "X-Number: 00000000\r\n\r\n")
+	number := request[len(request)-12 : len(request)-4]
 	var conn net.Conn
 	reader := bufio.NewReader(nil)
 	defer func() {
@@ -90,6 +103,9 @@ func (l load) client(ctx context.Context, address string, until time.Time) ([]ti
 			}
 			reader.Reset(conn)
 		}
+		if l.differing {
+			increment(number)
+		}
 		if _, err := conn.Write(request); err != nil {
 			return nil, err
 		}
@@ -107,6 +123,16 @@ func (l load) client(ctx context.Context, address string, until time.Time) ([]ti
 		}
 	}
 	return latencies, nil
+}
+
+// increment counts in decimal digits, and begins anew after the last.
+func increment(digits []byte) {
+	for i := len(digits) - 1; i >= 0; i-- {
+		if digits[i]++; digits[i] <= '9' {
+			return
+		}
+		digits[i] = '0'
+	}
 }
 
 var contentLength = []byte("Content-Length: ")
