@@ -84,13 +84,8 @@ func (r *repeats) keep(request []byte, podUID string, again *repeat) {
 
 func endOfSecond(t time.Time) time.Time { return t.Truncate(time.Second).Add(time.Second) }
 
-// alone says whether b is the head of one GET request and nothing besides, as net/http
-// reads it (RFC 9112, section 2.2: a line may end without its carriage return).
-func alone(b []byte) bool {
-	return bytes.HasPrefix(b, []byte("GET ")) && headEnd(b) == len(b)
-}
-
-// headEnd is where the head of a request ends; negative where it does not yet.
+// headEnd is where the head of a request ends, as net/http reads it; negative where it
+// does not yet. A line may end without its carriage return (RFC 9112, section 2.2).
 func headEnd(b []byte) int {
 	for i := 0; ; i++ {
 		line := bytes.IndexByte(b[i:], '\n')
@@ -110,11 +105,11 @@ func headEnd(b []byte) int {
 func (again *repeat) written(b []byte) bool {
 	head, found := bytes.CutSuffix(b, again.body)
 	again.answer, again.last = bytes.Clone(b), bytes.Contains(head, []byte("\r\nConnection: close\r\n"))
-	return found && bytes.HasPrefix(head, []byte("HTTP/1.1 200 OK\r\n")) && bytes.HasSuffix(head, []byte("\r\n\r\n"))
+	return found && bytes.HasPrefix(head, []byte("HTTP/1.1 200 OK\r\n"))
 }
 
 // mayRepeat says whether the answer to a request may be given again: it stands in
 // no log, and the request is nothing but its head.
 func (s *Server) mayRepeat(r *http.Request) bool {
-	return !s.options.Log.Enabled(r.Context(), slog.LevelDebug) && r.ProtoAtLeast(1, 1) && r.Body == http.NoBody
+	return !s.options.Log.Enabled(r.Context(), slog.LevelDebug) && r.Body == http.NoBody
 }

@@ -33,6 +33,7 @@ type tenants struct {
 	minted        atomic.Int32
 	mint          func()    // where set, before a token
 	expiry        time.Time // of the tokens; in an hour where zero
+	large         string    // in each of them
 }
 
 func (*tenants) Pod(_ context.Context, c identity.Connection) (identity.Pod, error) {
@@ -54,7 +55,7 @@ func (o *tenants) AccessToken(_ context.Context, w identity.Workload, _ tokens.S
 	if expiry.IsZero() {
 		expiry = time.Now().Add(time.Hour + time.Second/2)
 	}
-	return tokens.NewToken(fmt.Sprintf("%s %s %d", w.Pod.UID, w.GSA, o.minted.Add(1)), expiry), nil
+	return tokens.NewToken(fmt.Sprintf("%s %s %d", w.Pod.UID, w.GSA, o.minted.Add(1))+o.large, expiry), nil
 }
 
 func (*tenants) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
@@ -123,6 +124,56 @@ func TestTheSameRequestOfAPodHasTheSameAnswerWithinItsSecond(t *testing.T) {
 		}
 		if n := gauge(t, p.registry, "gme_http_requests_total"); n != 12 {
 			t.Errorf("%v requests are counted, of 12", n)
+		}
+	})
+}
+
+// Whatever is asked between, and however much at once.
+func TestTheSameAnswerIsThatOfTheSameRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := new(tenants)
+		p := o.repeating(t)
+		c := p.dial(t, "10.0.0.1:1")
+		token, scoped := get(tokenKey), get(tokenKey+"?scopes=https://www.googleapis.com/auth/cloud-platform")
+		first := c.ask(t, token).body
+		c.ask(t, get(accounts+"/default/email")).expect(t, 200)
+		if again := c.ask(t, token).body; again != first {
+			t.Errorf("after another key: %s, want %s", again, first)
+		}
+		busy := p.dial(t, "10.0.0.1:2")
+		asking, mint := make(chan struct{}), make(chan struct{})
+		o.mint = sync.OnceFunc(func() { close(asking); <-mint })
+		go func() {
+			_, _ = io.WriteString(busy, get(tokenKey, "User-Agent: busy"))
+			<-asking
+			_, _ = io.WriteString(busy, scoped+scoped)
+			close(mint)
+		}()
+		own := busy.read(t, token).body
+		busy.read(t, scoped)
+		busy.read(t, scoped)
+		if again := c.ask(t, get(tokenKey, "User-Agent: busy")).body; again != own {
+			t.Errorf("after two that came at once: %s, want %s", again, own)
+		}
+	})
+}
+
+func TestALargeTokenAndAnOldClientHaveTheirWholeAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &tenants{large: strings.Repeat("x", 5<<10)}
+		p := o.repeating(t)
+		c := p.dial(t, "10.0.0.1:1")
+		for range 3 {
+			if r := c.ask(t, get(tokenKey)).expect(t, 200); !strings.Contains(r.body, o.large) || !strings.HasSuffix(r.body, "}") {
+				t.Errorf("%d bytes of an answer", len(r.body))
+			}
+		}
+		for i := range 3 {
+			c := p.proved(t, fmt.Sprintf("10.0.0.2:%d", i+1))
+			c.ask(t, "GET "+tokenKey+" HTTP/1.0\r\nMetadata-Flavor: Google\r\n\r\n").expect(t, 200)
+			if _, err := c.reader.ReadByte(); err != io.EOF {
+				t.Errorf("after the answer to HTTP/1.0: %v", err)
+			}
 		}
 	})
 }
@@ -242,8 +293,8 @@ func TestABodyIsNotTakenForTheRequestThatItLooksLike(t *testing.T) {
 				o := new(tenants)
 				p := o.repeating(t)
 				p.dial(t, "10.0.0.1:1").ask(t, request).expect(t, 200)
-				c := p.dial(t, "10.0.0.1:2")
-				for range 3 { // what has a body must not be kept either
+				for i := range 3 { // what has a body must not be kept either
+					c := p.dial(t, fmt.Sprintf("10.0.0.1:%d", i+2))
 					c.ask(t, request).expect(t, 200)
 					synctest.Wait() // until the server waits for the next request
 					go func() {
@@ -254,12 +305,11 @@ func TestABodyIsNotTakenForTheRequestThatItLooksLike(t *testing.T) {
 					for range test.answers {
 						c.read(t, request)
 					}
-					synctest.Wait()
-				}
-				c.ask(t, get(root+"/instance/id")).expect(t, 200)
-				if n := c.reader.Buffered(); n > 0 {
-					rest, _ := c.reader.Peek(n)
-					t.Errorf("there is an answer too many: %q", rest)
+					c.ask(t, get(root+"/instance/id")).expect(t, 200)
+					if n := c.reader.Buffered(); n > 0 {
+						rest, _ := c.reader.Peek(n)
+						t.Errorf("there is an answer too many: %q", rest)
+					}
 				}
 			})
 		})
@@ -374,9 +424,10 @@ func TestARequestOfWhichTheBeginningComesEarlyIsRepeated(t *testing.T) {
 	first, request := get(root+"/instance/id"), get(tokenKey)
 	server := New(Options{Now: func() time.Time { return now }})
 	server.repeats.keep([]byte(request), "uid", &repeat{until: now.Add(time.Hour), answer: []byte("the answer"), count: server.metrics.none})
-	conn := &script{says: []string{first, request[:1], "", request[1:], first}}
+	conn := &script{says: []string{first, request[:1], "", request[1:], first, "G" + request}}
 	w := &wire{Conn: conn, server: server, crowd: server.metrics.newCrowd(1), caller: &connection{pod: &identity.Pod{UID: "uid"}}}
 	read := func(size int) string {
+		t.Helper()
 		p := make([]byte, size)
 		n, err := w.Read(p)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -393,6 +444,14 @@ func TestARequestOfWhichTheBeginningComesEarlyIsRepeated(t *testing.T) {
 	w.idle()
 	if got := read(4096); got != first || conn.written.String() != "the answer" {
 		t.Errorf("%q is written, and then read %q", conn.written.String(), got)
+	}
+	// What net/http has begun to read it reads to the end.
+	if got := read(1); got != "G" {
+		t.Errorf("of a client that hangs up after it net/http has %q, want the first byte", got)
+	}
+	w.idle()
+	if got := read(4096); got != request {
+		t.Errorf("the rest is read as %q", got)
 	}
 }
 
@@ -412,6 +471,8 @@ func TestAConnectionThatIsOnlyRepeatedOnIsNotCutOffAndOneThatDoesNotReadIs(t *te
 			}
 		}
 		first.ask(t, get(tokenKey)).expect(t, 200)
+		second.ask(t, get(tokenKey)).expect(t, 200)
+		second.ask(t, get(root+"/instance/id")).expect(t, 200) // net/http takes the deadline away then
 		if _, err := io.WriteString(second, get(tokenKey)); err != nil {
 			t.Fatal(err)
 		}
@@ -442,8 +503,10 @@ func TestAConnectionThatIsRepeatedOnIsNotTheSilentOne(t *testing.T) {
 func TestAnswersThatAreKeptAreBoundedAndGoneInTheNextSecond(t *testing.T) {
 	at := now
 	r := &repeats{now: func() time.Time { return at }}
-	keep := func(i int) {
-		r.keep([]byte(fmt.Sprintf("request %d", i/2)), fmt.Sprintf("pod %d", i%2), &repeat{until: at.Add(time.Hour)})
+	keep := func(i int) *repeat {
+		again := &repeat{until: at.Add(time.Hour)}
+		r.keep([]byte(fmt.Sprintf("request %d", i/2)), fmt.Sprintf("pod %d", i%2), again)
+		return again
 	}
 	held := func() (n int) {
 		for _, pods := range r.of {
@@ -451,13 +514,15 @@ func TestAnswersThatAreKeptAreBoundedAndGoneInTheNextSecond(t *testing.T) {
 		}
 		return n
 	}
-	for range 2 {
-		for i := range 2 * maxRepeats {
-			keep(i)
-		}
+	keep(0)
+	for i := range 2 * maxRepeats {
+		keep(i)
 	}
 	if held() != maxRepeats {
 		t.Errorf("%d answers are kept, want %d", held(), maxRepeats)
+	}
+	if newer := keep(1); r.find([]byte("request 0"), "pod 1") != newer || held() != maxRepeats {
+		t.Error("an answer does not take the place of the one before")
 	}
 	at = at.Add(time.Second)
 	if again := r.find([]byte("request 0"), "pod 0"); again != nil {
@@ -473,8 +538,8 @@ func TestAnswersThatAreKeptAreBoundedAndGoneInTheNextSecond(t *testing.T) {
 	}
 }
 
-// What is taken for a request alone is one for net/http, and leaves nothing over.
-func FuzzAlone(f *testing.F) {
+// The head of a request ends where it does for net/http.
+func FuzzHeadEnd(f *testing.F) {
 	for _, s := range []string{
 		get(tokenKey), get(tokenKey) + "G", get(tokenKey) + get(tokenKey), "GET / HTTP/1.1\n\n", "GET / HTTP/1.1\nHost: x\n\nGET / HTTP/1.1\r\n\r\n",
 		"GET / HTTP/1.1\r\n\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n \r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\r\n\r\n", "GET ", "",
@@ -482,7 +547,7 @@ func FuzzAlone(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if !alone(b) {
+		if headEnd(b) != len(b) {
 			return
 		}
 		reader := bufio.NewReader(bytes.NewReader(b))

@@ -70,7 +70,7 @@ func (c *wire) Read(p []byte) (int, error) {
 		again := c.server.repeats.find(p[:n], c.podUID(p[:n]))
 		if again == nil {
 			c.place = unknown
-			if alone(p[:n]) {
+			if headEnd(p[:n]) == n {
 				c.place, c.request = ends, append(c.request[:0], p[:n]...)
 			}
 			return n, err
