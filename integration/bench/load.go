@@ -63,7 +63,7 @@ func (l load) run(ctx context.Context, address string, d time.Duration) (outcome
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range each {
 		g.Go(func() (err error) {
-			each[i], err = l.client(ctx, address, start.Add(d))
+			each[i], err = l.client(ctx, i, address, start.Add(d))
 			return err
 		})
 	}
@@ -76,13 +76,13 @@ func (l load) run(ctx context.Context, address string, d time.Duration) (outcome
 	return o, nil
 }
 
-func (l load) client(ctx context.Context, address string, until time.Time) ([]time.Duration, error) {
+func (l load) client(ctx context.Context, i int, address string, until time.Time) ([]time.Duration, error) {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.from)}}
 	closing := ""
 	if l.reconnect {
 		closing = "Connection: close\r\n"
 	}
-	request := []byte("GET " + l.path + " HTTP/1.1\r\nHost: metadata.google.internal\r\nUser-Agent: bench\r\nMetadata-Flavor: Google\r\n" + closing + "X-Number: 00000000\r\n\r\n")
+	request := []byte("GET " + l.path + " HTTP/1.1\r\nHost: metadata.google.internal\r\nUser-Agent: bench\r\nMetadata-Flavor: Google\r\n" + closing + fmt.Sprintf("X-Number: %d-00000000\r\n\r\n", i))
 	number := request[len(request)-12 : len(request)-4]
 	var conn net.Conn
 	reader := bufio.NewReader(nil)
