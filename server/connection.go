@@ -79,20 +79,6 @@ func (c *connection) podUID() string {
 	return c.pod.UID
 }
 
-// look looks the caller up where nobody need be waited for, and returns its UID.
-func (c *connection) look(id Identity) (podUID string) {
-	ctx := patient(context.Background(), 0)
-	defer ctx.end()
-	pod, err := id.Pod(ctx, c.addresses)
-	if err != nil {
-		return "" // a request will have this answer, or wait for a better one
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pod = &pod
-	return pod.UID
-}
-
 // mayRepeat says that the answer which is about to be written is true for a while.
 func (c *connection) mayRepeat(again *repeat) {
 	c.mu.Lock()

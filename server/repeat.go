@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -11,18 +12,29 @@ import (
 // maxRepeats bounds the answers that are kept for who asks again.
 const maxRepeats = 256
 
-// repeats are the answers of this second, by what was asked, to the byte, and the pod
-// that did. Until its second is over the same pod gets the same for the same, without
-// that anybody reads the request once more. No other answer would be given: neither
-// the token's life, which is told in whole seconds, nor the date has changed, nor what
-// the cluster says.
+// repeats are the answers of this second, by who asked and what, to the byte. Until the
+// second is over who asks the same again has the same answer, without that anybody reads
+// the request once more. No other answer would be given: neither the token's life, which
+// is told in whole seconds, nor the date has changed, nor what the cluster says.
 type repeats struct {
 	now func() time.Time
 
 	mu    sync.Mutex
-	until time.Time                     // when all of these are over
-	of    map[string]map[string]*repeat // by the request and the UID of the pod
-	held  int
+	until time.Time // when all of these are over
+	of    map[question]*repeat
+}
+
+type question struct {
+	by      asker
+	request string
+}
+
+// asker is all that decides which pod calls, beside what the cluster says: what the
+// kernel knows of a connection, or the pod that this connection was found to come from.
+type asker struct {
+	provedUID string
+	address   netip.Addr
+	podUID    string
 }
 
 // repeat is an answer that may be given again while nobody would give another one.
@@ -36,17 +48,10 @@ type repeat struct {
 	last   bool   // the connection ends with it
 }
 
-// asked says whether anybody has asked for the same in this second.
-func (r *repeats) asked(request []byte) bool {
+// find returns the answer to the same request, or nil.
+func (r *repeats) find(by asker, request []byte) *repeat {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.of[string(request)] != nil
-}
-
-// find returns the answer that the pod has had to the same request, or nil.
-func (r *repeats) find(request []byte, podUID string) *repeat {
-	r.mu.Lock()
-	again := r.of[string(request)][podUID]
+	again := r.of[question{by, string(request)}]
 	r.mu.Unlock()
 	if again == nil || !r.now().Before(again.until) || closed(again.cluster) || closed(again.tokens) {
 		return nil
@@ -55,31 +60,24 @@ func (r *repeats) find(request []byte, podUID string) *repeat {
 }
 
 // keep takes an answer that is being written.
-func (r *repeats) keep(request []byte, podUID string, again *repeat) {
+func (r *repeats) keep(by asker, request []byte, again *repeat) {
 	now := r.now()
-	if podUID == "" || !now.Before(again.until) {
+	if !now.Before(again.until) {
 		return
 	}
-	if second := endOfSecond(now); second.Before(again.until) {
+	second := endOfSecond(now)
+	if second.Before(again.until) {
 		again.until = second
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !now.Before(r.until) {
-		r.until, r.of, r.held = endOfSecond(now), map[string]map[string]*repeat{}, 0
+		r.until, r.of = second, map[question]*repeat{}
 	}
-	pods := r.of[string(request)]
-	if r.held >= maxRepeats && pods[podUID] == nil {
-		return
+	q := question{by, string(request)}
+	if len(r.of) < maxRepeats || r.of[q] != nil {
+		r.of[q] = again
 	}
-	if pods == nil {
-		pods = map[string]*repeat{}
-		r.of[string(request)] = pods
-	}
-	if pods[podUID] == nil {
-		r.held++
-	}
-	pods[podUID] = again
 }
 
 func endOfSecond(t time.Time) time.Time { return t.Truncate(time.Second).Add(time.Second) }

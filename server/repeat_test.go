@@ -429,7 +429,7 @@ func (s *script) SetWriteDeadline(time.Time) error { return nil }
 func TestARequestOfWhichTheBeginningComesEarlyIsRepeated(t *testing.T) {
 	first, request := get(root+"/instance/id"), get(tokenKey)
 	server := New(Options{Now: func() time.Time { return now }})
-	server.repeats.keep([]byte(request), "uid", &repeat{until: now.Add(time.Hour), answer: []byte("the answer"), count: server.metrics.none})
+	server.repeats.keep(asker{podUID: "uid"}, []byte(request), &repeat{until: now.Add(time.Hour), answer: []byte("the answer"), count: server.metrics.none})
 	conn := &script{says: []string{first, request[:1], "", request[1:], first, "G" + request}}
 	w := &wire{Conn: conn, server: server, crowd: server.metrics.newCrowd(1), caller: &connection{pod: &identity.Pod{UID: "uid"}}}
 	read := func(size int) string {
@@ -511,15 +511,10 @@ func TestAnswersThatAreKeptAreBoundedAndGoneInTheNextSecond(t *testing.T) {
 	r := &repeats{now: func() time.Time { return at }}
 	keep := func(i int) *repeat {
 		again := &repeat{until: at.Add(time.Hour)}
-		r.keep([]byte(fmt.Sprintf("request %d", i/2)), fmt.Sprintf("pod %d", i%2), again)
+		r.keep(asker{podUID: fmt.Sprintf("pod %d", i%2)}, []byte(fmt.Sprintf("request %d", i/2)), again)
 		return again
 	}
-	held := func() (n int) {
-		for _, pods := range r.of {
-			n += len(pods)
-		}
-		return n
-	}
+	held := func() int { return len(r.of) }
 	keep(0)
 	for i := range 2 * maxRepeats {
 		keep(i)
@@ -527,20 +522,16 @@ func TestAnswersThatAreKeptAreBoundedAndGoneInTheNextSecond(t *testing.T) {
 	if held() != maxRepeats {
 		t.Errorf("%d answers are kept, want %d", held(), maxRepeats)
 	}
-	if newer := keep(1); r.find([]byte("request 0"), "pod 1") != newer || held() != maxRepeats {
+	if newer := keep(1); r.find(asker{podUID: "pod 1"}, []byte("request 0")) != newer || held() != maxRepeats {
 		t.Error("an answer does not take the place of the one before")
 	}
 	at = at.Add(time.Second)
-	if again := r.find([]byte("request 0"), "pod 0"); again != nil {
+	if again := r.find(asker{podUID: "pod 0"}, []byte("request 0")); again != nil {
 		t.Error("an answer is given a second later")
 	}
 	keep(0)
 	if held() != 1 {
 		t.Errorf("%d answers are kept in the next second, want 1", held())
-	}
-	r.keep([]byte("request"), "", &repeat{until: at.Add(time.Hour)})
-	if held() != 1 {
-		t.Error("an answer is kept for nobody")
 	}
 }
 

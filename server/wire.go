@@ -67,7 +67,7 @@ func (c *wire) Read(p []byte) (int, error) {
 			return n, err
 		}
 		start := time.Now()
-		again := c.server.repeats.find(p[:n], c.podUID(p[:n]))
+		again := c.again(p[:n])
 		if again == nil {
 			c.place = unknown
 			if headEnd(p[:n]) == n {
@@ -114,15 +114,23 @@ func (c *wire) watch(p []byte) (int, error) {
 	return c.read(p)
 }
 
-// podUID is that of the caller where it is known, or the kernel's record tells at once.
-func (c *wire) podUID(request []byte) string {
-	if uid := c.caller.podUID(); uid != "" {
-		return uid
+// asker is who asks, where that is known: not before the first answer on a connection of
+// which the kernel knows nothing. The next with its addresses may be another pod's.
+func (c *wire) asker() (by asker, known bool) {
+	if proved, ok := c.Conn.(attested); ok && proved.PodUID() != "" {
+		return asker{provedUID: proved.PodUID(), address: c.caller.addresses.Remote.Addr()}, true
 	}
-	if proved, ok := c.Conn.(attested); !ok || proved.PodUID() == "" || !c.server.repeats.asked(request) {
-		return ""
+	uid := c.caller.podUID()
+	return asker{podUID: uid}, uid != ""
+}
+
+// again is the answer that the request had in this second, or nil.
+func (c *wire) again(request []byte) *repeat {
+	by, known := c.asker()
+	if !known {
+		return nil
 	}
-	return c.caller.look(c.server.options.Identity)
+	return c.server.repeats.find(by, request)
 }
 
 // repeat gives an answer once more.
@@ -169,8 +177,8 @@ func (c *wire) Write(b []byte) (int, error) {
 func (c *wire) note(written []byte) {
 	again, request := c.caller.again, c.request
 	c.caller.again, c.request = nil, request[:0]
-	if again != nil && len(request) > 0 && again.written(written) {
-		c.server.repeats.keep(request, c.caller.podUID(), again)
+	if by, known := c.asker(); known && again != nil && len(request) > 0 && again.written(written) {
+		c.server.repeats.keep(by, request, again)
 	}
 }
 
