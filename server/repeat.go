@@ -76,6 +76,7 @@ func (r *repeats) keep(by asker, request []byte, again *repeat) {
 	}
 	q := question{by, string(request)}
 	if len(r.of) < maxRepeats || r.of[q] != nil {
+		again.answer = bytes.Clone(again.answer) // what was written is net/http's
 		r.of[q] = again
 	}
 }
@@ -102,7 +103,7 @@ func headEnd(b []byte) int {
 // written takes what stands on the wire, and says whether it is all of the answer.
 func (again *repeat) written(b []byte) bool {
 	head, found := bytes.CutSuffix(b, again.body)
-	again.answer, again.last = bytes.Clone(b), bytes.Contains(head, []byte("\r\nConnection: close\r\n"))
+	again.answer, again.last = b, bytes.Contains(head, []byte("\r\nConnection: close\r\n"))
 	return found && bytes.HasPrefix(head, []byte("HTTP/1.1 200 OK\r\n"))
 }
 
