@@ -81,7 +81,11 @@ func (r *repeats) keep(by asker, request []byte, again *repeat) {
 	}
 }
 
-func endOfSecond(t time.Time) time.Time { return t.Truncate(time.Second).Add(time.Second) }
+// endOfSecond is when the clock's seconds change; by the time that has passed, so that a
+// clock which is put back does not prolong it.
+func endOfSecond(t time.Time) time.Time {
+	return t.Add(time.Second - time.Duration(t.Nanosecond()))
+}
 
 // headEnd is where the head of a request ends, as net/http reads it; negative where it
 // does not yet. A line may end without its carriage return (RFC 9112, section 2.2).

@@ -535,6 +535,17 @@ func TestAnswersThatAreKeptAreBoundedAndGoneInTheNextSecond(t *testing.T) {
 	}
 }
 
+func TestASecondEndsWithTheClocksAndIsNotProlongedWhereThatIsPutBack(t *testing.T) {
+	start := time.Now()
+	end := endOfSecond(start)
+	if end.Nanosecond() != 0 || end.Unix() != start.Unix()+1 {
+		t.Errorf("the second of %s ends at %s", start, end)
+	}
+	if !strings.Contains(end.String(), " m=") {
+		t.Errorf("%s has no monotonic clock reading, by which it would be compared", end)
+	}
+}
+
 // The head of a request ends where it does for net/http.
 func FuzzHeadEnd(f *testing.F) {
 	for _, s := range []string{
