@@ -32,6 +32,9 @@ type connection struct {
 	workload *identity.Workload // what the pod's KSA said last
 	until    <-chan struct{}    // closed when it may say another thing; nil where it never will
 
+	token    accessToken // that was answered last
+	answered encoded     // with it
+
 	again *repeat // what is being answered, where it may be given again
 }
 
@@ -67,6 +70,20 @@ func (c *connection) known() *identity.Workload {
 		return nil
 	}
 	return c.workload
+}
+
+// answer is what stands on the wire for a token. For a second it is the same.
+func (c *connection) answer(token accessToken) (encoded, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.token == token {
+		return c.answered, nil
+	}
+	answered, err := encode(token)
+	if err == nil {
+		c.token, c.answered = token, answered
+	}
+	return answered, err
 }
 
 // podUID is that of the caller; empty where it has not been looked up.

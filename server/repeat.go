@@ -74,10 +74,9 @@ func (r *repeats) keep(by asker, request []byte, again *repeat) {
 	if !now.Before(r.until) {
 		r.until, r.of = second, map[question]*repeat{}
 	}
-	q := question{by, string(request)}
-	if len(r.of) < maxRepeats || r.of[q] != nil {
+	if len(r.of) < maxRepeats || r.of[question{by, string(request)}] != nil {
 		again.answer = bytes.Clone(again.answer) // what was written is net/http's
-		r.of[q] = again
+		r.of[question{by, string(request)}] = again
 	}
 }
 

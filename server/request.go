@@ -60,6 +60,9 @@ func (q *request) answer() (encoded, error) {
 	if err != nil {
 		return encoded{}, err
 	}
+	if token, ok := v.(accessToken); ok {
+		return q.conn.answer(token)
+	}
 	if q.query.Get("alt") == "json" && !q.of.directory && !q.of.listedOnly {
 		v = object{v.recursive()}
 	}

@@ -2,10 +2,8 @@ package server
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net"
-	"os"
 	"runtime"
 	"slices"
 	"time"
@@ -37,12 +35,9 @@ type wire struct {
 
 	place   place
 	request []byte    // the one that is being answered, where it came alone
-	early   []byte    // what came while it was
+	early   []byte    // the byte that came while it was
 	renewed time.Time // when the deadlines were set here last
 }
-
-// maxEarly is how many bytes of the next requests are taken while one is answered.
-const maxEarly = 1 << 10
 
 // place is where in the conversation the next byte is that comes.
 type place int
@@ -81,37 +76,25 @@ func (c *wire) Read(p []byte) (int, error) {
 	}
 }
 
-// read begins with what came early, and waits for the rest of a request of which only
-// the beginning did.
+// read begins with the byte that came early.
 func (c *wire) read(p []byte) (int, error) {
 	n := copy(p, c.early)
-	c.early = c.early[n:]
-	if n > 0 && (n == len(p) || headEnd(p[:n]) >= 0) {
-		return n, nil
-	}
+	c.early = c.early[:0]
 	more, err := c.Conn.Read(p[n:])
 	return n + more, err
 }
 
-// watch is how net/http waits for the client to hang up while it answers, in a
-// goroutine of its own: it reads a byte, and stops that by a deadline. A client that has
-// its answer asks again before that is stopped; the byte would be net/http's then, and
-// the rest of the request no whole one.
+// watch is how net/http waits for the client to hang up while it answers, in a goroutine
+// of its own: it reads a byte, and stops that by a deadline. A client that has its answer
+// may ask again before that is stopped: its first byte is kept here, and net/http has
+// nothing and watches no longer, as if it had the byte.
 func (c *wire) watch(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n == 0 {
 		return 0, err
 	}
-	c.early = append(make([]byte, 0, maxEarly), p[:n]...)
-	for err == nil && len(c.early) < maxEarly {
-		n, err = c.Conn.Read(c.early[len(c.early):maxEarly])
-		c.early = c.early[:len(c.early)+n]
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return 0, err
-	}
-	c.place = unknown // net/http would have stopped after one byte
-	return c.read(p)
+	c.early = append(c.early, p[:n]...)
+	return 0, nil
 }
 
 // asker is who asks, where that is known: not before the first answer on a connection of
