@@ -464,15 +464,27 @@ func TestAConnectionThatIsOnlyRepeatedOnIsNotCutOffAndOneThatDoesNotReadIs(t *te
 			}
 		}
 		first.ask(t, get(tokenKey)).expect(t, 200)
+		kept, unread := p.proved(t, "10.0.0.1:3"), p.proved(t, "10.0.0.1:4")
+		before := o.minted.Load()
+		kept.ask(t, get(tokenKey)).expect(t, 200)
+		if _, err := io.WriteString(unread, get(tokenKey)); err != nil {
+			t.Fatal(err)
+		}
 		second.ask(t, get(tokenKey)).expect(t, 200)
+		if o.minted.Load() > before {
+			t.Fatal("a connection was answered anew")
+		}
 		second.ask(t, get(root+"/instance/id")).expect(t, 200) // net/http takes the deadline away then
 		if _, err := io.WriteString(second, get(tokenKey)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(writeTimeout + time.Second)
-		if _, err := second.reader.ReadByte(); err == nil {
-			t.Error("a connection that was not read from is still open")
+		for i, c := range []*client{second, unread} {
+			if _, err := c.reader.ReadByte(); err == nil {
+				t.Errorf("connection %d, which was not read from, is still open", i)
+			}
 		}
+		kept.ask(t, get(tokenKey)).expect(t, 200)
 	})
 }
 

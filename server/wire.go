@@ -21,7 +21,10 @@ func (l accepting) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{Conn: c, server: l.server, crowd: l.crowd}, nil
+	// net/http sets one when it has read a request, which it need not.
+	now := time.Now()
+	_ = c.SetWriteDeadline(now.Add(writeTimeout))
+	return &wire{Conn: c, server: l.server, crowd: l.crowd, writes: now}, nil
 }
 
 // wire is what [net/http] reads from and writes to. It adds our headers to what that
@@ -34,9 +37,10 @@ type wire struct {
 	caller *connection // set before the first read
 
 	place   place
-	request []byte    // the one that is being answered, where it came alone
-	early   []byte    // the byte that came while it was
-	renewed time.Time // when the deadlines were set here last
+	request []byte // the one that is being answered, where it came alone
+	early   []byte // the byte that came while it was
+
+	reads, writes time.Time // when their deadlines were set here last
 }
 
 // place is where in the conversation the next byte is that comes.
@@ -119,10 +123,14 @@ func (c *wire) again(request []byte) *repeat {
 // repeat gives an answer once more.
 func (c *wire) repeat(again *repeat, start time.Time) error {
 	c.crowd.visited(c)
-	if start.Sub(c.renewed) > time.Second { // a minute more or less is all the same
-		c.renewed = start
-		_ = c.SetReadDeadline(start.Add(idleTimeout))
+	// A second more or less is all the same.
+	if start.Sub(c.writes) > time.Second {
+		c.writes = start
 		_ = c.SetWriteDeadline(start.Add(writeTimeout))
+	}
+	if start.Sub(c.reads) > time.Second && !again.last {
+		c.reads = start
+		_ = c.SetReadDeadline(start.Add(idleTimeout))
 	}
 	if _, err := c.Conn.Write(again.answer); err != nil {
 		return err
@@ -140,7 +148,7 @@ func (c *wire) idle() {
 	if c.place == ends {
 		c.place = begins
 	}
-	c.renewed = time.Time{} // it has set others
+	c.reads, c.writes = time.Time{}, time.Time{} // it has set others
 }
 
 func (c *wire) Write(b []byte) (int, error) {

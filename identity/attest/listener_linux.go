@@ -26,14 +26,16 @@ func (l listener) Accept() (net.Conn, error) {
 	of := identity.Connection{Remote: addrPort(c.RemoteAddr()), Local: addrPort(c.LocalAddr())}
 	proved := l.attestor.prove(clientTuple(c, of))
 	l.attestor.kept.add(of, proved)
-	return &conn{Conn: c, podUID: proved.podUID, forget: sync.OnceFunc(func() { l.attestor.kept.remove(of) })}, nil
+	return &conn{Conn: c, podUID: proved.podUID, of: of, kept: &l.attestor.kept}, nil
 }
 
 // conn forgets its proof before its addresses and ports are free for others.
 type conn struct {
 	net.Conn
 	podUID string
-	forget func()
+	of     identity.Connection
+	kept   *proofs
+	closed sync.Once
 }
 
 // PodUID is the pod at the other end, as the kernel proves it; empty where it does
@@ -49,7 +51,7 @@ func (c *conn) CloseWrite() error {
 }
 
 func (c *conn) Close() error {
-	c.forget()
+	c.closed.Do(func() { c.kept.remove(c.of) })
 	return c.Conn.Close()
 }
 

@@ -22,6 +22,7 @@ const maxRecords = 16384
 type Recorder struct {
 	destinations, storage, records, lost *ebpf.Map
 	links                                []link.Link
+	atOnce                               bool // records can be read and removed in one step
 }
 
 // record is what the kernel notes of a connection.
@@ -70,6 +71,8 @@ func (r *Recorder) open(cgroup string, size uint32) error {
 		}
 		*m.to = opened
 	}
+	// From Linux 5.14; an older one says that it does not know how.
+	r.atOnce = errors.Is(r.records.LookupAndDelete(&key{}, &record{}), ebpf.ErrKeyNotExist)
 	// The socket's program first: what connect notes is used by nobody without it.
 	for _, p := range []ebpf.ProgramSpec{
 		{Name: "gkemd_socket", Type: ebpf.SockOps, AttachType: ebpf.AttachCGroupSockOps, Instructions: onSocket(r.storage, r.records, r.lost)},
@@ -116,17 +119,27 @@ func (r *Recorder) Add(to netip.AddrPort) error {
 func (r *Recorder) Take(t Tuple) (cgroup uint64, found bool, err error) {
 	k := t.key()
 	var of record
-	err = r.records.Lookup(&k, &of)
+	err = r.take(&k, &of)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return 0, false, nil
 	}
 	if err != nil {
 		return 0, false, fmt.Errorf("recorder: %w", err)
 	}
-	if err := r.records.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // the client closed meanwhile
-		return 0, false, fmt.Errorf("recorder: %w", err)
-	}
 	return of.Cgroup, true, nil
+}
+
+func (r *Recorder) take(k *key, of *record) error {
+	if r.atOnce {
+		return r.records.LookupAndDelete(k, of)
+	}
+	if err := r.records.Lookup(k, of); err != nil {
+		return err
+	}
+	if err := r.records.Delete(k); !errors.Is(err, ebpf.ErrKeyNotExist) { // the client closed meanwhile
+		return err
+	}
+	return nil
 }
 
 // Lost is how many connections had no record because there were too many.
