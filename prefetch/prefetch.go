@@ -167,47 +167,49 @@ func (p *Prefetch) lastUse(w identity.Workload) (last time.Time) {
 
 // fetch asks until there are the tokens, a refusal, or no pod any more.
 func (p *Prefetch) fetch(ctx context.Context, w identity.Workload, wait time.Duration) {
+	left := p.options.Scopes
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return
 		}
-		again, err := p.try(ctx, w)
+		var err error
+		left, err = p.try(ctx, w, left)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			p.options.Log.Debug("prefetch", "namespace", w.Pod.Namespace, "pod", w.Pod.Name, "gsa", w.GSA, "error", err, "again", again)
+			p.options.Log.Debug("prefetch", "namespace", w.Pod.Namespace, "pod", w.Pod.Name, "gsa", w.GSA, "error", err, "again", len(left) > 0)
 		}
-		if !again {
+		if len(left) == 0 {
 			return
 		}
 		wait = pause/2 + rand.N(pause/2)
 	}
 }
 
-// try asks once. It says whether to ask again.
-func (p *Prefetch) try(ctx context.Context, w identity.Workload) (again bool, err error) {
+// try asks for each once. It returns those that are to be asked for again.
+func (p *Prefetch) try(ctx context.Context, w identity.Workload, left []tokens.Scopes) ([]tokens.Scopes, error) {
 	if err := p.room.Acquire(ctx, 1); err != nil {
-		return false, err
+		return nil, err
 	}
 	defer p.room.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	for _, scopes := range p.options.Scopes {
-		_, err := p.options.Tokens.AccessToken(ctx, w, scopes)
+	for ; len(left) > 0; left = left[1:] {
+		_, err := p.options.Tokens.AccessToken(ctx, w, left[0])
 		var refused *tokens.Error
 		switch {
 		case err == nil:
 			p.outcomes.WithLabelValues("ready").Inc()
 		case errors.As(err, &refused) && refused.Kind != tokens.Unavailable:
 			p.outcomes.WithLabelValues("refused").Inc()
-			return false, err
+			return nil, err
 		default:
 			p.outcomes.WithLabelValues("failed").Inc()
-			return true, err
+			return left, err
 		}
 	}
-	return false, nil
+	return nil, nil
 }

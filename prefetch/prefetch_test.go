@@ -139,7 +139,7 @@ func TestEachSetOfScopesIsAnotherToken(t *testing.T) {
 		n.set(linked("app", "a@x"))
 		var asked []tokens.Scopes
 		sets := []tokens.Scopes{tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)}
-		p := New(Options{Identity: n, Tokens: scoped(func(s tokens.Scopes) { asked = append(asked, s) }), Scopes: sets})
+		p := New(Options{Identity: n, Tokens: scoped(func(s tokens.Scopes) error { asked = append(asked, s); return nil }), Scopes: sets})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		if err := p.Run(ctx); err != nil || !reflect.DeepEqual(asked, sets) {
@@ -148,12 +148,31 @@ func TestEachSetOfScopesIsAnotherToken(t *testing.T) {
 	})
 }
 
-// scoped is a source that tells which scopes it is asked for.
-type scoped func(tokens.Scopes)
+func TestATokenThatIsThereIsNotAskedForAgainBecauseAnotherIsNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{}
+		n.set(linked("app", "a@x"))
+		first, second := tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)
+		var asked []tokens.Scopes
+		p := New(Options{Identity: n, Scopes: []tokens.Scopes{first, second}, Tokens: scoped(func(s tokens.Scopes) error {
+			if asked = append(asked, s); len(asked) == 2 {
+				return &tokens.Error{Kind: tokens.Unavailable}
+			}
+			return nil
+		})})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := p.Run(ctx); err != nil || !reflect.DeepEqual(asked, []tokens.Scopes{first, second, second}) {
+			t.Errorf("asked for %v, %v", asked, err)
+		}
+	})
+}
+
+// scoped is a source that is told which scopes it is asked for, and says what is wrong.
+type scoped func(tokens.Scopes) error
 
 func (f scoped) AccessToken(_ context.Context, _ identity.Workload, s tokens.Scopes) (tokens.Token, error) {
-	f(s)
-	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), nil
+	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), f(s)
 }
 
 func (scoped) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
