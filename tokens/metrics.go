@@ -22,7 +22,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		cache: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gme_token_cache_requests_total",
-			Help: "Requests to the caches of tokens, of federated tokens and of KSA tokens, by result: hit, renewing (answered, and renewed in the background), short (too little life left), refused (for a reason that was known), miss; further retry (another attempt for who waits) and ahead (renewed while nobody asked).",
+			Help: "Requests to the caches of tokens, of federated tokens and of KSA tokens, by result: hit, renewing (answered, and renewed in the background), short (too little life left), refused (for a reason that was known), miss; further retry (another attempt for who waits) and ahead (renewed while nobody asked). Who asks the same again within a second may be answered before.",
 		}, []string{"cache", "result"}),
 		upstream: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:                        "gme_upstream_seconds",
