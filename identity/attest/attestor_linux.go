@@ -22,13 +22,14 @@ type Options struct {
 
 // Attestor says which pod opened a connection that its listener accepted.
 type Attestor struct {
-	policy  Policy
-	cgroups *Cgroups
-	records *Recorder
-	sockets *sockets
-	kept    proofs
-	metrics *metrics
-	log     *slog.Logger
+	policy    Policy
+	cgroups   *Cgroups
+	records   *Recorder
+	sockets   *sockets
+	conntrack conntrack
+	kept      proofs
+	metrics   *metrics
+	log       *slog.Logger
 }
 
 // proof is what the kernel says of a caller: a pod, or why it names none.
@@ -62,14 +63,21 @@ func New(o Options) (*Attestor, error) {
 		return a, nil
 	}
 	var err error
-	a.sockets, err = openSockets()
-	return a, err
+	if a.sockets, err = openSockets(); err != nil {
+		return nil, err
+	}
+	if a.conntrack, err = openConntrack(); err != nil {
+		a.sockets.close()
+		return nil, err
+	}
+	return a, nil
 }
 
 // Close ends what New began; the options' own parts stay with whoever made them.
 func (a *Attestor) Close() {
 	if a.sockets != nil {
 		a.sockets.close()
+		a.conntrack.close()
 	}
 }
 
@@ -96,11 +104,11 @@ func (a *Attestor) Attest(ctx context.Context, conn identity.Connection) (identi
 }
 
 // prove asks the kernel. It is done once for a connection, when it is accepted.
-func (a *Attestor) prove(t Tuple) proof {
+func (a *Attestor) prove(t Tuple, seen identity.Connection) proof {
 	if a.cgroups == nil {
 		return proof{err: errNoProof}
 	}
-	cgroup, by, err := a.cgroup(t)
+	cgroup, by, err := a.cgroup(t, seen)
 	if err != nil {
 		return a.counted(t, by, proof{err: err})
 	}
@@ -108,17 +116,32 @@ func (a *Attestor) prove(t Tuple) proof {
 	return a.counted(t, by, proof{uid, err})
 }
 
-func (a *Attestor) cgroup(t Tuple) (id uint64, by string, err error) {
+func (a *Attestor) cgroup(t Tuple, seen identity.Connection) (id uint64, by string, err error) {
 	found := false
 	if a.records != nil {
 		if id, found, err = a.records.Take(t); found || err != nil {
 			return id, "record", err
+		}
+		if before, ok := a.translated(t, seen); ok {
+			if id, found, err = a.records.Take(before); found || err != nil {
+				return id, "record", err
+			}
 		}
 	}
 	if id, found, err = a.sockets.cgroup(t); found || err != nil {
 		return id, "socket", err
 	}
 	return 0, "none", errNoProof
+}
+
+// translated is the connection as the client sees it where not only the server's end was
+// translated, which is all that a socket tells.
+func (a *Attestor) translated(t Tuple, seen identity.Connection) (before Tuple, found bool) {
+	if t.Server == seen.Local {
+		return Tuple{}, false
+	}
+	before, found = a.conntrack.before(seen)
+	return before, found && before != t
 }
 
 func (a *Attestor) counted(t Tuple, by string, p proof) proof {

@@ -279,7 +279,7 @@ func BenchmarkAttestation(b *testing.B) {
 				}
 				tuple := clientTuple(c, connection(c))
 				start := time.Now()
-				if got := n.prove(tuple); got.podUID != cart {
+				if got := n.prove(tuple, connection(c)); got.podUID != cart {
 					b.Fatal(fmt.Sprint(got))
 				}
 				took += time.Since(start)

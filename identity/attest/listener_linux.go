@@ -24,7 +24,7 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	of := identity.Connection{Remote: addrPort(c.RemoteAddr()), Local: addrPort(c.LocalAddr())}
-	proved := l.attestor.prove(clientTuple(c, of))
+	proved := l.attestor.prove(clientTuple(c, of), of)
 	l.attestor.kept.add(of, proved)
 	return &conn{Conn: c, podUID: proved.podUID, of: of, kept: &l.attestor.kept}, nil
 }
