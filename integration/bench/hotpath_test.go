@@ -56,8 +56,8 @@ func TestCachedTokenAgainstTheFloor(t *testing.T) {
 		"| | requests/s | p99 | CPU a request | allocations more | daemon: requests, p99, CPU | floor |\n|---|---|---|---|---|---|---|\n%s", rounds, each, table.String())
 }
 
-// judge fails the test where a goal is missed. Where each request is another one, which
-// no client of Google's does, it is to be no worse than it is.
+// judge fails the test where a goal is missed. Where each request is another one it is
+// to be no worse than it is.
 func (l load) judge(t *testing.T, of, floor sample) {
 	t.Helper()
 	perSecond, p99, cpu, mallocs := 0.90, 1.3, 1.25, 15.0
