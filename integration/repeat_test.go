@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/daemon"
 )
 
 // Requests that are the same again are answered without that the token's source hears
@@ -119,4 +122,30 @@ func count(t *testing.T, metrics, series string) int {
 		t.Fatal(err)
 	}
 	return int(n)
+}
+
+// The audit log is to have a line for each, also where nothing else is written down.
+func TestEachTokenThatIsGivenIsAudited(t *testing.T) {
+	n := startNode(t, func(s *daemon.Serve) { s.Logging.Level = "info" }).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "app", annotated(writer))
+	n.link(ns, "app", writer)
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: n.name, IP: "127.0.1.1"})
+	app := n.pod(t, "127.0.1.1")
+	const times = 20
+	for range times {
+		if _, err := app.whose(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, 10*time.Second, "each has its line", func() error {
+		audit, err := os.ReadFile(n.audit)
+		if err != nil {
+			return err
+		}
+		if lines := strings.Count(string(audit), `"request":"accessToken"`); lines != times {
+			return fmt.Errorf("%d lines for %d tokens", lines, times)
+		}
+		return nil
+	})
 }
