@@ -35,7 +35,6 @@ type connection struct {
 	token    accessToken // that was answered last
 	answered encoded     // with it
 
-	again *repeat // what is being answered, where it may be given again
 }
 
 type connectionKey struct{}
@@ -84,23 +83,6 @@ func (c *connection) answer(token accessToken) (encoded, error) {
 		c.token, c.answered = token, answered
 	}
 	return answered, err
-}
-
-// podUID is that of the caller; empty where it has not been looked up.
-func (c *connection) podUID() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.pod == nil {
-		return ""
-	}
-	return c.pod.UID
-}
-
-// mayRepeat says that the answer which is about to be written is true for a while.
-func (c *connection) mayRepeat(again *repeat) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	again.cluster, c.again = c.until, again
 }
 
 // caller is who calls, now. The value is not to be changed.

@@ -41,7 +41,7 @@ type crowd struct {
 	turn atomic.Uint64 // counts what connections do
 
 	mu      sync.Mutex
-	sources map[source]map[*wire]bool
+	sources map[source]map[*peer]bool
 }
 
 // visit is what a connection did last. It is noted at each request, without a lock.
@@ -53,7 +53,7 @@ type visit struct {
 // state follows one connection; see the ConnState of [http.Server]. A connection is
 // active once the head of a request has been read.
 func (c *crowd) state(of net.Conn, state http.ConnState) {
-	conn := of.(*wire) // as our listener gives them
+	conn := of.(*peer) // as our listener gives them
 	switch state {
 	case http.StateNew:
 		c.came(conn)
@@ -61,15 +61,10 @@ func (c *crowd) state(of net.Conn, state http.ConnState) {
 		c.went(conn)
 	}
 	conn.busy.Store(state == http.StateActive)
-	c.visited(conn)
-	if state == http.StateIdle {
-		conn.idle()
-	}
+	conn.turn.Store(c.turn.Add(1))
 }
 
-func (c *crowd) visited(conn *wire) { conn.turn.Store(c.turn.Add(1)) }
-
-func (c *crowd) came(conn *wire) {
+func (c *crowd) came(conn *peer) {
 	of := sourceOf(conn.Conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,12 +75,12 @@ func (c *crowd) came(conn *wire) {
 	}
 	c.open.Inc()
 	if c.sources[of] == nil {
-		c.sources[of] = map[*wire]bool{}
+		c.sources[of] = map[*peer]bool{}
 	}
 	c.sources[of][conn] = true
 }
 
-func (c *crowd) went(conn *wire) {
+func (c *crowd) went(conn *peer) {
 	of := sourceOf(conn.Conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,7 +95,7 @@ func (c *crowd) room(of source) bool {
 	if len(here) < c.most {
 		return true
 	}
-	var longest *wire
+	var longest *peer
 	for conn := range here {
 		if !conn.busy.Load() && (longest == nil || conn.turn.Load() < longest.turn.Load()) {
 			longest = conn
@@ -115,7 +110,7 @@ func (c *crowd) room(of source) bool {
 	return true
 }
 
-func (c *crowd) forget(of source, conn *wire) {
+func (c *crowd) forget(of source, conn *peer) {
 	c.open.Dec()
 	delete(c.sources[of], conn)
 	if len(c.sources[of]) == 0 {

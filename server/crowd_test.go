@@ -152,7 +152,7 @@ func TestNothingIsKeptOfConnectionsThatHaveEnded(t *testing.T) {
 	crowd := newMetrics(prometheus.NewRegistry()).newCrowd(2)
 	for i := range 100 {
 		near, far := net.Pipe()
-		conn := &wire{Conn: piped{far, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i / 5)}), uint16(i))}}
+		conn := &peer{Conn: piped{far, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i / 5)}), uint16(i))}}
 		crowd.state(conn, http.StateNew)
 		crowd.state(conn, http.StateActive)
 		if i%2 == 0 {

@@ -53,7 +53,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) newCrowd(most int) *crowd {
 	return &crowd{
 		most: most, open: m.connections, silent: m.crowded.WithLabelValues("silent"), refused: m.crowded.WithLabelValues("refused"),
-		sources: map[source]map[*wire]bool{},
+		sources: map[source]map[*peer]bool{},
 	}
 }
 

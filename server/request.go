@@ -33,7 +33,6 @@ type request struct {
 	patience  time.Time // what is not known yet is waited for until then
 
 	resolved *identity.Workload
-	again    *repeat // the answer, where it may be given again
 }
 
 func (s *Server) request(r *http.Request, of endpoint) *request {
@@ -130,18 +129,11 @@ func (q *request) accessToken() (value, error) {
 	if asked := q.query["scopes"]; len(asked) > 0 {
 		wanted = tokens.NewScopes(scopes(asked)...)
 	}
-	if next := q.server.options.TokensChanged; next != nil {
-		q.again = &repeat{tokens: next()} // taken before the token: a change between the two must not be missed
-	}
 	token, err := q.server.options.Tokens.AccessToken(ctx, *w, wanted)
 	if err != nil {
 		return nil, err
 	}
-	now := q.server.options.Now()
-	left := token.Expiry.Sub(now)
-	if q.again != nil {
-		q.again.until = now.Add(left % time.Second)
-	}
+	left := token.Expiry.Sub(q.server.options.Now())
 	return accessToken{token.Value(), max(int(left/time.Second), 1), token.Type}, nil
 }
 

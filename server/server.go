@@ -42,11 +42,6 @@ type Options struct {
 	// where there never will be.
 	FactsChanged func() <-chan struct{}
 
-	// TokensChanged returns a channel that is closed when Tokens may say another thing
-	// than it has said. Where it is set, Tokens need not hear of who asks the same again
-	// within a second: a token is nearly free then.
-	TokensChanged func() <-chan struct{}
-
 	// IdentityWait is how long a request that needs an identity, or a fact that is
 	// not known yet, waits for it before 503: 2.5 s where zero, as Node's library
 	// gives up after 3 s.
@@ -67,7 +62,6 @@ type Server struct {
 	options Options
 	metrics *metrics
 	router  *mux.Router
-	repeats *repeats
 	plain   map[string]http.Handler // of the paths without a variable, and of the account default
 
 	// Header values, which net/http reads only.
@@ -93,7 +87,7 @@ func New(o Options) *Server {
 		o.Metrics = prometheus.NewRegistry()
 	}
 	s := &Server{
-		options: o, metrics: newMetrics(o.Metrics), repeats: &repeats{now: o.Now}, plain: map[string]http.Handler{},
+		options: o, metrics: newMetrics(o.Metrics), plain: map[string]http.Handler{},
 		flavor: []string{flavor}, product: []string{product}, scopes: tokens.DefaultScopes(),
 	}
 	// Paths are taken as they come: cleaning them would redirect account names
@@ -165,10 +159,6 @@ func (s *Server) handle(of endpoint) http.Handler {
 		case err != nil:
 			fail(w, err)
 		default:
-			if q.again != nil && s.mayRepeat(r) {
-				q.again.body, q.again.count = a.body, count
-				q.conn.mayRepeat(q.again)
-			}
 			a.write(w)
 		}
 	})
@@ -237,9 +227,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler: s,
 		ConnContext: func(of context.Context, c net.Conn) context.Context {
-			caller := newConnection(c, ctx.Done())
-			c.(*wire).caller = caller // as our listener gives them
-			return context.WithValue(of, connectionKey{}, caller)
+			return context.WithValue(of, connectionKey{}, newConnection(c, ctx.Done()))
 		},
 		ConnState:         crowd.state,
 		ReadHeaderTimeout: readTimeout,
@@ -257,7 +245,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		defer cancel()
 		drained <- server.Shutdown(ctx)
 	})
-	err := server.Serve(accepting{listener, s, crowd})
+	err := server.Serve(wrapped{listener})
 	if stop() { // it failed by itself
 		return fmt.Errorf("metadata server on %s: %w", listener.Addr(), err)
 	}

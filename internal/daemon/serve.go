@@ -107,12 +107,8 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return g.abandon(err)
 	}
-	tokensChanged := source.Changed
-	if engine.Audit != nil {
-		tokensChanged = nil // it is to hear of every request
-	}
 	metadataServer := server.New(server.Options{
-		Identity: answering, Tokens: explaining, TokensChanged: tokensChanged, Facts: facts.get, FactsChanged: facts.changed.Next, IdentityWait: s.IdentityWait, Log: log, Metrics: registry,
+		Identity: answering, Tokens: explaining, Facts: facts.get, FactsChanged: facts.changed.Next, IdentityWait: s.IdentityWait, Log: log, Metrics: registry,
 	})
 	g.Go(func() error { return who.Run(g.ctx) })
 	if s.Prefetch {
