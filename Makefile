@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
-MODULES := integration/gcs integration/registry examples/demo examples/unit-test examples/gcs-upload/go integration/clients integration/local examples/laptop deploy/helm/test dns/coredns
+MODULES := integration/gcs integration/registry examples/demo examples/unit-test examples/gcs-upload/go integration/clients integration/local examples/laptop deploy/helm/test internal/dns/coredns
 
 .PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules update image clean
 
@@ -68,7 +68,7 @@ check: ## static analysis
 	esac; rm -f $$out
 
 update: ## write golden files and generated tables anew
-	go test ./server ./internal/daemon ./cmd/... ./dns -update
+	go test ./server ./internal/daemon ./cmd/... ./internal/dns -update
 	cd deploy/helm/test && go run . && go test . -update
 	cd integration/clients && go test ./... -update
 

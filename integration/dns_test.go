@@ -16,8 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 
-	"gke-metadata-emulator/dns"
 	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/dns"
 )
 
 // coredns is a cluster's DNS configuration in a namespace of the test's own.

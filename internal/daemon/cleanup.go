@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"gke-metadata-emulator/handover"
+	"gke-metadata-emulator/internal/handover"
 )
 
 // Cleanup is the settings of [Cleanup.Run]: it undoes what [Serve.Run] leaves.

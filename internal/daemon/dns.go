@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	conflict "k8s.io/client-go/util/retry"
 
-	"gke-metadata-emulator/dns"
+	"gke-metadata-emulator/internal/dns"
 )
 
 // DNS is the settings of what edits the cluster's CoreDNS.

@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	"gke-metadata-emulator/handover"
+	"gke-metadata-emulator/internal/handover"
 )
 
 const (

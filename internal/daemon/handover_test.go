@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"gke-metadata-emulator/handover"
 	"gke-metadata-emulator/internal/change"
+	"gke-metadata-emulator/internal/handover"
 )
 
 // memory is a folder of the test's own on a tmpfs.

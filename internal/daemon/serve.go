@@ -15,7 +15,7 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/internal/apiserver"
-	"gke-metadata-emulator/prefetch"
+	"gke-metadata-emulator/internal/prefetch"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"net/url"
 
-	"gke-metadata-emulator/tracing"
+	"gke-metadata-emulator/internal/tracing"
 )
 
 func (s *Serve) checkTracing() error {

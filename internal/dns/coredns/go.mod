@@ -1,4 +1,4 @@
-module gke-metadata-emulator/dns/coredns
+module gke-metadata-emulator/internal/dns/coredns
 
 go 1.26.8
 
@@ -50,4 +50,4 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-replace gke-metadata-emulator => ../..
+replace gke-metadata-emulator => ../../..

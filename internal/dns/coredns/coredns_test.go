@@ -29,7 +29,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/template"
 	miekg "github.com/miekg/dns"
 
-	"gke-metadata-emulator/dns"
+	"gke-metadata-emulator/internal/dns"
 )
 
 // kubernetesPlugin is the one part of the Corefiles that wants a cluster.
