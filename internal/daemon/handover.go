@@ -90,7 +90,7 @@ func (s *Serve) holder() string {
 type handedEngine interface {
 	Snapshot(size int) []byte
 	Restore(snapshot []byte) (restored int, err error)
-	Terms() []byte
+	Fingerprint() []byte
 	Changed() <-chan struct{}
 }
 
@@ -182,4 +182,4 @@ func (h *handingOver) write() error {
 	return err
 }
 
-func (h *handingOver) binding() []byte { return fmt.Appendf(nil, "%s %s", h.holder, h.engine.Terms()) }
+func (h *handingOver) binding() []byte { return fmt.Appendf(nil, "%s %s", h.holder, h.engine.Fingerprint()) }

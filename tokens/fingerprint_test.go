@@ -1,29 +1,15 @@
 package tokens
 
 import (
-	"reflect"
-	"strings"
 	"testing"
 	"time"
-
-	"gke-metadata-emulator/identity"
 )
 
-func TestEachFieldOfATokenAndOfItsKeyIsInTheForm(t *testing.T) {
-	for _, of := range []any{handed{}, key{}, origin{}, identity.Workload{}, identity.Pod{}, identity.ServiceAccount{}} {
-		for field := range reflect.TypeOf(of).Fields() {
-			if !strings.Contains(form(), field.Name+":") {
-				t.Errorf("%T.%s is not", of, field.Name)
-			}
-		}
-	}
-}
-
-func TestWhateverDecidesTheTokensIsInTheTerms(t *testing.T) {
+func TestFingerprint_CoversEverySetting(t *testing.T) {
 	rules := func(text string) *Rules { return must(ParseRules([]byte(text))) }
 	listing := rules("allow: [{ksa: shop/cart, gsas: [" + testGSA + "]}]")
-	g := &offlineGoogle{Running: nowhere}
-	terms := map[string]string{}
+	g := &offlineGoogle{Running: offlineURL}
+	names := map[string]string{} // by fingerprint
 	for name, o := range map[string]Options{
 		"federation":       g.federation(),
 		"another provider": g.federation(func(f *Federation) { f.Provider += "2" }),
@@ -43,24 +29,24 @@ func TestWhateverDecidesTheTokensIsInTheTerms(t *testing.T) {
 		"delegates":        with(g.impersonation(operator, nil), func(o *Options) { o.Delegates = []string{otherGSA} }),
 		"members' names":   with(g.impersonation(operator, nil), func(o *Options) { o.Provider = testProvider }),
 	} {
-		of := string(newEngine(t, o).Terms())
-		if other, taken := terms[of]; taken {
-			t.Errorf("%s: the terms are those of %s", name, other)
+		fingerprint := string(newEngine(t, o).Fingerprint())
+		if other, taken := names[fingerprint]; taken {
+			t.Errorf("%s: same fingerprint as %s", name, other)
 		}
-		if again := string(newEngine(t, o).Terms()); again != of {
-			t.Errorf("%s: the terms are %s and %s", name, of, again)
+		if second := string(newEngine(t, o).Fingerprint()); second != fingerprint {
+			t.Errorf("%s: fingerprints %s and %s", name, fingerprint, second)
 		}
-		terms[of] = name
+		names[fingerprint] = name
 	}
 	e := newEngine(t, g.federation())
-	before, changed := string(e.Terms()), e.Changed()
+	before, changed := string(e.Fingerprint()), e.Changed()
 	e.SetRules(listing)
-	if terms[string(e.Terms())] != "rules" || string(e.Terms()) == before {
-		t.Error("the terms have not changed with the rules")
+	if names[string(e.Fingerprint())] != "rules" || string(e.Fingerprint()) == before {
+		t.Error("the fingerprint has not changed with the rules")
 	}
 	select {
 	case <-changed:
 	default:
-		t.Error("nobody is told")
+		t.Error("the change is not signalled")
 	}
 }

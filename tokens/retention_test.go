@@ -1,7 +1,6 @@
 package tokens
 
 import (
-	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,29 +13,29 @@ import (
 
 const otherGSA = "other@shop-project.iam.gserviceaccount.com"
 
-// inhabited is the workloads of a node, as a test sets them.
-type inhabited struct {
+// fakeNode has the workloads that a test sets.
+type fakeNode struct {
 	change.Signal
 	mu       sync.Mutex
 	pods     []identity.Workload
 	notReady error
 }
 
-func (n *inhabited) Changed() <-chan struct{} { return n.Next() }
+func (n *fakeNode) Changed() <-chan struct{} { return n.Next() }
 
-func (n *inhabited) Workloads() []identity.Workload {
+func (n *fakeNode) Workloads() []identity.Workload {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.pods
 }
 
-func (n *inhabited) Ready() error {
+func (n *fakeNode) Ready() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.notReady
 }
 
-func (n *inhabited) set(pods ...identity.Workload) {
+func (n *fakeNode) set(pods ...identity.Workload) {
 	n.mu.Lock()
 	n.pods = pods
 	n.mu.Unlock()
@@ -44,18 +43,15 @@ func (n *inhabited) set(pods ...identity.Workload) {
 	synctest.Wait()
 }
 
-// followed is an engine that follows a node, whose first pod is the linked one and has
-// its token.
-func (g *offlineGoogle) followed(t *testing.T) (*Engine, *inhabited, *gated) {
+// newFollowingEngine returns an engine that follows a node. The node's only pod is the
+// linked one, and its token is cached.
+func (g *offlineGoogle) newFollowingEngine(t *testing.T) (*Engine, *fakeNode, *fakeCluster) {
 	t.Helper()
 	g.AddServiceAccount(otherGSA)
 	g.Bind(otherGSA, workloadIdentityUser, testCaller)
-	cluster, node := &gated{SubjectTokens: g.issuer}, &inhabited{}
+	cluster, node := &fakeCluster{SubjectTokens: g.issuer}, &fakeNode{}
 	e := newEngine(t, g.federation(func(f *Federation) { f.Subjects = cluster }))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { e.Follow(ctx, node); close(ended) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	startFollow(t, e, node)
 	node.set(linked)
 	_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
 	check(t, err)
@@ -68,7 +64,7 @@ var (
 	linkedKey = accessKey(linked, DefaultScopes())
 )
 
-func TestTokenOfAnotherAnnotationIsForgottenAtOnce(t *testing.T) {
+func TestFollow_AnnotationChangeDropsTokensAtOnce(t *testing.T) {
 	for name, now := range map[string]identity.Workload{
 		"another GSA":       relinked,
 		"no GSA":            unlinked,
@@ -77,7 +73,7 @@ func TestTokenOfAnotherAnnotationIsForgottenAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := googleInBubble(t, 0)
-				e, node, cluster := g.followed(t)
+				e, node, cluster := g.newFollowingEngine(t)
 				node.set(now)
 				if e.tokens.has(linkedKey) {
 					t.Error("the token is still there")
@@ -85,7 +81,7 @@ func TestTokenOfAnotherAnnotationIsForgottenAtOnce(t *testing.T) {
 				node.set(relinked)
 				_, err := e.AccessToken(t.Context(), relinked, DefaultScopes())
 				check(t, err)
-				// The KSA is the same to Google.
+				// To Google the KSA is still the same.
 				g.wantCalls(t, nil, map[string]int{fakegoogle.MethodSTSToken: 1, fakegoogle.MethodGenerateAccessToken: 2})
 				if got := cluster.calls.Load(); got != 1 {
 					t.Errorf("%d KSA tokens", got)
@@ -95,10 +91,10 @@ func TestTokenOfAnotherAnnotationIsForgottenAtOnce(t *testing.T) {
 	}
 }
 
-func TestTokenThatIsUnderWayWhileTheAnnotationChangesIsNotKept(t *testing.T) {
+func TestFollow_AnnotationChangeDiscardsTokenInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		e, node, _ := g.followed(t)
+		e, node, _ := g.newFollowingEngine(t)
 		g.SetFault(fakegoogle.MethodGenerateIDToken, fakegoogle.Fault{Latency: time.Second})
 		request := IDTokenRequest{Audience: "a"}
 		answered := make(chan error)
@@ -108,75 +104,75 @@ func TestTokenThatIsUnderWayWhileTheAnnotationChangesIsNotKept(t *testing.T) {
 		}()
 		synctest.Wait()
 		node.set(relinked)
-		check(t, <-answered) // who asked before the change
+		check(t, <-answered) // requested before the change
 		if e.tokens.has(idKey(linked, request)) {
-			t.Error("the token is kept")
+			t.Error("the token is cached")
 		}
 	})
 }
 
-func TestKSATokenIsForgottenWithItsPodAndTheGSAsTokenStays(t *testing.T) {
+func TestFollow_KSATokenIsDroppedWithItsPod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		e, node, cluster := g.followed(t)
+		e, node, cluster := g.newFollowingEngine(t)
 		node.set(linked, second)
-		if got := e.bound.held(); got != 1 {
+		if got := e.ksaTokens.size(); got != 1 {
 			t.Fatalf("%d KSA tokens", got)
 		}
 		node.set(second)
-		if got := e.bound.held(); got != 0 {
+		if got := e.ksaTokens.size(); got != 0 {
 			t.Errorf("%d KSA tokens of a pod that is gone", got)
 		}
-		time.Sleep(2 * lingering)
+		time.Sleep(2 * absenceGrace)
 		if _, err := e.AccessToken(t.Context(), second, DefaultScopes()); err != nil || cluster.calls.Load() != 1 {
 			t.Errorf("%v, %d KSA tokens", err, cluster.calls.Load())
 		}
-		// What is renewed is renewed for who is here.
+		// Renewals are for pods that are still there.
 		time.Sleep(20 * time.Minute)
 		if got := cluster.calls.Load(); got != 2 {
 			t.Fatalf("%d KSA tokens, want 2", got)
 		}
 		synctest.Wait()
-		e.bound.mu.Lock()
-		defer e.bound.mu.Unlock()
-		for k, entry := range e.bound.entries.all() {
-			if entry.pod != second.Pod.UID {
-				t.Errorf("%v is of pod %s", k, entry.pod)
+		e.ksaTokens.mu.Lock()
+		defer e.ksaTokens.mu.Unlock()
+		for k, entry := range e.ksaTokens.entries.all() {
+			if entry.podUID != second.Pod.UID {
+				t.Errorf("%v was minted for pod %s", k, entry.podUID)
 			}
 		}
 	})
 }
 
-func TestTokensOfAKSAAreForgottenAMinuteAfterItsLastPodAndNotRenewedMeanwhile(t *testing.T) {
+func TestFollow_TokensAreDroppedAfterGracePeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		g.SetTokenLife(2 * time.Minute) // renewed within half a minute
-		e, node, _ := g.followed(t)
+		e, node, _ := g.newFollowingEngine(t)
 		node.set()
-		time.Sleep(lingering - time.Second)
+		time.Sleep(absenceGrace - time.Second)
 		if !e.tokens.has(linkedKey) {
 			t.Error("the token is gone already")
 		}
-		time.Sleep(lingering/2 + 2*time.Second)
-		for _, store := range append(e.further, e.tokens.store) {
-			if got := store.held(); got != 0 {
-				t.Errorf("%d tokens of nobody", got)
+		time.Sleep(absenceGrace/2 + 2*time.Second)
+		for _, store := range append(e.credentialStores, e.tokens.store) {
+			if got := store.size(); got != 0 {
+				t.Errorf("%d tokens without a pod", got)
 			}
 		}
 		g.wantCalls(t, nil, map[string]int{fakegoogle.MethodSTSToken: 1, fakegoogle.MethodGenerateAccessToken: 1})
 	})
 }
 
-func TestTokenStaysForThePodThatComesWithinAMinute(t *testing.T) {
+func TestFollow_TokensSurvivePodReplacement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		e, node, _ := g.followed(t)
+		e, node, _ := g.newFollowingEngine(t)
 		for range 3 {
 			node.set()
-			time.Sleep(lingering * 3 / 4)
+			time.Sleep(absenceGrace * 3 / 4)
 			node.set(second)
 		}
-		time.Sleep(2 * lingering)
+		time.Sleep(2 * absenceGrace)
 		_, err := e.AccessToken(t.Context(), second, DefaultScopes())
 		check(t, err)
 		g.wantCalls(t, nil, map[string]int{fakegoogle.MethodSTSToken: 1, fakegoogle.MethodGenerateAccessToken: 1})
