@@ -118,7 +118,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// retryIn is the time until the next attempt may be made; 0 if it may be made now.
+// retryIn is the time until the next attempt is allowed; 0 if it is allowed now.
 func (e *entry) retryIn(now time.Time) time.Duration { return max(0, e.notBefore.Sub(now)) }
 
 // asCached marks an error as known before the request.

@@ -188,7 +188,7 @@ func TestUpstream_CallerDeadlineEndsWait(t *testing.T) {
 }
 
 func TestUpstream_HangingCallEndsAtTimeout(t *testing.T) {
-	g := &offlineGoogle{Running: offlineURL, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
+	g := &offlineGoogle{Running: offlineServer, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	synctest.Test(t, func(t *testing.T) {
 		o := g.federation()
 		o.HTTPClient, o.Wait = hangingClient(), upstreamTimeout

@@ -8,7 +8,7 @@ import (
 func TestFingerprint_CoversEverySetting(t *testing.T) {
 	rules := func(text string) *Rules { return must(ParseRules([]byte(text))) }
 	listing := rules("allow: [{ksa: shop/cart, gsas: [" + testGSA + "]}]")
-	g := &offlineGoogle{Running: offlineURL}
+	g := &offlineGoogle{Running: offlineServer}
 	names := map[string]string{} // by fingerprint
 	for name, o := range map[string]Options{
 		"federation":       g.federation(),

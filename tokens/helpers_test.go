@@ -218,8 +218,8 @@ type offlineGoogle struct {
 	client *http.Client // that reaches it; default: any client
 }
 
-// offlineURL is a Google that does not listen.
-var offlineURL = &fakegoogle.Running{URL: "https://google.test"}
+// offlineServer is a Google that does not listen.
+var offlineServer = &fakegoogle.Running{URL: "https://google.test"}
 
 func startGoogle(t *testing.T) *offlineGoogle {
 	t.Helper()
@@ -234,7 +234,7 @@ func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 	t.Helper()
 	now := func() time.Time { return time.Now().Add(ahead) }
 	g := &offlineGoogle{
-		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now}), URL: offlineURL.URL},
+		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now}), URL: offlineServer.URL},
 		issuer:  must(NewLocalIssuer(testIssuer, now)),
 	}
 	g.client = &http.Client{Transport: inProcess{g}}

@@ -9,7 +9,7 @@ import (
 // newWarmEngine returns an engine whose cache holds the linked workload's tokens: access
 // tokens with the default scopes and with cloud-platform alone, and an ID token.
 func newWarmEngine(tb testing.TB, changes ...func(*Options)) *Engine {
-	o := (&offlineGoogle{Running: offlineURL}).impersonation(operator, AllowAll{})
+	o := (&offlineGoogle{Running: offlineServer}).impersonation(operator, AllowAll{})
 	for _, change := range changes {
 		change(&o)
 	}

@@ -33,7 +33,7 @@ func newIAMFixture(t *testing.T, bindings ...map[string]any) *iamFixture {
 	t.Helper()
 	b := &iamFixture{t: t, status: http.StatusOK}
 	b.bind(bindings...)
-	o := (&offlineGoogle{Running: offlineURL}).impersonation(operator, nil)
+	o := (&offlineGoogle{Running: offlineServer}).impersonation(operator, nil)
 	o.Provider, o.Now = testProvider, time.Now
 	o.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (int, string) {
 		if got := r.Header.Get("Authorization"); got != "Bearer operators-own-token" {

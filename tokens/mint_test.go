@@ -118,7 +118,7 @@ func TestMint_MalformedResponsesAreUnavailable(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := (&offlineGoogle{Running: offlineURL}).impersonation(operator, AllowAll{})
+				o := (&offlineGoogle{Running: offlineServer}).impersonation(operator, AllowAll{})
 				o.HTTPClient = &http.Client{Transport: transport(func(*http.Request) (int, string) { return http.StatusOK, test.body })}
 				ctx, cancel := context.WithTimeout(t.Context(), minRetryDelay/2) // no time for another attempt
 				defer cancel()

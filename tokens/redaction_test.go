@@ -148,14 +148,14 @@ func TestError_NeverPrintsCredentials(t *testing.T) {
 		for _, method := range methods {
 			for _, fault := range faults {
 				g.SetFault(method, fault)
-				for _, of := range tokenKinds() {
+				for _, kind := range tokenKinds() {
 					wait := 25 * time.Millisecond
 					if fault.Status != 0 {
 						wait = minRetryDelay / 2 // no time for another attempt
 					}
 					ctx, cancel := context.WithTimeout(t.Context(), wait)
-					if _, err := of.request(ctx, engine(o), linked); err != nil {
-						failures[fmt.Sprintf("%s: %s for %s, %+v", name, method, of.name, fault)] = err
+					if _, err := kind.request(ctx, engine(o), linked); err != nil {
+						failures[fmt.Sprintf("%s: %s for %s, %+v", name, method, kind.name, fault)] = err
 					}
 					cancel()
 				}
@@ -168,8 +168,8 @@ func TestError_NeverPrintsCredentials(t *testing.T) {
 	collect("impersonation", g.impersonation(operator, AllowAll{}), fakegoogle.MethodGenerateAccessToken, fakegoogle.MethodGenerateIDToken)
 	// Last, as these requests succeed and put credentials on the wire.
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
-	for _, of := range tokenKinds() {
-		if _, err := of.request(t.Context(), engine(g.federation()), linked); err != nil {
+	for _, kind := range tokenKinds() {
+		if _, err := kind.request(t.Context(), engine(g.federation()), linked); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,7 +15,7 @@ const absenceGrace = time.Minute
 type Workloads interface {
 	// Workloads returns the workloads that may request tokens.
 	Workloads() []identity.Workload
-	// Changed returns a channel that is closed when the workloads may have changed; nil
+	// Changed returns a channel that is closed when the workloads can have changed; nil
 	// if they never change.
 	Changed() <-chan struct{}
 	// Ready returns nil once all workloads are known.
@@ -58,7 +58,7 @@ type activeWorkloads struct {
 	byLink map[link]identity.Workload   // one workload of each link
 }
 
-// link is what decides which GSA a workload may use.
+// link decides which GSA a workload may use.
 type link struct{ ksa, gsa, delegates string }
 
 func newActiveWorkloads(workloads []identity.Workload) activeWorkloads {

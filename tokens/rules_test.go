@@ -20,7 +20,7 @@ allow:
 
 func TestRules_AllowOnlyListedPairs(t *testing.T) {
 	policy := must(ParseRules([]byte(ruleFile)))
-	for _, of := range []struct {
+	for _, test := range []struct {
 		namespace, name, gsa string
 		allowed              bool
 	}{
@@ -37,18 +37,18 @@ func TestRules_AllowOnlyListedPairs(t *testing.T) {
 		{"dev2", "anybody", "dev@p.iam.gserviceaccount.com", false},
 		{"dev", "anybody", "xdev@p.iam.gserviceaccount.com", false},
 	} {
-		w := identity.Workload{KSA: identity.ServiceAccount{Namespace: of.namespace, Name: of.name}, GSA: of.gsa}
+		w := identity.Workload{KSA: identity.ServiceAccount{Namespace: test.namespace, Name: test.name}, GSA: test.gsa}
 		why, err := policy.allow(w)
-		if of.allowed {
+		if test.allowed {
 			if err != nil {
-				t.Errorf("%s/%s: %v", of.namespace, of.name, err)
+				t.Errorf("%s/%s: %v", test.namespace, test.name, err)
 			} else if len(why) != 1 || !strings.HasPrefix(why[0], "allow[") {
-				t.Errorf("%s/%s: allowed by %q", of.namespace, of.name, why)
+				t.Errorf("%s/%s: allowed by %q", test.namespace, test.name, why)
 			}
 			continue
 		}
-		wantError(t, err, Denied, of.namespace+"/"+of.name+" may not use "+of.gsa,
-			"allow:\n- ksa: "+of.namespace+"/"+of.name+"\n  gsas: ["+of.gsa+"]")
+		wantError(t, err, Denied, test.namespace+"/"+test.name+" may not use "+test.gsa,
+			"allow:\n- ksa: "+test.namespace+"/"+test.name+"\n  gsas: ["+test.gsa+"]")
 	}
 }
 

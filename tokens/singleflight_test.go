@@ -100,7 +100,7 @@ func TestSingleflight_DistinctRequestsAreIndependent(t *testing.T) {
 
 // TestMain checks that no goroutine is left.
 func TestClose_EndsCallsAndRefusesNewOnes(t *testing.T) {
-	g := &offlineGoogle{Running: offlineURL, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
+	g := &offlineGoogle{Running: offlineServer, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	synctest.Test(t, func(t *testing.T) {
 		o := g.federation()
 		o.HTTPClient = hangingClient()

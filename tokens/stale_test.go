@@ -206,14 +206,14 @@ func TestCache_HangingUpstreamDelaysFewCallers(t *testing.T) {
 		start := time.Now()
 		for time.Since(start) < 3*time.Minute {
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-			asked := time.Now()
+			requested := time.Now()
 			token, err := b.cache.AccessToken(ctx, linked, DefaultScopes())
 			cancel()
 			check(t, err)
 			if got := token.Value(); got != "token-1" {
 				t.Fatalf("got %s", got)
 			}
-			waited += time.Since(asked)
+			waited += time.Since(requested)
 			time.Sleep(200 * time.Millisecond)
 		}
 		// Half a second for each attempt, of which each hangs for 20 s.

@@ -182,4 +182,6 @@ func (h *handingOver) write() error {
 	return err
 }
 
-func (h *handingOver) binding() []byte { return fmt.Appendf(nil, "%s %s", h.holder, h.engine.Fingerprint()) }
+func (h *handingOver) binding() []byte {
+	return fmt.Appendf(nil, "%s %s", h.holder, h.engine.Fingerprint())
+}

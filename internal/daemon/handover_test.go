@@ -45,7 +45,7 @@ type someEngine struct {
 }
 
 func (e *someEngine) Snapshot(int) []byte      { return []byte(e.tokens) }
-func (e *someEngine) Fingerprint() []byte { return []byte(e.terms) }
+func (e *someEngine) Fingerprint() []byte      { return []byte(e.terms) }
 func (e *someEngine) Changed() <-chan struct{} { return e.Next() }
 
 func (e *someEngine) Restore(snapshot []byte) (int, error) {
