@@ -18,8 +18,7 @@ const (
 	// minIDLifetime: Go's library counts an hour from the receipt of an ID token.
 	minIDLifetime = 55 * time.Minute
 
-	// refusalTTL is how long a refusal is cached. It is short, as somebody is about to
-	// fix the cause.
+	// refusalTTL is how long a refusal is cached. It is short, so a fix takes effect soon.
 	refusalTTL = 5 * time.Second
 	// minRetryDelay and maxRetryDelay are the shortest and longest delay before a retry.
 	minRetryDelay, maxRetryDelay = 500 * time.Millisecond, time.Minute

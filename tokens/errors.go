@@ -48,8 +48,8 @@ func (e *Error) Error() string { return e.Message }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Permanent reports whether a retry is pointless until somebody fixes the problem that
-// the message names.
+// Permanent reports whether a retry is pointless until the problem that the message names
+// is fixed.
 func (e *Error) Permanent() bool { return e.Kind != Unavailable }
 
 // permanent reports whether err is a permanent [*Error].

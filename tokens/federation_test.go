@@ -20,7 +20,7 @@ func TestFederation_UnlinkedWorkloadIsItsOwnPrincipal(t *testing.T) {
 	check(t, err)
 	grant := g.wantGrant(t, token, testCaller)
 	if grant.KSA != "shop/cart" || grant.Pod != "shop/cart-7d4" || grant.PodUID != "pod-uid" {
-		t.Errorf("the token stands for KSA %s, pod %s (%s)", grant.KSA, grant.Pod, grant.PodUID)
+		t.Errorf("the token is that of KSA %s, pod %s (%s)", grant.KSA, grant.Pod, grant.PodUID)
 	}
 	if len(grant.Scopes) != 1 || grant.Scopes[0] != CloudPlatform {
 		t.Errorf("scopes %q", grant.Scopes)

@@ -285,7 +285,7 @@ func (g *offlineGoogle) impersonation(credential oauth2.TokenSource, policy Poli
 	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
-// wantGrant checks what a token stands for at Google.
+// wantGrant checks the principal that Google sees in a token, and its expiry.
 func (g *offlineGoogle) wantGrant(t *testing.T, token Token, principal string, chain ...string) fakegoogle.Grant {
 	t.Helper()
 	grant, ok := g.Inspect(token.Value())

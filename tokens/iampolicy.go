@@ -19,7 +19,7 @@ const (
 	workloadIdentityUser = "roles/iam.workloadIdentityUser"
 
 	policyTTL       = time.Minute     // of a policy that allows
-	denialTTL       = 5 * time.Second // of a denial; it is short, as somebody is about to add the binding
+	denialTTL       = 5 * time.Second // of a denial; it is short, so a new binding takes effect soon
 	policyCacheSize = 1024            // GSAs
 )
 
