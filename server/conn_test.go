@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -112,6 +113,24 @@ func TestConn_ClosesWhenPodHasEnded(t *testing.T) {
 	if _, err := c.reader.ReadByte(); err == nil {
 		t.Error("the connection is still open")
 	}
+}
+
+// Google's libraries retry a 503, and the kernel can have a record of the next
+// connection.
+func TestConn_ClosesWhenUnattested(t *testing.T) {
+	w := linked()
+	w.onPod = failWith(identityError(identity.Unattested))
+	r := serve(t, w)
+	c := r.dial(t)
+	reply := c.do(t, get(accounts+"/default/token")).expect(t, 503)
+	if got := reply.Header.Get("Retry-After"); got != "1" || !reply.Close {
+		t.Errorf("Retry-After %q, close %t; want 1 and true", got, reply.Close)
+	}
+	if _, err := c.reader.ReadByte(); err != io.EOF {
+		t.Errorf("the connection is still open: %v", err)
+	}
+	w.onPod = nil
+	r.do(t, get(accounts+"/default/token")).expect(t, 200)
 }
 
 func TestIdentityWait_BoundsPodLookup(t *testing.T) {

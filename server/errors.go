@@ -57,7 +57,11 @@ func errorResponseFor(err error) errorResponse {
 		switch identityError.Reason {
 		case identity.NotReady, identity.Unknown, identity.Ambiguous:
 			return errorResponse{status: http.StatusServiceUnavailable, message: identityError.Message, level: slog.LevelWarn}
-		case identity.HostNetwork, identity.NotListed, identity.BadAnnotation, identity.NotAPod, identity.Unattested, identity.Mismatch:
+		case identity.Unattested:
+			// The kernel's record is taken when a connection is accepted, and can be missing
+			// for one that was opened while the daemon started. A new one gets a new record.
+			return errorResponse{status: http.StatusServiceUnavailable, message: identityError.Message, closeConn: true, level: slog.LevelWarn}
+		case identity.HostNetwork, identity.NotListed, identity.BadAnnotation, identity.NotAPod, identity.Mismatch:
 			return errorResponse{status: http.StatusForbidden, message: identityError.Message, level: slog.LevelWarn}
 		case identity.Gone:
 			return errorResponse{status: http.StatusForbidden, message: identityError.Message, closeConn: true, level: slog.LevelInfo}
