@@ -43,9 +43,9 @@ type errorResponse struct {
 	level      slog.Level    // of the line of the access log
 }
 
-// errorResponseFor is the one table from kinds of errors to responses. A problem that
-// somebody must fix is 400, 403 or 404, which no client retries. A transient problem
-// is 503, which clients retry. 502 and 504 are not used: Python does not retry them.
+// errorResponseFor is the one table from kinds of errors to responses. A permanent
+// problem is 400, 403 or 404, which no client retries. A transient problem is 503, which
+// clients retry. 502 and 504 are not used: Python does not retry them.
 func errorResponseFor(err error) errorResponse {
 	var refused *refusal
 	var identityError *identity.Error

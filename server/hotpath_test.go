@@ -66,9 +66,9 @@ func hotRequest(tb testing.TB, path string) func() {
 // The handler's allocations are most of the difference to a bare net/http server.
 func TestCachedToken_AllocatesLittle(t *testing.T) {
 	for path, maximum := range map[string]float64{
-		accounts + "/default/token":                 14,
-		accounts + "/default/identity?audience=abc": 18,
-		root + "/project/project-id":                12,
+		accounts + "/default/token":                 5,
+		accounts + "/default/identity?audience=abc": 12,
+		root + "/project/project-id":                5,
 	} {
 		if got := testing.AllocsPerRun(100, hotRequest(t, path)); got > maximum {
 			t.Errorf("%s: %.0f allocations, want at most %.0f", path, got, maximum)
@@ -94,25 +94,28 @@ func BenchmarkKeptConnections(b *testing.B) {
 		w.Header()["Content-Type"] = []string{contentJSON}
 		_, _ = io.WriteString(w, `{"access_token":"`+accessSecret+`","expires_in":3599,"token_type":"Bearer"}`)
 	})
-	for name, serve := range map[string]func(context.Context, net.Listener) error{
-		"server": s.Serve,
-		"bare": func(ctx context.Context, l net.Listener) error {
+	for _, subject := range []struct {
+		name  string
+		serve func(context.Context, net.Listener) error
+	}{
+		{"server", s.Serve},
+		{"bare", func(ctx context.Context, l net.Listener) error {
 			server := &http.Server{Handler: bare}
 			context.AfterFunc(ctx, func() { _ = server.Close() })
 			if err := server.Serve(l); err != http.ErrServerClosed {
 				return err
 			}
 			return nil
-		},
+		}},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(subject.name, func(b *testing.B) {
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				b.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(b.Context())
 			served := make(chan error, 1)
-			go func() { served <- serve(ctx, listener) }()
+			go func() { served <- subject.serve(ctx, listener) }()
 			defer func() {
 				cancel()
 				if err := <-served; err != nil {
