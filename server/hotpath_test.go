@@ -66,8 +66,8 @@ func hotRequest(tb testing.TB, path string) func() {
 // The handler's allocations are most of the difference to a bare net/http server.
 func TestCachedToken_AllocatesLittle(t *testing.T) {
 	for path, maximum := range map[string]float64{
-		accounts + "/default/token":                 5,
-		accounts + "/default/identity?audience=abc": 12,
+		accounts + "/default/token":                 1,
+		accounts + "/default/identity?audience=abc": 8,
 		root + "/project/project-id":                5,
 	} {
 		if got := testing.AllocsPerRun(100, hotRequest(t, path)); got > maximum {

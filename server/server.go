@@ -33,7 +33,7 @@ const (
 // Options is what a [Server] needs. Identity, Tokens and Facts are required.
 type Options struct {
 	Identity Identity
-	Tokens   tokens.Source
+	Tokens   tokens.Source // bounds the wait for a token, which must be well below writeTimeout
 	Facts    func() Facts
 
 	// FactsChanged returns a channel that is closed when the facts have changed.

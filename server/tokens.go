@@ -1,16 +1,11 @@
 package server
 
 import (
-	"context"
 	"strings"
 	"time"
 
 	"gke-metadata-emulator/tokens"
 )
-
-// tokenWait is how long a request waits for a token. Google's libraries give up
-// after 0.5 to 5 s; the token that they waited for is fetched nevertheless.
-const tokenWait = 10 * time.Second
 
 // accessToken returns the caller's access token. Unlike Compute Engine, GKE honours
 // the scopes parameter.
@@ -23,9 +18,7 @@ func (q *request) accessToken() (value, error) {
 	if parameters := q.query["scopes"]; len(parameters) > 0 {
 		scopes = tokens.NewScopes(splitScopes(parameters)...)
 	}
-	ctx, cancel := context.WithTimeout(q.ctx, tokenWait)
-	defer cancel()
-	token, err := q.server.options.Tokens.AccessToken(ctx, *w, scopes)
+	token, err := q.server.options.Tokens.AccessToken(q.ctx, *w, scopes)
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +73,7 @@ func (q *request) idToken() (value, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(q.ctx, tokenWait)
-	defer cancel()
-	token, err := q.server.options.Tokens.IDToken(ctx, *w, tokens.IDTokenRequest{
+	token, err := q.server.options.Tokens.IDToken(q.ctx, *w, tokens.IDTokenRequest{
 		Audience: audience,
 		Format:   q.query.Get("format"),
 		Licenses: strings.EqualFold(q.query.Get("licenses"), "true"),
