@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// failed is an error of a mode, which names the capabilities that it needs where
-// the kernel did not permit something.
-func failed(mode, verb, capabilities string, err error) error {
+// modeError is an error of a mode, which names the capabilities that the mode needs if
+// the kernel did not permit an operation.
+func modeError(mode, verb, capabilities string, err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("routing %s: cannot %s: the process needs %s: %w", mode, verb, capabilities, err)
 	}

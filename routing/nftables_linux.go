@@ -51,18 +51,18 @@ func (n *NFTables) Install() error {
 		n.Log.Warn("pods of the node's network cannot be told from the node's own processes, and are not redirected", "routing", "nftables", "reason", err)
 	}
 	if err := n.write(); err != nil {
-		return failed("nftables", "write the table "+tableName, capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "write the table "+tableName, capabilityNetAdmin, err)
 	}
 	family := netlink.InetFamily(unix.AF_INET6)
 	if n.isIPv4() {
 		family = unix.AF_INET
 	}
 	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, elsewhere{n}); err != nil {
-		return failed("nftables", "forget connections that went elsewhere", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "forget connections that went elsewhere", capabilityNetAdmin, err)
 	}
 	// For the time that somebody has flushed the table and it is not back.
 	if err := installGuard(); err != nil {
-		return failed("nftables", "keep the node from forwarding", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "keep the node from forwarding", capabilityNetAdmin, err)
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (n *NFTables) intact() (bool, error) {
 func (n *NFTables) Keep(ctx context.Context) error {
 	events, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
 	if err != nil {
-		return failed("nftables", "be told of changes", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "be told of changes", capabilityNetAdmin, err)
 	}
 	changed, stopped := make(chan struct{}, 1), make(chan struct{})
 	go func() {
@@ -197,14 +197,14 @@ func listen(ctx context.Context, events *nl.NetlinkSocket, changed chan<- struct
 // Remove deletes the table of either family; it is no error that it is not there.
 func (n *NFTables) Remove() error {
 	if err := removeGuard(); err != nil {
-		return failed("nftables", "remove the rules of routing", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "remove the rules of routing", capabilityNetAdmin, err)
 	}
 	err := n.remove()
 	if err != nil && !errors.Is(err, unix.EPERM) && n.Probe() != nil {
 		return nil // a kernel without nf_tables has no table
 	}
 	if err != nil {
-		return failed("nftables", "remove the table "+tableName, capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "remove the table "+tableName, capabilityNetAdmin, err)
 	}
 	return nil
 }
@@ -233,7 +233,7 @@ func (n *NFTables) Probe() error {
 		_, err = c.ListTables()
 	}
 	if err != nil {
-		return failed("nftables", "list tables", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "list tables", capabilityNetAdmin, err)
 	}
 	return nil
 }
