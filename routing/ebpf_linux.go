@@ -27,8 +27,6 @@ type EBPF struct {
 	Target netip.AddrPort // the server's address and port, as pods can reach it
 }
 
-const capabilitiesBPF = "the capabilities BPF and NET_ADMIN"
-
 func (e EBPF) String() string { return ModeEBPF }
 
 // Install redirects connections to the target from now on. If another instance has
