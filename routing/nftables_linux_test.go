@@ -248,6 +248,23 @@ func TestNFTables_RepairsChangedTable(t *testing.T) {
 	}
 }
 
+// A repair that fails changes nothing, so the kernel sends no notification of it.
+func TestNFTables_RetriesFailedRepairWithoutNotification(t *testing.T) {
+	n, table := newTable(t, "192.0.2.1:8987")
+	table.Target = netip.AddrPort{} // the kernel refuses a table without a target
+	start := time.Now()
+	keep(t, n, table)
+	for testutil.ToFloat64(table.Repaired.WithLabelValues("failed")) < 2 {
+		if time.Since(start) > checkInterval {
+			t.Fatal("the repair was not retried")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if early := time.Since(start); early < repairPause {
+		t.Errorf("the repair was retried after %s, want at least %s", early, repairPause)
+	}
+}
+
 func TestNFTables_NamesMissingCapability(t *testing.T) {
 	_, table := newTable(t, "192.0.2.1:8987")
 	dropped(t, unix.CAP_NET_ADMIN)
