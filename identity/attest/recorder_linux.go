@@ -12,6 +12,12 @@ import (
 	"gke-metadata-emulator/internal/bpf"
 )
 
+// Tuple is a TCP connection as its client's socket sees it. The server sees another one
+// if an address was translated on the way.
+type Tuple struct {
+	Client, Server netip.AddrPort
+}
+
 // Recorder makes the kernel record which cgroup opens each connection to some
 // destinations. A connection has its record from before it can be accepted until the
 // record is taken or the connection has closed. Records never evict each other: a
