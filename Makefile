@@ -5,7 +5,7 @@ BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
 MODULES := integration/gcs integration/registry examples/demo examples/unit-test examples/gcs-upload/go integration/clients integration/local examples/laptop deploy/helm/test internal/dns/coredns
 
-.PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules update image clean
+.PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules bpf bpf-check bpf-tools update image clean
 
 build: $(BIN)/gke-metadata-emulator ## the program
 
@@ -71,6 +71,26 @@ update: ## write golden files and generated tables anew
 	go test ./server ./internal/daemon ./cmd/... ./internal/dns -update
 	cd deploy/helm/test && go run . && go test . -update
 	cd integration/clients && go test ./... -update
+
+# The programs of the kernel are committed as objects, so a build needs no clang.
+# internal/bpf/generate.go pins the version.
+BPF_PACKAGES := clang-14 llvm-14
+
+bpf: bpf-tools ## the eBPF objects and their Go bindings, from internal/bpf/*.c
+	cd internal/bpf && go generate .
+
+bpf-check: ## whether the eBPF objects are those of internal/bpf/*.c, byte by byte; on Debian installs clang if it is missing
+	-@$(MAKE) --no-print-directory bpf-tools
+	set -o pipefail; go test -count=1 -v -run '^(TestChecksums|TestObjects)_' ./internal/bpf 2>&1 | $(LOUD)
+
+bpf-tools:
+	@if command -v clang-14 >/dev/null && command -v llvm-strip-14 >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
+		echo "clang-14 or llvm-strip-14 not found; on Debian 12: apt-get install $(BPF_PACKAGES)" >&2; exit 1; \
+	fi; \
+	echo "clang-14 or llvm-strip-14 not found: apt-get install $(BPF_PACKAGES)"; \
+	install() { DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(BPF_PACKAGES) >/dev/null; }; \
+	install || { apt-get update -qq && install; }
 
 image: ## a container image
 	docker build -t gke-metadata-emulator .

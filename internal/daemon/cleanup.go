@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"gke-metadata-emulator/internal/handover"
+	"gke-metadata-emulator/routing"
 )
 
 // Cleanup is the settings of [Cleanup.Run]: it undoes what [Serve.Run] leaves.
@@ -40,10 +41,10 @@ func (c *Cleanup) Complete() error {
 // the next instance, and gives the node its DMI product name back; it is no error that
 // nothing is there.
 func (c *Cleanup) Run() error {
-	routing := router{iface: c.Interface, bpffs: c.BPFFS, log: slog.New(slog.DiscardHandler)}.removeAll()
+	routes := routing.Options{Interface: c.Interface, BPFFS: c.BPFFS, Log: slog.New(slog.DiscardHandler)}.RemoveAll()
 	tokens := handover.Remove(c.HandoverFile)
 	removeFolderOf(c.HandoverFile)
-	return errors.Join(routing, tokens, productName{c.DMIProductName, c.DMIOriginal}.restore())
+	return errors.Join(routes, tokens, productName{c.DMIProductName, c.DMIOriginal}.restore())
 }
 
 // removeFolderOf removes the folder of a file that is gone, if it is one of ours.

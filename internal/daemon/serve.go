@@ -65,15 +65,15 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 
-	router := router{iface: s.Interface, bpffs: s.BPFFS, kubepods: attested.kubepods(), repaired: routing.NewRepaired(registry), log: log}
-	mode, why, err := s.modeOf(router)
+	routes := routing.Options{Interface: s.Interface, BPFFS: s.BPFFS, Kubepods: attested.kubepods(), Repaired: routing.NewRepaired(registry), Log: log}
+	mode, why, err := s.chooseRouting(routes)
 	if err != nil {
 		return err
 	}
 	log.Info("routing", "mode", mode, "why", why)
 	newModes(registry).WithLabelValues(mode, attested.mode).Set(1)
 	s.presentProductName(log)
-	front, route, err := s.openRouted(router, mode, attested)
+	front, router, err := s.openRouted(routes, mode, attested)
 	if err != nil {
 		return err
 	}
@@ -123,8 +123,8 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	if !s.zoneGiven {
 		g.Go(func() error { return told.zone(g.ctx, s.Project) })
 	}
-	if kept, ok := route.(keeper); ok {
-		g.Go(func() error { return kept.Keep(g.ctx) })
+	if k, ok := router.(keeper); ok {
+		g.Go(func() error { return k.Keep(g.ctx) })
 	}
 	s.reloadAttributes(g, facts, registry, log)
 	front.serve(g, metadataServer, registry, facts.get().InstanceID, who.Ready, s.Listening)

@@ -12,22 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The forms of sock_diag(7), from the kernel's include/uapi/linux/inet_diag.h.
+// The messages of sock_diag(7), from the kernel's include/uapi/linux/inet_diag.h.
 const (
 	diagCgroupID = 21 // INET_DIAG_CGROUP_ID, from Linux 5.9
 	diagRequest  = 56 // sizeof struct inet_diag_req_v2
 	diagAnswer   = 72 // sizeof struct inet_diag_msg
-	diagIDAsked  = 8  // offsetof id in the one, and in the other
-	diagIDGiven  = 4
-	diagPorts    = 36 // of the id, what names the connection: two ports, two addresses
+	requestID    = 8  // offsetof id in struct inet_diag_req_v2
+	answerID     = 4  // offsetof id in struct inet_diag_msg
+	diagTuple    = 36 // size of the two ports and two addresses of struct inet_diag_sockid
 )
 
-// sockets finds the cgroups of client sockets in the network namespace that it was
-// opened in: those of the node's own network, where no program need run.
+// sockets finds the cgroups of client sockets in the network namespace in which it was
+// opened: the node's own. It needs no eBPF.
 type sockets struct {
-	mu     sync.Mutex
-	socket *nl.NetlinkSocket
-	turn   uint32
+	mu       sync.Mutex // guards the rest: one request at a time
+	socket   *nl.NetlinkSocket
+	sequence uint32 // of the last request
 }
 
 func openSockets() (*sockets, error) {
@@ -35,7 +35,7 @@ func openSockets() (*sockets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sock_diag: %w", err)
 	}
-	// The kernel answers at once; this is for the case that it does not.
+	// The kernel answers at once. The timeout bounds the wait if it does not.
 	if err := socket.SetReceiveTimeout(&unix.Timeval{Sec: 1}); err != nil {
 		socket.Close()
 		return nil, fmt.Errorf("sock_diag: %w", err)
@@ -45,16 +45,16 @@ func openSockets() (*sockets, error) {
 
 func (s *sockets) close() { s.socket.Close() }
 
-// cgroup is the number of the cgroup of the socket at the client's end of a
-// connection; found is false where the client is in another network namespace.
+// cgroup returns the number of the cgroup of the client's socket of a connection. It is
+// not found if the client is in another network namespace.
 func (s *sockets) cgroup(t Tuple) (id uint64, found bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	request := nl.NewNetlinkRequest(unix.SOCK_DIAG_BY_FAMILY, 0)
-	s.turn++
-	request.Seq = s.turn
-	asked := diagRequestOf(t)
-	request.AddRawData(asked)
+	s.sequence++
+	request.Seq = s.sequence
+	message := newDiagRequest(t)
+	request.AddRawData(message)
 	if err := s.socket.Send(request); err != nil {
 		return 0, false, fmt.Errorf("sock_diag: %w", err)
 	}
@@ -68,48 +68,49 @@ func (s *sockets) cgroup(t Tuple) (id uint64, found bool, err error) {
 		}
 		for _, m := range messages {
 			if m.Header.Seq != request.Seq {
-				continue // of a turn that timed out
+				continue // the answer to a request that timed out
 			}
 			switch m.Header.Type {
 			case unix.NLMSG_ERROR:
 				return 0, false, diagError(m.Data)
 			case unix.SOCK_DIAG_BY_FAMILY:
-				id, found = clientCgroup(m.Data, asked[diagIDAsked:diagIDAsked+diagPorts])
+				id, found = clientCgroup(m.Data, message[requestID:requestID+diagTuple])
 				return id, found, nil
 			}
 		}
 	}
 }
 
-func diagRequestOf(t Tuple) []byte {
+func newDiagRequest(t Tuple) []byte {
 	client, server := t.Client.Addr().Unmap(), t.Server.Addr().Unmap()
 	b := make([]byte, diagRequest)
-	b[0] = unix.AF_INET // finds a socket of both families too
+	b[0] = unix.AF_INET // also finds sockets of both families
 	if client.Is6() {
 		b[0] = unix.AF_INET6
 	}
 	b[1] = unix.IPPROTO_TCP
-	id := b[diagIDAsked:]
+	id := b[requestID:]
 	binary.BigEndian.PutUint16(id[0:], t.Client.Port())
 	binary.BigEndian.PutUint16(id[2:], t.Server.Port())
 	copy(id[4:], client.AsSlice())
 	copy(id[20:], server.AsSlice())
-	binary.NativeEndian.PutUint64(id[40:], ^uint64(0)) // INET_DIAG_NOCOOKIE: by its addresses
+	binary.NativeEndian.PutUint64(id[40:], ^uint64(0)) // INET_DIAG_NOCOOKIE: search by addresses
 	return b
 }
 
-// clientCgroup reads an answer. Where nothing has these addresses the kernel
-// answers with a listener at the client's port, so the answer's are compared.
-func clientCgroup(answer, asked []byte) (uint64, bool) {
+// clientCgroup reads the answer to a request for a tuple of ports and addresses. If no
+// connection has this tuple the kernel answers with a listener at the client's port, so
+// the tuple of the answer is compared.
+func clientCgroup(answer, tuple []byte) (uint64, bool) {
 	if len(answer) < diagAnswer {
 		return 0, false
 	}
-	given := answer[diagIDGiven : diagIDGiven+diagPorts]
-	if answer[0] == unix.AF_INET6 && binary.BigEndian.Uint64(asked[12:]) == 0 && isMapped(given) {
-		given = unmapped(given)
+	answered := answer[answerID : answerID+diagTuple]
+	if answer[0] == unix.AF_INET6 && binary.BigEndian.Uint64(tuple[12:]) == 0 && isMapped(answered) {
+		answered = unmapped(answered)
 	}
 	open := answer[1] == unix.BPF_TCP_ESTABLISHED || answer[1] == unix.BPF_TCP_FIN_WAIT1 || answer[1] == unix.BPF_TCP_FIN_WAIT2
-	if !open || !slices.Equal(given, asked) {
+	if !open || !slices.Equal(answered, tuple) {
 		return 0, false
 	}
 	attributes, err := nl.ParseRouteAttr(answer[diagAnswer:])
@@ -124,22 +125,23 @@ func clientCgroup(answer, asked []byte) (uint64, bool) {
 	return 0, false
 }
 
-func isMapped(id []byte) bool {
-	return netip.AddrFrom16([16]byte(id[4:20])).Is4In6() && netip.AddrFrom16([16]byte(id[20:36])).Is4In6()
+// isMapped reports whether both addresses of a tuple are IPv4 in IPv6 form.
+func isMapped(tuple []byte) bool {
+	return netip.AddrFrom16([16]byte(tuple[4:20])).Is4In6() && netip.AddrFrom16([16]byte(tuple[20:36])).Is4In6()
 }
 
-// unmapped is the id of a socket of both families, as one of IPv4 alone has it.
-func unmapped(id []byte) []byte {
-	v4 := make([]byte, diagPorts)
-	copy(v4, id[:4])
-	copy(v4[4:], id[16:20])
-	copy(v4[20:], id[32:36])
+// unmapped returns the tuple of a socket of both families in the form of an IPv4 socket.
+func unmapped(tuple []byte) []byte {
+	v4 := make([]byte, diagTuple)
+	copy(v4, tuple[:4])
+	copy(v4[4:], tuple[16:20])
+	copy(v4[20:], tuple[32:36])
 	return v4
 }
 
 func diagError(data []byte) error {
 	if len(data) < 4 {
-		return errors.New("sock_diag: an error without its number")
+		return errors.New("sock_diag: an error message without a number")
 	}
 	errno := unix.Errno(-int32(binary.NativeEndian.Uint32(data)))
 	if errno == 0 || errno == unix.ENOENT {

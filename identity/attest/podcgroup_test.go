@@ -9,18 +9,18 @@ import (
 )
 
 // Each file under testdata is /proc/PID/cgroup of a process, by runtime, driver and
-// version of the hierarchy; see cgroups(7). All its lines must say the same.
-func TestPodOfACgroup(t *testing.T) {
+// version of the hierarchy; see cgroups(7). All lines of a file must give the same result.
+func TestPodUID_KnowsRuntimesAndDrivers(t *testing.T) {
 	const (
 		uid  = "1f0d5b6c-2f0e-4d0a-9a53-3f1f4a3f7c11"
-		hash = "0a1b2c3d4e5f60718293a4b5c6d7e8f9" // of a static pod's file
+		hash = "0a1b2c3d4e5f60718293a4b5c6d7e8f9" // of the file of a static pod
 		none = ""
 
 		cgroupfs = "/kubepods"
 		systemd  = "/kubepods.slice"
 	)
 	seen := map[string]bool{}
-	for _, of := range []struct{ file, kubepods, want string }{
+	for _, test := range []struct{ file, kubepods, want string }{
 		{"containerd-systemd-v2", systemd, uid},
 		{"containerd-cgroupfs-v2", cgroupfs, uid},
 		{"containerd-guaranteed-systemd-v2", systemd, uid},
@@ -36,11 +36,11 @@ func TestPodOfACgroup(t *testing.T) {
 		{"static-cgroupfs-v2", cgroupfs, hash},
 		{"kind-systemd", "/kubelet.slice/kubelet-kubepods.slice", uid},
 		{"kind-cgroupfs", "/kubelet/kubepods", uid},
-		{"kind-seen-from-the-machine", systemd, none}, // it is no pod of the machine's kubelet
+		{"kind-seen-from-the-machine", systemd, none}, // no pod of the machine's kubelet
 		{"kind-in-a-pod", cgroupfs, uid},
 		{"custom-root-systemd", "/lab.slice/lab-n1.slice/lab-n1-kubepods.slice", uid},
 		{"custom-root-cgroupfs", "/lab/n1/kubepods", uid},
-		{"custom-root-cgroupfs", cgroupfs, none}, // another kubelet's
+		{"custom-root-cgroupfs", cgroupfs, none}, // a pod of another kubelet
 		{"kubectl-exec", cgroupfs, uid},
 		{"pod-itself", cgroupfs, uid},
 		{"container-names-a-pod", cgroupfs, uid},
@@ -55,17 +55,17 @@ func TestPodOfACgroup(t *testing.T) {
 		{"no-pod-name", cgroupfs, none},
 		{"no-pod-long", cgroupfs, none},
 	} {
-		seen[of.file] = true
-		t.Run(of.file, func(t *testing.T) {
-			for _, path := range cgroupPaths(t, of.file) {
-				got, err := podUID(of.kubepods, path)
+		seen[test.file] = true
+		t.Run(test.file, func(t *testing.T) {
+			for _, path := range cgroupPaths(t, test.file) {
+				got, err := podUID(test.kubepods, path)
 				var noPod *NotAPodError
 				var conflict *ConflictError
 				switch {
-				case of.want == none && !errors.As(err, &noPod), of.want == "conflict" && !errors.As(err, &conflict):
+				case test.want == none && !errors.As(err, &noPod), test.want == "conflict" && !errors.As(err, &conflict):
 					t.Errorf("%s: pod %q, error %v", path, got, err)
-				case (of.want == uid || of.want == hash) && (err != nil || got != of.want):
-					t.Errorf("%s: pod %q (%v), want %q", path, got, err, of.want)
+				case (test.want == uid || test.want == hash) && (err != nil || got != test.want):
+					t.Errorf("%s: pod %q (%v), want %q", path, got, err, test.want)
 				case err != nil && !strings.Contains(err.Error(), path):
 					t.Errorf("%v does not name %s", err, path)
 				}

@@ -15,9 +15,9 @@ import (
 	"gke-metadata-emulator/routing"
 )
 
-// What the kernel remembers of a pod that had the address before may be in the way of
-// a new pod's connection, whose port is translated then.
-func TestAPodWhoseOwnPortIsTranslatedIsAttested(t *testing.T) {
+// If a conntrack entry of an earlier pod with the same address is in the way, the kernel
+// translates the port of a new pod's connection.
+func TestAttestor_KnowsPodWithTranslatedPort(t *testing.T) {
 	const (
 		target = "192.0.2.1:8987"
 		ip     = "10.244.0.7"
@@ -57,13 +57,13 @@ func TestAPodWhoseOwnPortIsTranslatedIsAttested(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	if seen := c.RemoteAddr().(*net.TCPAddr); seen.Port == port {
-		t.Fatalf("the connection comes from %s: its port was not translated, so that this shows nothing", seen)
+		t.Fatalf("the connection comes from %s: its port was not translated, so the test proves nothing", seen)
 	}
 	b.wantPod(c, cart)
 	if n := b.records(); n != 0 {
 		t.Errorf("%d records are left", n)
 	}
-	// The next has a port that is free.
+	// The next connection has a free port.
 	if _, err := pod.Connect("4", ip+":0", metadata); err != nil {
 		t.Fatal(err)
 	}
