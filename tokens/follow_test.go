@@ -150,7 +150,7 @@ func TestKSATokenIsForgottenWithItsPodAndTheGSAsTokenStays(t *testing.T) {
 func TestTokensOfAKSAAreForgottenAMinuteAfterItsLastPodAndNotRenewedMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		g.SetTokenLife(2 * time.Minute) // renewed within half a minute
+		g.SetTokenLifetime(2 * time.Minute) // renewed within half a minute
 		e, node, _ := g.followed(t)
 		node.set()
 		time.Sleep(lingering - time.Second)

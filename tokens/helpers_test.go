@@ -292,8 +292,8 @@ func (g *offlineGoogle) wantGrant(t *testing.T, token Token, principal string, t
 	if !ok {
 		t.Fatal("Google does not know the token")
 	}
-	if grant.Principal != principal || strings.Join(grant.Through, " ") != strings.Join(through, " ") {
-		t.Errorf("%s through %v, want %s through %v", grant.Principal, grant.Through, principal, through)
+	if grant.Principal != principal || strings.Join(grant.DelegationChain, " ") != strings.Join(through, " ") {
+		t.Errorf("%s through %v, want %s through %v", grant.Principal, grant.DelegationChain, principal, through)
 	}
 	if off := token.Expiry.Sub(grant.Expiry).Abs(); off > 2*time.Second {
 		t.Errorf("the token's expiry is %s off", off)

@@ -211,7 +211,7 @@ func TestConnectionThatHangsIsGivenUpWithinTheCallersDeadline(t *testing.T) {
 func TestTokensThatLiveForThreeMinutesAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		g.SetTokenLife(3 * time.Minute)
+		g.SetTokenLifetime(3 * time.Minute)
 		e := newEngine(t, g.federation())
 		for range 400 {
 			token, err := e.AccessToken(t.Context(), linked, DefaultScopes())
