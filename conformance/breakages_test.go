@@ -172,7 +172,7 @@ func onListing(f func(*ask, *answer)) func(*ask, *answer) {
 }
 
 func breakDirectories() []breakage {
-	moved := func(f func(*ask, *answer)) func(*ask, *answer) {
+	onRedirect := func(f func(*ask, *answer)) func(*ask, *answer) {
 		return func(q *ask, a *answer) {
 			if a.status == 301 {
 				f(q, a)
@@ -184,15 +184,15 @@ func breakDirectories() []breakage {
 			`listings/.*(has|instance/|project/|default/|\{email\}/)`, `listings/.*(has v1/|both names|no other account|has only)`, `accounts/the e-mail address is listed`, `directories/(Node|apitools).*`}},
 		{name: "listings have an additional, unsorted entry", after: onListing(func(_ *ask, a *answer) { a.body += "0\n" }), breaks: []string{
 			`listings/.*sorted`, `listings/(instance/|instance/service-accounts/(default|\{email\})/)`, `listings/.*(no other account|has only)`}},
-		{name: "a directory without its slash is absent", after: moved(func(_ *ask, a *answer) { a.set(404, "text/plain", "Not Found\n") }), breaks: []string{`directories/.*`, `headers/flavor on a redirect`}},
-		{name: "redirects name one host", after: moved(func(q *ask, a *answer) {
+		{name: "a directory without its slash is absent", after: onRedirect(func(_ *ask, a *answer) { a.set(404, "text/plain", "Not Found\n") }), breaks: []string{`directories/.*`, `headers/flavor on a redirect`}},
+		{name: "redirects name one host", after: onRedirect(func(q *ask, a *answer) {
 			a.header.Set("Location", strings.Replace(a.header.Get("Location"), address, dnsName, 1))
 		}), breaks: []string{`directories/.*`}},
-		{name: "redirects lose the query", after: moved(func(_ *ask, a *answer) {
+		{name: "redirects lose the query", after: onRedirect(func(_ *ask, a *answer) {
 			path, _, _ := strings.Cut(a.header.Get("Location"), "?")
 			a.header.Set("Location", path)
 		}), breaks: []string{`directories/the query is kept.*`}},
-		{name: "redirects clean the path", caller: principal, after: moved(func(_ *ask, a *answer) {
+		{name: "redirects clean the path", caller: principal, after: onRedirect(func(_ *ask, a *answer) {
 			a.header.Set("Location", strings.Replace(a.header.Get("Location"), "principal:/", "principal", 1))
 		}), breaks: []string{`accounts/principal: its directory without.*`}},
 	}

@@ -89,7 +89,7 @@ func identityCases() []Case {
 		{"identity/by e-mail address", Inferred, "one account, two names", ifLinked(expect(get(sa+"{email}/identity?audience={audience}"), idToken()...))},
 		{"identity/has the requested audience", Documented, vmIdentityDoc, ifLinked(expect(get(path), status(200), audience))},
 		{"identity/accepts an audience that is not escaped", Client, "the libraries for Node 10.9 and PHP 1.52, run: raw", ifLinked(expect(get(sa+"default/identity?audience=https://raw.example/path"), idToken()...))},
-		{"identity/is valid for 55 minutes or more", Client, "cloud.google.com/go/auth 0.24: idtoken/compute.go assumes an hour", ifLinked(expect(get(path), status(200), fresh))},
+		{"identity/is valid for 55 minutes or more", Client, "cloud.google.com/go/auth 0.24: idtoken/compute.go assumes an hour", ifLinked(expect(get(path), status(200), validFor55Minutes))},
 		{"identity/no audience is 400", Inferred, "two other emulators agree on the text", ifLinked(expect(get(sa+"default/identity"), status(400), matching(none+`\n?`)))},
 		{"identity/an empty audience is 400", Inferred, "two other emulators agree on the text", ifLinked(expect(get(sa+"default/identity?audience="), status(400), matching(none+`\n?`)))},
 		{"identity/unlinked is 404", Client, "gcloud 528.0.0, run: any other status ends every command; google-cloud-go#2750 (GKE)", ifNotLinked(expect(get(path), status(404)))},
@@ -128,7 +128,7 @@ func audience(s *session, r reply) string {
 	return unless(claims(r)["aud"] == any(s.options.Audience), "a JWT with the aud %s", s.options.Audience)
 }
 
-func fresh(s *session, r reply) string {
+func validFor55Minutes(s *session, r reply) string {
 	expiry, _ := claims(r)["exp"].(float64)
 	return unless(time.Until(time.Unix(int64(expiry), 0)) >= 55*time.Minute, "a JWT whose exp is 55 minutes ahead or more")
 }

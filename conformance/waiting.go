@@ -47,7 +47,7 @@ func equalETags(path string) check {
 const waitTime = 900 * time.Millisecond
 
 // atOnce is the value of the key without the query, without a wait. A slow answer is
-// requested again: one that waits is slow each time, a busy machine is not.
+// requested again: a server that waits is slow each time, a busy machine is not.
 func atOnce(path, query string) check {
 	return func(s *session) error {
 		var r reply

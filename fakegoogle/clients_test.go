@@ -98,8 +98,8 @@ func TestSTSClient_ExchangesPodToken(t *testing.T) {
 }
 
 // checkExpiry checks that a token that was requested after the time before expires
-// at the end of its lifetime. Google's times are whole seconds, of the expiry and of
-// what is left, hence 2 s.
+// at the end of its lifetime. Google rounds both the expiry and expires_in down to
+// whole seconds, hence 2 s.
 func checkExpiry(t *testing.T, expiry, before time.Time, lifetime time.Duration) {
 	t.Helper()
 	earliest, latest := before.Add(lifetime-2*time.Second), time.Now().Add(lifetime)

@@ -33,15 +33,15 @@ func TestDelegation_RequiresEachHop(t *testing.T) {
 		delegates []string
 		want      string // the missing permission; empty means 200
 	}{
-		"complete":                           {complete, delegates(a, b), ""},
-		"caller has no role on the first":    {without(0), delegates(a, b), permImplicitDelegation},
-		"first has no role on the second":    {without(1), delegates(a, b), permImplicitDelegation},
-		"second has no role on the target":   {without(2), delegates(a, b), permGetAccessToken},
-		"wrong order":                        {complete, delegates(b, a), permImplicitDelegation},
-		"a hop left out":                     {complete, delegates(a), permGetAccessToken},
-		"no delegates":                       {complete, nil, permGetAccessToken},
-		"caller is workloadIdentityUser":     {replace(0, binding{a, wiUser, testCaller}), delegates(a, b), permImplicitDelegation},
-		"caller reaches all but in no chain": {replace(1, binding{b, tokenCreator, testCaller}), delegates(a, b), permImplicitDelegation},
+		"complete":                         {complete, delegates(a, b), ""},
+		"caller has no role on the first":  {without(0), delegates(a, b), permImplicitDelegation},
+		"first has no role on the second":  {without(1), delegates(a, b), permImplicitDelegation},
+		"second has no role on the target": {without(2), delegates(a, b), permGetAccessToken},
+		"wrong order":                      {complete, delegates(b, a), permImplicitDelegation},
+		"a hop left out":                   {complete, delegates(a), permGetAccessToken},
+		"no delegates":                     {complete, nil, permGetAccessToken},
+		"caller is workloadIdentityUser":   {replace(0, binding{a, wiUser, testCaller}), delegates(a, b), permImplicitDelegation},
+		"caller has roles but no chain":    {replace(1, binding{b, tokenCreator, testCaller}), delegates(a, b), permImplicitDelegation},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newFixture(t, Options{})

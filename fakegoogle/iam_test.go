@@ -109,7 +109,7 @@ func TestGetIAMPolicy_ChecksProjectAndOptions(t *testing.T) {
 		"another project":           {"other/serviceAccounts/" + testGSA + ":getIamPolicy", "", 403, "PERMISSION_DENIED"},
 		"missing, wildcard project": {"-/serviceAccounts/" + missing + ":getIamPolicy", "", 403, "PERMISSION_DENIED"},
 		"missing, in its project":   {"demo-project/serviceAccounts/" + missing + ":getIamPolicy", "", 404, "NOT_FOUND"},
-		"missing, in others' project": {"other/serviceAccounts/missing@other.iam.gserviceaccount.com:getIamPolicy", "", 403,
+		"missing, in another project": {"other/serviceAccounts/missing@other.iam.gserviceaccount.com:getIamPolicy", "", 403,
 			"PERMISSION_DENIED"},
 		"options in the body": {"-/serviceAccounts/" + testGSA + ":getIamPolicy", `{"options":{}}`, 400, "INVALID_ARGUMENT"},
 		"no such version":     {"-/serviceAccounts/" + testGSA + ":getIamPolicy?options.requestedPolicyVersion=x", "", 400, "INVALID_ARGUMENT"},

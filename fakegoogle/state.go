@@ -43,7 +43,7 @@ type StateBinding struct {
 	Member   string `json:"member"`
 }
 
-// StateUser is a user who is logged in, with the fields of their credentials file.
+// StateUser is a logged-in user, with the fields of their credentials file.
 type StateUser struct {
 	Email        string `json:"email"`
 	ClientID     string `json:"clientID"`

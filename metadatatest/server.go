@@ -205,7 +205,7 @@ func must(err error) {
 	}
 }
 
-// Principal is the identity that an access token stands for.
+// Principal is the identity of an access token.
 type Principal struct {
 	Name string // serviceAccount:EMAIL, or principal://... of a KSA without a GSA
 	KSA  string // NAMESPACE/NAME

@@ -25,7 +25,7 @@ func chooseAddresses(ctx context.Context, out io.Writer) (a addresses, err error
 		_ = a.storage.Close()
 		return a, err
 	}
-	var reserved []net.Listener // open until all are chosen, so that they differ
+	var reserved []net.Listener // open until all are chosen: they must differ
 	for _, c := range []struct {
 		field          *string
 		name           string
