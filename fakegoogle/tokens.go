@@ -28,7 +28,7 @@ type Grant struct {
 	DelegationChain []string
 	// KSA (NAMESPACE/NAME), Pod (NAMESPACE/NAME) and PodUID come from the
 	// Kubernetes token at the beginning of the chain. They are empty if there was
-	// none, or if it was not bound to a pod.
+	// none; Pod and PodUID also if the token was not bound to a pod.
 	KSA    string
 	Pod    string
 	PodUID string
@@ -154,7 +154,7 @@ func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
 		if granted != nil {
 			return nil, unauthenticated("ACCESS_TOKEN_EXPIRED", api)
 		}
-		// Self-signed JWTs and ID tokens end here too.
+		// Self-signed JWTs and ID tokens are refused here too.
 		return nil, unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", api)
 	}
 	c.addLogAttr("principal", granted.Principal)
