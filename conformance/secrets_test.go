@@ -123,7 +123,7 @@ func TestReport_SummaryCountsByOutcomeAndTruth(t *testing.T) {
 		Cases                         []Result
 	}
 	if err := json.Unmarshal([]byte(b.String()), &document); err != nil || document.Passed != 3 || document.Failed != 1 || document.NotApplicable != 1 || len(document.Cases) != 5 {
-		t.Errorf("%+v (%v)", document, err)
+		t.Errorf("the JSON report is %+v (%v)", document, err)
 	}
 }
 

@@ -42,8 +42,8 @@ func equalETags(path string) check {
 	}
 }
 
-// waitTime is shorter than the second for which a request waits in these cases, and
-// longer than an answer takes that does not wait.
+// waitTime separates the two: a request that waits takes a second in these cases, any
+// other far less.
 const waitTime = 900 * time.Millisecond
 
 // atOnce is the value of the key without the query, without a wait. A slow answer is

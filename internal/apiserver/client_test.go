@@ -157,7 +157,7 @@ func TestClient_ReturnsAPIServersError(t *testing.T) {
 	gone := apierrors.NewNotFound(corev1.Resource("pods"), "cart").Status()
 	_, err := (&fakeServer{answer: &gone}).client(t).Pod(t.Context(), "shop", "cart")
 	if !apierrors.IsNotFound(err) || err.Error() != `pods "cart" not found` {
-		t.Errorf("%v", err)
+		t.Errorf("error %v, want the API server's not found", err)
 	}
 }
 

@@ -163,7 +163,7 @@ func TestInstall_MovesBlockToCustomConfigMap(t *testing.T) {
 	checkState(t, before, Outdated)
 	after := install(t, before)
 	if after.Corefile != ".:53 {\n}\nimport custom/*.server\n" || !strings.Contains(after.Custom[ServerKey], "metadata.google.internal:53") || len(after.Custom) != 2 {
-		t.Errorf("%+v", after)
+		t.Errorf("after install %+v, want the block in the custom ConfigMap only", after)
 	}
 	if maps.Equal(before.Custom, after.Custom) {
 		t.Error("install has changed the caller's map")
