@@ -208,7 +208,7 @@ func TestADNSConfigurationThatIsNotUnderstoodStaysAsItIs(t *testing.T) {
 	const odd = ".:53 {\n    bind 169.254.20.10\n}\n"
 	c.create("odd", map[string]string{"Corefile": odd}, nil)
 	c.create("kube-dns", map[string]string{"stubDomains": "{}"}, nil)
-	for name, text := range map[string]string{"odd": "line 2: the server block binds addresses", "kube-dns": "kube-dns has no key Corefile", "nosuch": "not found"} {
+	for name, text := range map[string]string{"odd": "line 2: the server block binds its own addresses", "kube-dns": "kube-dns has no key Corefile", "nosuch": "not found"} {
 		if _, err := c.run(install1, func(d *daemon.DNS) { d.ConfigMap = name }); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v, want %q", name, err, text)
 		}

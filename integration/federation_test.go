@@ -34,7 +34,7 @@ func TestAnnotatedPodGetsItsGoogleServiceAccount(t *testing.T) {
 	}
 	grant := app.grant()
 	want := map[string]string{"principal": "serviceAccount:" + writer, "through": principal(ns, "uploader"), "ksa": ns + "/uploader", "pod": ns + "/app-1", "uid": string(created.UID)}
-	got := map[string]string{"principal": grant.Principal, "through": strings.Join(grant.Through, " "), "ksa": grant.KSA, "pod": grant.Pod, "uid": grant.PodUID}
+	got := map[string]string{"principal": grant.Principal, "through": strings.Join(grant.DelegationChain, " "), "ksa": grant.KSA, "pod": grant.Pod, "uid": grant.PodUID}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("who Google sees (-want +got):\n%s", diff)
 	}
@@ -84,8 +84,8 @@ func TestUnannotatedPodGetsTheFederatedToken(t *testing.T) {
 	if got, want := app.email(), projectID+".svc.id.goog"; got != want {
 		t.Errorf("email: %q, want the workload pool %q", got, want)
 	}
-	if got := app.grant(); got.Principal != principal(ns, "default") || len(got.Through) != 0 {
-		t.Errorf("principal %s through %v, want %s itself", got.Principal, got.Through, principal(ns, "default"))
+	if got := app.grant(); got.Principal != principal(ns, "default") || len(got.DelegationChain) != 0 {
+		t.Errorf("principal %s through %v, want %s itself", got.Principal, got.DelegationChain, principal(ns, "default"))
 	}
 	// gcloud stops at any status but this one.
 	id := app.get("instance/service-accounts/default/identity?audience=x")

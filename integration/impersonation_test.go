@@ -92,8 +92,8 @@ func TestImpersonation(t *testing.T) {
 				grant = n.inspect(t, got.body)
 				return nil
 			})
-			if grant.Principal != "serviceAccount:"+writer || strings.Join(grant.Through, " ") != credential.member {
-				t.Errorf("principal %s through %v, want %s through %s", grant.Principal, grant.Through, writer, credential.member)
+			if grant.Principal != "serviceAccount:"+writer || strings.Join(grant.DelegationChain, " ") != credential.member {
+				t.Errorf("principal %s through %v, want %s through %s", grant.Principal, grant.DelegationChain, writer, credential.member)
 			}
 			if jwt := uploader.value("instance/service-accounts/default/identity?audience=x"); strings.Count(jwt, ".") != 2 {
 				t.Error("identity: no JWT")

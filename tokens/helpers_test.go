@@ -292,8 +292,8 @@ func (g *offlineGoogle) wantGrant(t *testing.T, token Token, principal string, c
 	if !ok {
 		t.Fatal("Google does not know the token")
 	}
-	if grant.Principal != principal || strings.Join(grant.Through, " ") != strings.Join(chain, " ") {
-		t.Errorf("%s through %v, want %s through %v", grant.Principal, grant.Through, principal, chain)
+	if grant.Principal != principal || strings.Join(grant.DelegationChain, " ") != strings.Join(chain, " ") {
+		t.Errorf("%s through %v, want %s through %v", grant.Principal, grant.DelegationChain, principal, chain)
 	}
 	if off := token.Expiry.Sub(grant.Expiry).Abs(); off > 2*time.Second {
 		t.Errorf("the token's expiry is %s off", off)

@@ -212,7 +212,7 @@ func TestOutage_HangingConnectionIsRetriedWithinDeadline(t *testing.T) {
 func TestOutage_ThreeMinuteTokensAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		g.SetTokenLife(3 * time.Minute)
+		g.SetTokenLifetime(3 * time.Minute)
 		e := newEngine(t, g.federation())
 		for range 400 {
 			token, err := e.AccessToken(t.Context(), linked, DefaultScopes())

@@ -146,7 +146,7 @@ func TestFollow_KSATokenIsDroppedWithItsPod(t *testing.T) {
 func TestFollow_TokensAreDroppedAfterGracePeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		g.SetTokenLife(2 * time.Minute) // renewed within half a minute
+		g.SetTokenLifetime(2 * time.Minute) // renewed within half a minute
 		e, node, _ := g.newFollowingEngine(t)
 		node.set()
 		time.Sleep(absenceGrace - time.Second)

@@ -88,7 +88,7 @@ type serveOptions struct {
 // startServe runs the daemon of a node, with a pod whose KSA is linked to a GSA.
 func startServe(t testing.TB, o serveOptions) *metadataServer {
 	t.Helper()
-	fake := fakegoogle.Start(t, fakegoogle.Options{TokenLife: o.tokenLife})
+	fake := fakegoogle.Start(t, fakegoogle.Options{TokenLifetime: o.tokenLife})
 	keys, err := cluster.JWKS(t.Context())
 	if err != nil {
 		t.Fatal(err)

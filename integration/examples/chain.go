@@ -75,5 +75,5 @@ func (s *Stage) TokenOf(token string) (Chain, error) {
 	if !known {
 		return Chain{}, errors.New("Google does not know the token")
 	}
-	return Chain{KSA: grant.KSA, Through: grant.Through, Principal: grant.Principal}, nil
+	return Chain{KSA: grant.KSA, Through: grant.DelegationChain, Principal: grant.Principal}, nil
 }

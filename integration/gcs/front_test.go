@@ -22,9 +22,9 @@ func TestRefusals(t *testing.T) {
 	if response, text := b.do("POST", uploadPath, good, "red"); response.StatusCode != http.StatusOK {
 		t.Fatalf("upload: %s %s", response.Status, text)
 	}
-	b.google.SetTokenLife(time.Second)
+	b.google.SetTokenLifetime(time.Second)
 	expired := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Hour)
+	b.google.SetTokenLifetime(time.Hour)
 	for _, live := b.google.Inspect(expired); live; _, live = b.google.Inspect(expired) {
 		time.Sleep(10 * time.Millisecond)
 	}

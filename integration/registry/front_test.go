@@ -25,9 +25,9 @@ func TestRefusals(t *testing.T) {
 	b := newBench(t)
 	b.bind(admin)
 	good := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Second)
+	b.google.SetTokenLifetime(time.Second)
 	expired := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Hour)
+	b.google.SetTokenLifetime(time.Hour)
 	for _, live := b.google.Inspect(expired); live; _, live = b.google.Inspect(expired) {
 		time.Sleep(10 * time.Millisecond)
 	}

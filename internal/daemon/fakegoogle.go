@@ -35,7 +35,7 @@ func (f *FakeGoogle) Complete() error {
 // Run serves until ctx ends. The settings have been completed. Logs go to stderr.
 func (f *FakeGoogle) Run(ctx context.Context, stderr io.Writer) error {
 	log := f.logger(stderr)
-	google := fakegoogle.New(fakegoogle.Options{AllowAll: f.AllowAll, TokenLife: f.TokenLife, Log: log})
+	google := fakegoogle.New(fakegoogle.Options{AllowAll: f.AllowAll, TokenLifetime: f.TokenLife, Log: log})
 	if f.State != "" {
 		if err := f.load(google); err != nil {
 			return wrong("state", "see docs/fakegoogle.md", "%s: %v", f.State, err)

@@ -6,9 +6,9 @@ import (
 	"text/template"
 )
 
-// printPastes prints what can be tried by hand while the demo runs.
-func printPastes(out io.Writer, a addresses, s *cloudStorage) error {
-	t, err := template.New("").Parse(pastes)
+// printCommands prints commands to try while the demo runs.
+func printCommands(out io.Writer, a addresses, s *cloudStorage) error {
+	t, err := template.New("").Parse(commands)
 	if err != nil {
 		return err
 	}
@@ -18,8 +18,8 @@ func printPastes(out io.Writer, a addresses, s *cloudStorage) error {
 	})
 }
 
-const pastes = `
-It stays up until Ctrl-C. Paste into another terminal:
+const commands = `
+The demo runs until Ctrl-C. Commands for another terminal:
 
 # curl
 curl -sH 'Metadata-Flavor: Google' http://{{.Metadata}}/computeMetadata/v1/instance/service-accounts/default/email; echo
@@ -39,8 +39,8 @@ credentials, project = google.auth.default(scopes=["https://www.googleapis.com/a
 credentials.refresh(google.auth.transport.requests.Request())
 print(credentials.service_account_email, project, credentials.expiry)'
 
-# any other program of yours
+# any other program
 {{.Environment}} your-program
 
-Requests to Cloud Storage, and who made them:
+Requests to Cloud Storage, with their identities:
 `
