@@ -1,4 +1,4 @@
-# Two commands are all: make demo, make test. Both need Go and nothing else.
+# The two main targets are demo and test. They need Go; test also needs root.
 
 SHELL := /bin/bash
 BIN   := bin
@@ -7,55 +7,55 @@ MODULES := integration/gcs integration/registry examples/demo examples/unit-test
 
 .PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules bpf bpf-check bpf-tools update image clean
 
-build: $(BIN)/gke-metadata-emulator ## the program
+build: $(BIN)/gke-metadata-emulator ## build the program
 
-# grpcnotrace: gRPC, which Google's library brings, has debug pages otherwise, whose
-# templates can call any method by its name, so that the linker keeps all there are.
+# grpcnotrace: otherwise gRPC, a dependency of Google's library, brings debug pages. Their
+# templates can call any method by name, so the linker would have to keep every method.
 .PHONY: $(BIN)/gke-metadata-emulator
 $(BIN)/gke-metadata-emulator:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $@ ./cmd/gke-metadata-emulator
 
-demo: build ## a GCS upload with a workload's identity; ONESHOT=1 ends after the proof
+demo: build ## upload to Cloud Storage with a workload's identity; ONESHOT=1 exits after the check
 	cd examples/demo && go build -o ../../$(BIN)/demo .
 	ONESHOT=$(ONESHOT) $(BIN)/demo --binary $(BIN)/gke-metadata-emulator
 
-# Verbose, without what passed: go test says why a test was skipped in no other way.
+# Verbose, with the passed tests filtered out: go test reports the reason of a skip only with -v.
 GOTEST := go test -race -count=1 -v
 LOUD   := grep --line-buffered -vE '^(=== | *--- PASS|PASS$$)'
 
-test: check kubernetes-binaries ## all tests
+test: check kubernetes-binaries ## run all tests
 	set -o pipefail; $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)
 	set -eo pipefail; for m in $(MODULES); do (cd $$m && go vet ./... && $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)); done
 
-cluster-binaries: ## the programs of real nodes, built once for each version
+cluster-binaries: ## build the programs of real nodes, once for each version
 	cd integration/cluster && go run ./cmd/cluster-binaries
 
-e2e: cluster-binaries ## the product on two real nodes, in each routing mode and with each CNI, and the examples; needs root
+e2e: cluster-binaries ## test the product on two real nodes, in each routing mode and with each CNI, and the examples; needs root
 	set -o pipefail; cd integration/cluster && go vet ./... && go test -count=1 -v -timeout 40m ./... 2>&1 | $(LOUD)
 	set -o pipefail; cd integration/examples && go vet ./... && go test -count=1 -v -timeout 40m ./... 2>&1 | $(LOUD)
 
-bench: kubernetes-binaries ## what the daemon costs, in ratios; on a machine that does nothing else
+bench: kubernetes-binaries ## measure what the daemon costs, in ratios; run it on an idle machine
 	set -o pipefail; go test -count=1 -v -timeout 30m ./integration/bench -measure 2>&1 | $(LOUD)
 	set -o pipefail; go test -count=1 -v -timeout 30m -run TestWhatANodeCosts ./integration 2>&1 | $(LOUD)
 
 EXAMPLES := example-gcs-upload example-kaniko example-on-prem
 LOCAL_EXAMPLES := example-laptop example-docker-compose
 .PHONY: $(EXAMPLES) $(LOCAL_EXAMPLES) example-unit-test
-$(EXAMPLES): example-%: cluster-binaries ## one example by its README's own commands, on real nodes; needs root
+$(EXAMPLES): example-%: cluster-binaries ## run the commands of one example's README, on real nodes; needs root
 	set -o pipefail; cd integration/examples && go test -count=1 -v -timeout 30m -run 'TestExamples/^$*$$' . 2>&1 | $(LOUD)
 
 example-laptop: RUN := TestLaptop
 example-docker-compose: RUN := TestCompose
-$(LOCAL_EXAMPLES): ## one example for one machine by its README's own commands, in network namespaces; needs root
+$(LOCAL_EXAMPLES): ## run the commands of one example's README, in network namespaces; needs root
 	set -o pipefail; cd integration/local && go test -count=1 -v -run '^$(RUN)' . 2>&1 | $(LOUD)
 
-example-unit-test: ## a program's unit tests with metadatatest
+example-unit-test: ## run a program's unit tests with metadatatest
 	cd examples/unit-test && go test -count=1 -v ./...
 
-kubernetes-binaries: ## a real kube-apiserver and etcd for the tests, built once for each version
+kubernetes-binaries: ## build kube-apiserver and etcd for the tests, once for each version
 	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null
 
-check: ## static analysis
+check: ## run static analysis
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: not formatted:" $$unformatted; exit 1; fi
 	go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
@@ -67,7 +67,7 @@ check: ## static analysis
 	*) echo "govulncheck: NOT CHECKED, the vulnerability database cannot be reached from here:"; tail -1 $$out | cut -c1-200 ;; \
 	esac; rm -f $$out
 
-update: ## write golden files and generated tables anew
+update: ## regenerate golden files and tables
 	go test ./server ./internal/daemon ./cmd/... ./internal/dns -update
 	cd deploy/helm/test && go run . && go test . -update
 	cd integration/clients && go test ./... -update
@@ -92,7 +92,7 @@ bpf-tools:
 	install() { DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(BPF_PACKAGES) >/dev/null; }; \
 	install || { apt-get update -qq && install; }
 
-image: ## a container image
+image: ## build a container image
 	docker build -t gke-metadata-emulator .
 
 clean:
