@@ -3,9 +3,13 @@
 SHELL := /bin/bash
 BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
-MODULES := integration/gcs integration/registry examples/demo examples/unit-test examples/gcs-upload/go integration/clients integration/local examples/laptop deploy/helm/test internal/dns/coredns
+MODULES := integration examples/demo examples/unit-test examples/gcs-upload/go examples/laptop deploy/helm/test internal/dns/coredns
 
-.PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules update image clean
+# A go.work, which `make workspace` writes for editors, raises the versions that a
+# module builds with. Here, each module builds with its own go.mod.
+export GOWORK := off
+
+.PHONY: build demo test e2e bench cluster-binaries check kubernetes-binaries update workspace image clean
 
 build: $(BIN)/gke-metadata-emulator ## the program
 
@@ -22,21 +26,23 @@ demo: build ## a GCS upload with a workload's identity; ONESHOT=1 ends after the
 # Verbose, without what passed: go test says why a test was skipped in no other way.
 GOTEST := go test -race -count=1 -v
 LOUD   := grep --line-buffered -vE '^(=== | *--- PASS|PASS$$)'
+# The packages of `make e2e`: they need root and the programs of real nodes.
+E2E    := ^gke-metadata-emulator/integration/(cluster|examples)(/|$$)
 
 test: check kubernetes-binaries ## all tests
 	set -o pipefail; $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)
-	set -eo pipefail; for m in $(MODULES); do (cd $$m && go vet ./... && $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)); done
+	set -eo pipefail; for m in $(MODULES); do (cd $$m && go vet ./... && $(GOTEST) -timeout 30m $$(go list ./... | grep -vE '$(E2E)') 2>&1 | $(LOUD)); done
 
 cluster-binaries: ## the programs of real nodes, built once for each version
-	cd integration/cluster && go run ./cmd/cluster-binaries
+	cd integration && go run ./cluster/cmd/cluster-binaries
 
 e2e: cluster-binaries ## the product on two real nodes, in each routing mode and with each CNI, and the examples; needs root
-	set -o pipefail; cd integration/cluster && go vet ./... && go test -count=1 -v -timeout 40m ./... 2>&1 | $(LOUD)
-	set -o pipefail; cd integration/examples && go vet ./... && go test -count=1 -v -timeout 40m ./... 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go vet ./cluster/... ./examples/... && go test -count=1 -v -timeout 40m ./cluster/... 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go test -count=1 -v -timeout 40m ./examples/... 2>&1 | $(LOUD)
 
 bench: kubernetes-binaries ## what the daemon costs, in ratios; on a machine that does nothing else
-	set -o pipefail; go test -count=1 -v -timeout 30m ./integration/bench -measure 2>&1 | $(LOUD)
-	set -o pipefail; go test -count=1 -v -timeout 30m -run TestWhatANodeCosts ./integration 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m ./bench -measure 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m -run TestWhatANodeCosts . 2>&1 | $(LOUD)
 
 EXAMPLES := example-gcs-upload example-kaniko example-on-prem
 LOCAL_EXAMPLES := example-laptop example-docker-compose
@@ -53,12 +59,13 @@ example-unit-test: ## a program's unit tests with metadatatest
 	cd examples/unit-test && go test -count=1 -v ./...
 
 kubernetes-binaries: ## a real kube-apiserver and etcd for the tests, built once for each version
-	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null
+	cd integration && go run ./kubernetes/cmd/kubernetes-binaries >/dev/null
 
 check: ## static analysis
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: not formatted:" $$unformatted; exit 1; fi
 	go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
+	cd integration && go tool -modfile=../tools/go.mod staticcheck ./...
 	@go tool -modfile=tools/go.mod govulncheck ./... >$(or $(TMPDIR),/tmp)/govulncheck.$$$$ 2>&1; code=$$?; \
 	out=$(or $(TMPDIR),/tmp)/govulncheck.$$$$; \
 	case $$code in \
@@ -67,10 +74,14 @@ check: ## static analysis
 	*) echo "govulncheck: NOT CHECKED, the vulnerability database cannot be reached from here:"; tail -1 $$out | cut -c1-200 ;; \
 	esac; rm -f $$out
 
-update: ## write golden files and generated tables anew
+update: ## rewrite golden files and generated tables
 	go test ./server ./internal/daemon ./cmd/... ./internal/dns -update
 	cd deploy/helm/test && go run . && go test . -update
 	cd integration/clients && go test ./... -update
+
+workspace: ## a go.work, which Git ignores, with which an editor sees all modules
+	rm -f go.work go.work.sum
+	GOWORK= go work init . $(MODULES) examples/on-prem integration/clients/golang
 
 image: ## a container image
 	docker build -t gke-metadata-emulator .

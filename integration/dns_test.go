@@ -28,7 +28,7 @@ type coredns struct {
 
 func newCoreDNS(t testing.TB, distribution string) *coredns {
 	t.Helper()
-	corefile, err := os.ReadFile("../dns/testdata/" + distribution + ".Corefile")
+	corefile, err := os.ReadFile("../internal/dns/testdata/" + distribution + ".Corefile")
 	if err != nil {
 		t.Fatal(err)
 	}

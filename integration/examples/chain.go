@@ -73,7 +73,7 @@ func (s *Stage) Uploads(bucket string) []Upload {
 func (s *Stage) TokenOf(token string) (Chain, error) {
 	grant, known := s.Google.Inspect(token)
 	if !known {
-		return Chain{}, errors.New("Google does not know the token")
+		return Chain{}, errors.New("the token is unknown to Google")
 	}
 	return Chain{KSA: grant.KSA, Through: grant.Through, Principal: grant.Principal}, nil
 }

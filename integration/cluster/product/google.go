@@ -90,7 +90,7 @@ func (i *Installation) Namespace(t T) string {
 func (i *Installation) Right(token, gsa string) error {
 	grant, known := i.Google.Inspect(token)
 	if !known {
-		return errors.New("Google does not know the token")
+		return errors.New("the token is unknown to Google")
 	}
 	if grant.Principal != "serviceAccount:"+gsa {
 		return fmt.Errorf("the token is of %s, not of %s", grant.Principal, gsa)
