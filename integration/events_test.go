@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -78,8 +79,15 @@ func TestARefusalIsAnEventOnThePodThatSaysWhatToDo(t *testing.T) {
 	written := func(want int) {
 		t.Helper()
 		line := fmt.Sprintf(`gme_events_total{result="written"} %d`, want)
-		if metrics := n.metrics(t); !strings.Contains(metrics, line+"\n") || strings.Contains(metrics, `gme_events_total{result="failed"}`) {
-			t.Errorf("metrics without %s alone:\n%s", line, grep(metrics, "gme_events"))
+		// The counter is written after the API server has the event.
+		eventually(t, time.Minute, line, func() error {
+			if metrics := n.metrics(t); !strings.Contains(metrics, line+"\n") {
+				return errors.New(grep(metrics, "gme_events"))
+			}
+			return nil
+		})
+		if metrics := n.metrics(t); strings.Contains(metrics, `gme_events_total{result="failed"}`) {
+			t.Errorf("an event failed:\n%s", grep(metrics, "gme_events"))
 		}
 	}
 

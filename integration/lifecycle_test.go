@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/integration/internal/checkout"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 )
@@ -137,10 +138,8 @@ func field(line, prefix string) string {
 func binary(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "gke-metadata-emulator")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", path, "gke-metadata-emulator/cmd/gke-metadata-emulator")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, output)
+	if err := checkout.BuildProduct(t.Context(), path); err != nil {
+		t.Fatal(err)
 	}
 	return path
 }

@@ -27,7 +27,7 @@ func TestCachedTokenAgainstTheFloor(t *testing.T) {
 	e := newNode(t)
 	daemon := e.daemon(e.attested(e.pod("app", "127.0.1.1"))...)
 	e.awaitToken(daemon, "127.0.1.1")
-	floor := startFloor(t, buildProgram(t, "gke-metadata-emulator/integration/bench/floor"), answerOf(t, daemon, "127.0.1.1"))
+	floor := startFloor(t, buildProgram(t, "integration", "./bench/floor"), answerOf(t, daemon, "127.0.1.1"))
 
 	var table strings.Builder
 	for _, l := range []load{

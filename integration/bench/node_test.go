@@ -45,7 +45,7 @@ func newNode(t testing.TB) *node {
 	}
 	n.cluster.Node(t, nodeName, nil)
 	n.ns = n.cluster.Namespace(t, "team-")
-	n.binary = buildProgram(t, "gke-metadata-emulator/cmd/gke-metadata-emulator")
+	n.binary = buildProgram(t, ".", "./cmd/gke-metadata-emulator")
 	return n
 }
 

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
 // program is a server in a process of its own.
@@ -24,16 +26,14 @@ type program struct {
 	pid     int
 }
 
-// buildProgram builds a command of the product's module, as the product is built.
-func buildProgram(t testing.TB, pkg string) string {
+// buildProgram builds a command of the module in folder as the product is built.
+func buildProgram(t testing.TB, folder, pkg string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), filepath.Base(pkg))
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", path, pkg)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build %s: %v\n%s", pkg, err, output)
+	file := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	if err := checkout.Build(t.Context(), file, folder, pkg, "grpcnotrace"); err != nil {
+		t.Fatal(err)
 	}
-	return path
+	return file
 }
 
 // startFloor starts the floor with an answer for all requests.

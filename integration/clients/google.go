@@ -17,6 +17,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"gke-metadata-emulator/integration/gcs"
+	"gke-metadata-emulator/integration/internal/certs"
 )
 
 const (
@@ -66,7 +67,7 @@ func newGoogle(t testing.TB, fake, principal string) *google {
 	for name := range g.hosts {
 		names = append(names, name)
 	}
-	if g.certificate, g.ca, err = newCertificate(names); err != nil {
+	if g.certificate, g.ca, err = certs.New(names...); err != nil {
 		t.Fatal(err)
 	}
 	return g

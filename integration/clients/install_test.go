@@ -19,7 +19,7 @@ func TestInstallsOnce(t *testing.T) {
 		})
 	}
 	first := tool("1")
-	if again := tool("1"); again != first || times != 1 || !there(filepath.Join(first, "made")) {
+	if again := tool("1"); again != first || times != 1 || !exists(filepath.Join(first, "made")) {
 		t.Errorf("installed %d times, in %s and %s", times, first, again)
 	}
 	if other := tool("2"); other == first || times != 2 {
@@ -34,8 +34,8 @@ func TestFailedInstallationIsNotKept(t *testing.T) {
 	err := installInto(t, folder, "tool", func(_ context.Context, unfinished string) error {
 		return errors.Join(failure, os.WriteFile(filepath.Join(unfinished, "half"), nil, 0o644))
 	})
-	if !errors.Is(err, failure) || there(folder) || there(folder+".unfinished") {
-		t.Errorf("%v, there: %v", err, there(folder))
+	if !errors.Is(err, failure) || exists(folder) || exists(folder+".unfinished") {
+		t.Errorf("%v, there: %v", err, exists(folder))
 	}
 	if err := os.MkdirAll(filepath.Join(folder+".unfinished", "of a process that was ended"), 0o755); err != nil {
 		t.Fatal(err)
@@ -84,4 +84,9 @@ func TestLockFilesNameNoRegistry(t *testing.T) {
 			t.Errorf("%s contains %s", file, part)
 		}
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -216,7 +216,7 @@ func TestClientSeesAPod(t *testing.T) {
 	}
 	files := map[string]string{"/etc/hosts": s.file("hosts"), "/etc/resolv.conf": s.file("resolv.conf")}
 	const product = "/sys/class/dmi/id/product_name"
-	if there(product) {
+	if exists(product) {
 		files[product] = s.file("product_name")
 	} else {
 		t.Log("this machine has no ", product, " to cover")

@@ -157,7 +157,7 @@ func gone(err error) error {
 // kill ends all processes of the cgroup and removes it. Being in the cgroup,
 // they are the cluster's, whatever their ids were used for before.
 func (c cgroups) kill() error {
-	ticker, deadline := time.NewTicker(pollEvery), time.After(killWithin)
+	ticker, deadline := time.NewTicker(pollInterval), time.After(killWithin)
 	defer ticker.Stop()
 	for {
 		pids, err := c.pids()

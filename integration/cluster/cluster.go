@@ -15,6 +15,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"gke-metadata-emulator/integration/internal/process"
+	"gke-metadata-emulator/integration/internal/scratch"
 )
 
 // upWithin bounds the start of a cluster, which takes about 12 s on two idle
@@ -57,15 +60,15 @@ type Cluster struct {
 	cni      CNI
 	pods     int // on a node
 	binaries binaries
-	dir      *folder
+	dir      *scratch.Folder
 	groups   cgroups
 	pki      *authority
 	relay    *relay
-	control  *process // has the control plane's network
+	control  *process.Process // has the control plane's network
 
 	mu        sync.Mutex // of what follows
 	closed    bool
-	processes []*process // of the control plane
+	processes []*process.Process // of the control plane
 	keys      signingKeys
 }
 
@@ -163,7 +166,7 @@ func (c *Cluster) prepare() error {
 	if c.dir, err = newFolder(); err != nil {
 		return err
 	}
-	if c.groups, err = c.dir.cgroups(); err != nil {
+	if c.groups, err = cgroupsFor(c.dir); err != nil {
 		return err
 	}
 	for _, do := range []func() error{c.groups.make, c.groups.delegate, c.groups.sub("control").make} {
@@ -215,7 +218,7 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 
 // cancelOnCrash ends a wait for what will not come any more.
 func (c *Cluster) cancelOnCrash(ctx context.Context, cancel context.CancelCauseFunc) {
-	ticker := time.NewTicker(pollEvery)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -234,7 +237,7 @@ func (c *Cluster) crashed() error {
 	c.mu.Lock()
 	var errs []error
 	for _, p := range c.processes {
-		errs = append(errs, p.crashed())
+		errs = append(errs, p.Crashed())
 	}
 	c.mu.Unlock()
 	for _, n := range c.Nodes {
@@ -278,7 +281,7 @@ func (c *Cluster) JWKS(ctx context.Context) ([]byte, error) {
 	return keys, nil
 }
 
-func (c *Cluster) file(name string) string { return filepath.Join(c.dir.path, name) }
+func (c *Cluster) file(name string) string { return filepath.Join(c.dir.Path(), name) }
 
 // environment is that of all the cluster's processes: containerd finds its shim
 // by it.
@@ -305,11 +308,11 @@ func (c *Cluster) Close() error {
 	}
 	c.mu.Lock()
 	for _, p := range c.processes {
-		p.known.Store(true)
+		p.ExpectEnd()
 	}
 	c.mu.Unlock()
 	if err := c.groups.kill(); err != nil {
 		return errors.Join(append(errs, err)...) // the files stay, for Sweep
 	}
-	return errors.Join(append(errs, c.dir.remove())...)
+	return errors.Join(append(errs, c.dir.Remove())...)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"gke-metadata-emulator/integration/internal/process"
 )
 
 // endWithin is what a component of the control plane gets to end by itself.
@@ -99,7 +101,7 @@ func (c *Cluster) signingFlags() []string {
 // stopControl ends a component of the control plane as a node's kubelet would.
 func (c *Cluster) stopControl(ctx context.Context, name string) error {
 	c.mu.Lock()
-	i := slices.IndexFunc(c.processes, func(p *process) bool { return p.name == name })
+	i := slices.IndexFunc(c.processes, func(p *process.Process) bool { return p.Name() == name })
 	if i < 0 {
 		c.mu.Unlock()
 		return fmt.Errorf("%s does not run", name)
@@ -107,19 +109,19 @@ func (c *Cluster) stopControl(ctx context.Context, name string) error {
 	p := c.processes[i]
 	c.processes = slices.Delete(c.processes, i, i+1)
 	c.mu.Unlock()
-	if err := p.crashed(); err != nil {
+	if err := p.Crashed(); err != nil {
 		return err
 	}
-	p.known.Store(true)
+	p.ExpectEnd()
 	for _, way := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		_ = p.os.Signal(way) // it may have just ended
+		_ = p.Signal(way) // it may have just ended
 		select {
-		case <-p.done:
+		case <-p.Done():
 			return nil
 		case <-ctx.Done():
-			return p.failed(context.Cause(ctx))
+			return p.WithLog(context.Cause(ctx))
 		case <-time.After(endWithin):
 		}
 	}
-	return p.failed(fmt.Errorf("it runs %s after it was killed", endWithin))
+	return p.WithLog(fmt.Errorf("it runs %s after it was killed", endWithin))
 }

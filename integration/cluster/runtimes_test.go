@@ -3,8 +3,6 @@ package cluster_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,61 +12,31 @@ import (
 	"testing"
 	"time"
 
-	"gke-metadata-emulator/integration/built"
+	"gke-metadata-emulator/integration/buildcache"
 )
 
 // installWithin is far more than a first installation takes on two cores.
 const installWithin = 10 * time.Minute
 
-// installed returns a folder of the user's cache with what make put there, once
-// for each content of the files and each version of the toolchain.
-func installed(t *testing.T, name, toolchain string, files []string, make func(ctx context.Context, folder string) error) string {
+// installed returns a folder of the user's cache with the files that fill put there,
+// once for each content of files and each version of the toolchain.
+func installed(t *testing.T, name, toolchain string, files []string, fill func(ctx context.Context, folder string) error) string {
 	t.Helper()
-	hash := sha256.New()
-	fmt.Fprintln(hash, toolchain)
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(hash, "%s %d\n%s", file, len(content), content)
-	}
-	caches, err := os.UserCacheDir()
+	key, err := buildcache.Key(name, toolchain, files)
 	if err != nil {
-		t.Fatalf("no place to keep %s: %v; set HOME or XDG_CACHE_HOME", name, err)
+		t.Fatal(err)
 	}
-	folder := filepath.Join(caches, "gke-metadata-emulator", "workloads", fmt.Sprintf("%s-%x", name, hash.Sum(nil)[:8]))
+	cache, err := buildcache.Dir("workloads")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(cache, key)
 	ctx, cancel := within(t.Context(), installWithin)
 	defer cancel()
-	if err := installInto(ctx, t, folder, make); err != nil {
+	if err := buildcache.Folder(ctx, folder, func() { t.Logf("%s: another process installs it", folder) }, fill); err != nil {
 		t.Fatalf("install %s: %v", name, err)
 	}
 	return folder
-}
-
-func installInto(ctx context.Context, t *testing.T, folder string, make func(ctx context.Context, folder string) error) error {
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
-		return err
-	}
-	unlock, err := built.Lock(ctx, folder+".lock", func() { t.Logf("%s: another process installs it", folder) })
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	unfinished := folder + ".unfinished"
-	if err := os.RemoveAll(unfinished); err != nil { // of a process that was ended
-		return err
-	}
-	if err := os.Mkdir(unfinished, 0o755); err != nil {
-		return err
-	}
-	if err := make(ctx, unfinished); err != nil {
-		return errors.Join(err, os.RemoveAll(unfinished))
-	}
-	return os.Rename(unfinished, folder)
 }
 
 // tell runs a program of this machine and returns what it said. The test is

@@ -15,8 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"gke-metadata-emulator/integration/built"
+	"gke-metadata-emulator/integration/buildcache"
 	"gke-metadata-emulator/integration/cluster"
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
 const installWithin = 10 * time.Minute
@@ -117,7 +118,7 @@ func installPackages(ctx context.Context, folder, requirements string) error {
 	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
 		return err
 	}
-	unlock, err := built.Lock(ctx, folder+".lock", func() {})
+	unlock, err := buildcache.Lock(ctx, folder+".lock", func() {})
 	if err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func output(t *testing.T, program string, args ...string) string {
 
 func sourceRoot(t *testing.T) string {
 	t.Helper()
-	root, err := cluster.SourceRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gke-metadata-emulator/integration/cluster"
+	"gke-metadata-emulator/integration/internal/certs"
 )
 
 // internet is a handler for each name that workloads and operators know, behind
@@ -47,7 +48,7 @@ func (s *Stage) sites() map[string]http.Handler {
 func newInternet(handlers map[string]http.Handler) (*internet, error) {
 	i := &internet{handlers: handlers}
 	var err error
-	i.identity, i.authority, err = newCertificate(i.names())
+	i.identity, i.authority, err = certs.New(i.names()...)
 	return i, err
 }
 

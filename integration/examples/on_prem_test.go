@@ -17,6 +17,7 @@ import (
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/cluster"
 	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
 const (
@@ -258,7 +259,7 @@ func (o *onPremises) daemons() string {
 func (o *onPremises) remove() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.t.Context()), 2*time.Minute)
 	defer cancel()
-	root, err := cluster.SourceRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		o.t.Error(err)
 		return

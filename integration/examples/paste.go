@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"gke-metadata-emulator/integration/cluster"
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
 // Paste runs the commands of an example's README as its reader would who pastes
@@ -65,7 +65,7 @@ func (s *Stage) Run(t T, command ...string) string {
 }
 
 func (s *Stage) paste(t T, readme string, variables map[string]string) (string, error) {
-	root, err := cluster.SourceRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		return "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"gke-metadata-emulator/integration/internal/certs"
 	"io"
 	"log/slog"
 	"net"
@@ -28,7 +29,7 @@ type Proxy struct {
 // NewProxy makes a proxy with a CA of its own before a [Server]. The log, which
 // may be nil, hears of refused hosts and failed handshakes.
 func NewProxy(storage http.Handler, log *slog.Logger) (*Proxy, error) {
-	certificate, ca, err := newCertificate(time.Now())
+	certificate, ca, err := certs.New(host, "*."+host)
 	if err != nil {
 		return nil, err
 	}

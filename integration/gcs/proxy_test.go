@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"gke-metadata-emulator/integration/internal/certs"
 	"io"
 	"net"
 	"net/http"
@@ -79,7 +80,7 @@ func TestProxyRefusesOtherHosts(t *testing.T) {
 
 func TestProxyIsTrustedWithItsCAOnly(t *testing.T) {
 	b := newBench(t, nil)
-	_, another, err := newCertificate(time.Now())
+	_, another, err := certs.New(host)
 	if err != nil {
 		t.Fatal(err)
 	}

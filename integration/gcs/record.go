@@ -3,9 +3,8 @@ package gcs
 import (
 	"context"
 	"encoding/json"
+	"gke-metadata-emulator/integration/internal/standin"
 	"log/slog"
-	"net/http"
-	"slices"
 	"time"
 )
 
@@ -27,51 +26,31 @@ type Record struct {
 const maxRecords = 1000
 
 // Records are the latest requests, the oldest first.
-func (s *Server) Records() []Record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.records)
-}
+func (s *Server) Records() []Record { return s.records.All() }
 
 func (s *Server) add(ctx context.Context, r Record) {
 	s.log.LogAttrs(ctx, slog.LevelInfo, "request",
 		slog.String("principal", r.Principal), slog.String("ksa", r.KSA), slog.Duration("remaining", r.Remaining.Truncate(time.Second)),
 		slog.Bool("signed", r.Signed),
 		slog.String("method", r.Method), slog.String("bucket", r.Bucket), slog.String("object", r.Object), slog.Int("status", r.Status))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.records) == maxRecords {
-		s.records = slices.Delete(s.records, 0, 1)
-	}
-	s.records = append(s.records, r)
+	s.records.Add(r)
 }
 
 // recorder keeps what a record needs of an answer.
 type recorder struct {
-	http.ResponseWriter
-	status int
-	keep   bool // the beginning of the body
-	body   []byte
+	standin.Recorder
+	keep bool // whether to keep the beginning of the body
+	body []byte
 }
 
-// maxKept is above any object resource.
+// maxKept is above the size of any object resource.
 const maxKept = 64 << 10
 
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
 func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
 	if r.keep && len(r.body) < maxKept {
 		r.body = append(r.body, b[:min(len(b), maxKept-len(r.body))]...)
 	}
-	return r.ResponseWriter.Write(b)
+	return r.Recorder.Write(b)
 }
 
 // objectName is the name that the answer to an upload tells: a client may write

@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"gke-metadata-emulator/integration/internal/standin"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/fsouza/fake-gcs-server/fakestorage"
@@ -36,39 +35,34 @@ type Options struct {
 // Server is the stand-in as a handler: the JSON API, and of the XML API what
 // reads and what URLs are signed for.
 type Server struct {
-	fake      string
+	tokens    *standin.Tokens
 	authorize func(bucket, principal, permission string) bool
-	client    *http.Client
 	now       func() time.Time
 	log       *slog.Logger
 	storage   *fakestorage.Server
-
-	mu      sync.Mutex
-	records []Record
+	records   *standin.Records[Record]
 }
 
 // New makes a stand-in without buckets.
 func New(opts Options) (*Server, error) {
-	if !strings.HasPrefix(opts.Fake, "http://") && !strings.HasPrefix(opts.Fake, "https://") {
-		return nil, fmt.Errorf("gcs: Options.Fake is %q: give the base URL of a running fakegoogle", opts.Fake)
+	tokens, err := standin.NewTokens(opts.Fake, opts.Client)
+	if err != nil {
+		return nil, fmt.Errorf("gcs: Options.Fake: %w", err)
 	}
 	storage, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, PublicHost: host})
 	if err != nil {
 		return nil, fmt.Errorf("gcs: %w", err)
 	}
 	s := &Server{
-		fake:      strings.TrimSuffix(opts.Fake, "/"),
+		tokens:    tokens,
 		authorize: opts.Authorize,
-		client:    opts.Client,
 		now:       opts.Now,
 		log:       cmp.Or(opts.Log, slog.New(slog.DiscardHandler)),
 		storage:   storage,
+		records:   standin.NewRecords[Record](maxRecords),
 	}
 	if s.authorize == nil {
 		s.authorize = func(string, string, string) bool { return true }
-	}
-	if s.client == nil {
-		s.client = &http.Client{Transport: &http.Transport{}}
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -101,10 +95,10 @@ func (s *Server) Object(bucket, name string) ([]byte, bool) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	came := r // signed as it is
 	r = canonical(r)
-	recorded := &recorder{ResponseWriter: w}
+	recorded := &recorder{Recorder: standin.Recorder{ResponseWriter: w}}
 	record := Record{Time: s.now(), Method: r.Method}
 	defer func() {
-		record.Status = recorded.status
+		record.Status = recorded.Status
 		record.Object = cmp.Or(recorded.objectName(), record.Object)
 		s.add(r.Context(), record)
 	}()
@@ -116,17 +110,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	record.Bucket, record.Object = wanted[0].bucket, wanted[0].object
 	recorded.keep = wanted[0].names
-	var who *caller
+	var caller *standin.Caller
 	var refused *refusal
 	if record.Signed = isXML(r) && isSigned(r); record.Signed {
-		who, refused = s.verify(came)
+		caller, refused = s.verify(came)
 	} else {
-		who, refused = s.identify(r, wanted[0])
+		caller, refused = s.identify(r, wanted[0])
 	}
-	if who != nil {
-		record.Principal, record.Through, record.KSA = who.Principal, who.Through, who.KSA
-		record.Remaining = who.ExpiresAt.Sub(record.Time)
-		refused = s.permit(who, wanted)
+	if caller != nil {
+		record.Principal, record.Through, record.KSA = caller.Principal, caller.Through, caller.KSA
+		record.Remaining = caller.ExpiresAt.Sub(record.Time)
+		refused = s.permit(caller, wanted)
 	}
 	if refused != nil {
 		writeError(recorded, r, refused)
@@ -158,19 +152,19 @@ func (d deletion) WriteHeader(status int) {
 }
 
 func (d deletion) Write(b []byte) (int, error) {
-	if d.status == 0 {
+	if d.Status == 0 {
 		d.WriteHeader(http.StatusOK)
 	}
-	if d.status == http.StatusNoContent {
+	if d.Status == http.StatusNoContent {
 		return len(b), nil
 	}
 	return d.recorder.Write(b)
 }
 
 // permit refuses a request that does something which its caller may not do.
-func (s *Server) permit(c *caller, wanted []access) *refusal {
+func (s *Server) permit(c *standin.Caller, wanted []access) *refusal {
 	for _, a := range wanted {
-		if !c.hasScopeFor(a.write) {
+		if !hasScope(c, a.write) {
 			return scopeMissing()
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
+	"gke-metadata-emulator/integration/internal/standin"
 	"net/http"
 	"net/url"
 	"slices"
@@ -133,7 +133,7 @@ func escaped(text, kept string) string {
 
 // verify finds out who signed a request's URL: the caller, as if it were here
 // itself. Nothing is said of a URL's origin: whoever has it may use it.
-func (s *Server) verify(r *http.Request) (*caller, *refusal) {
+func (s *Server) verify(r *http.Request) (*standin.Caller, *refusal) {
 	sig, refused := parseSignature(r)
 	if refused != nil {
 		return nil, refused
@@ -159,7 +159,7 @@ func (s *Server) verify(r *http.Request) (*caller, *refusal) {
 	}) {
 		return nil, signatureWrong(toSign, request)
 	}
-	return &caller{
+	return &standin.Caller{
 		Principal: "serviceAccount:" + sig.signer,
 		Scopes:    []string{"https://www.googleapis.com/auth/devstorage.read_write"}, // a signature has no scopes
 		ExpiresAt: sig.expires,
@@ -168,25 +168,9 @@ func (s *Server) verify(r *http.Request) (*caller, *refusal) {
 
 // keys are a service account's public keys; none for an account that is not there.
 func (s *Server) keys(ctx context.Context, email string) (set jose.JSONWebKeySet, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.fake+"/service_accounts/v1/jwk/"+url.PathEscape(email), nil)
-	if err != nil {
+	status, body, err := s.tokens.Get(ctx, "/service_accounts/v1/jwk/"+url.PathEscape(email), "")
+	if err != nil || status != http.StatusOK {
 		return set, err
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		return set, fmt.Errorf("%w; is fakegoogle running there?", err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxJWKS))
-	switch {
-	case err != nil:
-		return set, err
-	case response.StatusCode == http.StatusNotFound:
-		return set, nil
-	case response.StatusCode != http.StatusOK:
-		return set, fmt.Errorf("%s answered %s; is it fakegoogle?", s.fake, response.Status)
 	}
 	return set, json.Unmarshal(body, &set)
 }

@@ -56,19 +56,3 @@ func TestFailedBuildSaysWhatTheCompilerSaid(t *testing.T) {
 		t.Errorf("%s, error %v, want the compiler's message", path, err)
 	}
 }
-
-func TestModuleRootIsFoundFromBelow(t *testing.T) {
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Chdir("apiserver") // a module of its own, to be passed by
-	root, err := moduleRoot()
-	if err != nil || root != filepath.Dir(filepath.Dir(here)) {
-		t.Errorf("root is %q, error %v", root, err)
-	}
-	t.Chdir(t.TempDir())
-	if root, err := moduleRoot(); err == nil || !strings.Contains(err.Error(), "checkout") {
-		t.Errorf("elsewhere: root is %q, error %v; want an error that names the remedy", root, err)
-	}
-}

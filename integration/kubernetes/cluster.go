@@ -13,7 +13,13 @@ import (
 
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"gke-metadata-emulator/integration/internal/process"
+	"gke-metadata-emulator/integration/internal/scratch"
 )
+
+// folderPrefix begins the names of the clusters' folders.
+const folderPrefix = "gke-metadata-emulator-kubernetes-"
 
 // upWithin bounds the start of a cluster, which takes 3 s on an idle machine.
 const upWithin = 2 * time.Minute
@@ -30,15 +36,15 @@ type Cluster struct {
 	Client clientset.Interface // with Config
 	Issuer string              // of the KSA tokens
 
-	dir   *folder
+	dir   *scratch.Folder
 	paths Paths
 	flags []string
 	port  *port
 
 	mu        sync.Mutex // of what follows
 	closed    bool
-	etcd      *process
-	apiServer *process // nil while stopped
+	etcd      *process.Process
+	apiServer *process.Process // nil while stopped
 }
 
 // Start starts a cluster that ends with the test. It skips the test with -short.
@@ -80,8 +86,9 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 }
 
 func (c *Cluster) up(ctx context.Context) error {
+	removeAbandoned()
 	var err error
-	if c.dir, err = newFolder(); err != nil {
+	if c.dir, err = scratch.New(folderPrefix); err != nil {
 		return err
 	}
 	if c.port, err = reservePort(); err != nil {
@@ -106,19 +113,27 @@ func (c *Cluster) Close() error {
 	}
 	c.closed = true
 	var errs []error
-	for _, p := range []*process{c.apiServer, c.etcd} {
+	for _, p := range []*process.Process{c.apiServer, c.etcd} {
 		if p != nil {
-			errs = append(errs, p.crashed(), p.kill())
+			errs = append(errs, p.Crashed(), p.Kill())
 		}
 	}
 	if c.port != nil {
 		errs = append(errs, c.port.release())
 	}
 	if c.dir != nil {
-		errs = append(errs, c.dir.remove())
+		errs = append(errs, c.dir.Remove())
 	}
 	return errors.Join(errs...)
 }
 
 // file returns the path of one of the cluster's files.
-func (c *Cluster) file(name string) string { return filepath.Join(c.dir.path, name) }
+func (c *Cluster) file(name string) string { return filepath.Join(c.dir.Path(), name) }
+
+// removeAbandoned removes the folders that crashed tests left. Folders that it cannot
+// remove may belong to another user and do no harm.
+func removeAbandoned() {
+	for _, folder := range scratch.Abandoned(folderPrefix) {
+		_ = folder.Remove()
+	}
+}

@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"gke-metadata-emulator/integration/internal/standin"
 	"net/http"
 	"strings"
 	"testing"
@@ -185,7 +186,7 @@ func TestExchangedTokenExpires(t *testing.T) {
 
 func TestExchangedTokensAreBounded(t *testing.T) {
 	b := newBench(t)
-	live := grant{caller: caller{ExpiresAt: time.Now().Add(time.Hour)}}
+	live := grant{Caller: standin.Caller{ExpiresAt: time.Now().Add(time.Hour)}}
 	for range maxTokens + 10 {
 		b.issue(live)
 	}
@@ -253,7 +254,11 @@ func TestRecordsAreBounded(t *testing.T) {
 func TestGoogleIsDown(t *testing.T) {
 	b := newBench(t)
 	for _, fake := range []string{"http://127.0.0.1:1", b.google.URL + "/nowhere"} {
-		b.fake = fake
+		access, err := standin.NewTokens(fake, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.access = access
 		response, text := b.do("GET", manifest, asBearer("ya29.any"))
 		b.refused(response, text, http.StatusServiceUnavailable, "UNAVAILABLE", backendDown().message)
 		if !strings.Contains(b.log.String(), "is fakegoogle running there?") && !strings.Contains(b.log.String(), "is it fakegoogle?") {

@@ -2,9 +2,8 @@ package registry
 
 import (
 	"context"
+	"gke-metadata-emulator/integration/internal/standin"
 	"log/slog"
-	"net/http"
-	"slices"
 	"time"
 )
 
@@ -25,13 +24,9 @@ type Record struct {
 const maxRecords = 5000
 
 // Records are the latest requests, the oldest first.
-func (s *Server) Records() []Record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.records)
-}
+func (s *Server) Records() []Record { return s.records.All() }
 
-func (r *Record) by(c *caller) {
+func (r *Record) by(c *standin.Caller) {
 	r.Principal, r.Through, r.KSA, r.Remaining = c.Principal, c.Through, c.KSA, c.ExpiresAt.Sub(r.Time)
 }
 
@@ -39,30 +34,5 @@ func (s *Server) add(ctx context.Context, r Record) {
 	s.log.LogAttrs(ctx, slog.LevelInfo, "request",
 		slog.String("principal", r.Principal), slog.String("ksa", r.KSA), slog.Duration("remaining", r.Remaining.Truncate(time.Second)),
 		slog.String("method", r.Method), slog.String("path", r.Path), slog.Int("status", r.Status))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.records) == maxRecords {
-		s.records = slices.Delete(s.records, 0, 1)
-	}
-	s.records = append(s.records, r)
-}
-
-// recorder keeps what a record needs of an answer.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
-	return r.ResponseWriter.Write(b)
+	s.records.Add(r)
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"crypto/rand"
 	"encoding/json"
+	"gke-metadata-emulator/integration/internal/standin"
 	"net/http"
 	"slices"
 	"time"
@@ -15,7 +16,7 @@ const maxTokens = 10_000
 
 // grant is what a token of the registry's is good for.
 type grant struct {
-	caller
+	standin.Caller
 	wanted []access
 }
 
@@ -43,20 +44,20 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, location strin
 	case !given:
 		return tokenMissing()
 	}
-	who, refused := s.identify(r.Context(), token)
+	caller, refused := s.identify(r.Context(), token)
 	if refused != nil {
 		return refused
 	}
-	record.by(who)
+	record.by(caller)
 	for _, a := range wanted {
-		if refused := s.permit(who, a); refused != nil {
+		if refused := s.permit(caller, a); refused != nil {
 			return refused
 		}
 	}
 	answer := struct {
 		Token     string `json:"token"`
 		ExpiresIn int    `json:"expires_in"`
-	}{s.issue(grant{*who, wanted}), int(who.ExpiresAt.Sub(s.now()) / time.Second)}
+	}{s.issue(grant{*caller, wanted}), int(caller.ExpiresAt.Sub(s.now()) / time.Second)}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer) // a caller that hung up is its own problem
 	return nil

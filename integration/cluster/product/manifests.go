@@ -10,13 +10,13 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
-	"gke-metadata-emulator/integration/cluster"
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
 // manifests are those of an overlay of deploy/, with the placeholders filled in,
 // as kubectl apply -k would send them.
 func manifests(options Options) ([]byte, error) {
-	root, err := cluster.SourceRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package built
+package buildcache
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestLockIsForOneAtATime(t *testing.T) {
+func TestLock_AdmitsOneAtATime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	unlock, err := Lock(t.Context(), path, func() { t.Error("waits for a free lock") })
 	if err != nil {

@@ -1,6 +1,4 @@
-// Package built is what the tests share to build or install a program once and
-// keep it: a lock between processes, and progress while it takes long.
-package built
+package buildcache
 
 import (
 	"context"
@@ -12,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock takes the lock at path, for one process at a time. The kernel releases
-// it when the process ends, however it ends. waiting is called once when
-// another process has the lock.
+// Lock locks the file at path for one process at a time. The kernel releases the lock
+// when the process ends, for whatever reason. waiting is called once if another
+// process has the lock.
 func Lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
 	file, err := TryLock(path)
 	if err == nil && file == nil {
@@ -36,8 +34,7 @@ func Lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 	return func() { _ = file.Close() }, nil
 }
 
-// TryLock returns nil when another process has the lock. Closing the file
-// releases it.
+// TryLock returns nil if another process has the lock. Closing the file releases it.
 func TryLock(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

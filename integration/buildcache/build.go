@@ -1,4 +1,4 @@
-package built
+package buildcache
 
 import (
 	"bufio"
@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	progressEvery = 15 * time.Second
-	tailLines     = 40 // of what the compilers said, in an error
+	progressInterval = 15 * time.Second
+	tailLines        = 40 // of the compilers' messages, in an error
 )
 
-// Go runs go build -v and says at intervals how far it is. When
-// the build fails, the error has what the compilers said.
-func Go(cmd *exec.Cmd, what string, log io.Writer) error {
+// Build runs go build -v and logs its progress at intervals. If the build fails, the
+// error has the compilers' messages.
+func Build(cmd *exec.Cmd, program string, log io.Writer) error {
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -35,8 +35,8 @@ func Go(cmd *exec.Cmd, what string, log io.Writer) error {
 	}()
 
 	var downloads, packages int
-	var said []string
-	ticker := time.NewTicker(progressEvery)
+	var messages []string
+	ticker := time.NewTicker(progressInterval)
 	defer ticker.Stop()
 	for open := true; open; {
 		var line string
@@ -48,15 +48,15 @@ func Go(cmd *exec.Cmd, what string, log io.Writer) error {
 			case !strings.Contains(line, " "): // -v prints each package that it compiles
 				packages++
 			default:
-				said = append(said, line)
+				messages = append(messages, line)
 			}
 		case <-ticker.C:
 			fmt.Fprintf(log, "%s: %s, %d modules downloaded, %d packages compiled\n",
-				what, time.Since(start).Round(time.Second), downloads, packages)
+				program, time.Since(start).Round(time.Second), downloads, packages)
 		}
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("go build in %s: %w\n%s", cmd.Dir, err, strings.Join(said[max(0, len(said)-tailLines):], "\n"))
+		return fmt.Errorf("go build in %s: %w\n%s", cmd.Dir, err, strings.Join(messages[max(0, len(messages)-tailLines):], "\n"))
 	}
 	return nil
 }
