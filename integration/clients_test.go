@@ -21,6 +21,7 @@ import (
 	"golang.org/x/oauth2/google"
 	"google.golang.org/api/idtoken"
 
+	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 	"gke-metadata-emulator/tokens"
@@ -65,7 +66,7 @@ func startStandalone(t *testing.T) string {
 	s.Listening = func(clients, _ net.Addr) { listening <- clients.String() }
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	log := &logBuffer{}
+	log := new(standintest.Log)
 	go func() { ended <- s.Run(ctx, log) }()
 	t.Cleanup(func() {
 		cancel()

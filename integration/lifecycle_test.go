@@ -19,6 +19,7 @@ import (
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/integration/internal/checkout"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 )
@@ -107,7 +108,7 @@ func start(t testing.TB, google *fakegoogle.Running, s *daemon.Serve, args ...st
 		"--sts-endpoint", google.URL, "--iam-credentials-endpoint", google.URL, "--log-format", "json"}, args...)...)
 	// Every other setting comes from the environment.
 	program.Env = append(os.Environ(), "GME_PROJECT_ID="+projectID, "GME_LOG_LEVEL=debug")
-	log := &logBuffer{}
+	log := new(standintest.Log)
 	program.Stderr = log
 	if err := program.Start(); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 )
@@ -66,7 +66,7 @@ type node struct {
 	admin   string
 	google  *fakegoogle.Running
 	cluster *kubernetes.Cluster
-	log     *logBuffer
+	log     *standintest.Log
 	audit   string // file
 	stop    func() // and waits until everything has ended
 }
@@ -132,7 +132,7 @@ func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *dae
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{name: s.NodeName, google: google, cluster: c, log: &logBuffer{}, audit: s.AuditLog}
+	n := &node{name: s.NodeName, google: google, cluster: c, log: new(standintest.Log), audit: s.AuditLog}
 	listening := make(chan struct{})
 	s.Listening = func(pods, admin net.Addr) {
 		n.addr, n.admin = pods.String(), admin.String()
@@ -310,24 +310,6 @@ func eventually(t testing.TB, within time.Duration, what string, f func() error)
 		}
 		<-ticker.C
 	}
-}
-
-// logBuffer holds what the daemon logged.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func writeFile(t testing.TB, name string, content []byte) string {

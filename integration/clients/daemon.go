@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 )
@@ -43,14 +44,14 @@ type metadataServer struct {
 	podIP   string // from which it expects the client
 	gsa     string // that the client is
 	google  *google
-	log     *lockedBuffer
+	log     *standintest.Log
 
 	early *corev1.Pod // has no address yet; nil otherwise
 	admin string      // where serve tells its metrics
 }
 
 // running starts one of the server's programs and returns when it listens.
-func (m *metadataServer) running(t testing.TB, run func(context.Context, *lockedBuffer) error, listening <-chan net.Addr) {
+func (m *metadataServer) running(t testing.TB, run func(context.Context, *standintest.Log) error, listening <-chan net.Addr) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -62,7 +63,7 @@ func (m *metadataServer) running(t testing.TB, run func(context.Context, *locked
 		}
 		accesses(t, m.log.String())
 		if t.Failed() {
-			t.Logf("the server's log:\n%s", m.log.without(`"reflector"`))
+			t.Logf("the server's log:\n%s", without(m.log, `"reflector"`))
 		}
 	})
 	select {
@@ -101,7 +102,7 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 		t.Fatal(err)
 	}
 	n := podIPs.Add(1)
-	m := &metadataServer{podIP: fmt.Sprintf("127.0.%d.%d", 10+n/250, 1+n%250), gsa: writer, log: &lockedBuffer{}}
+	m := &metadataServer{podIP: fmt.Sprintf("127.0.%d.%d", 10+n/250, 1+n%250), gsa: writer, log: new(standintest.Log)}
 	m.google = newGoogle(t, fake.URL, "serviceAccount:"+writer)
 	namespace, node := cluster.Namespace(t, "team-"), fmt.Sprintf("node-%d", n)
 	cluster.KSA(t, namespace, "app", map[string]string{"iam.gke.io/gcp-service-account": writer})
@@ -125,7 +126,7 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	m.running(t, func(ctx context.Context, log *lockedBuffer) error { return s.Run(ctx, log) }, listening)
+	m.running(t, func(ctx context.Context, log *standintest.Log) error { return s.Run(ctx, log) }, listening)
 	if o.early {
 		m.early = pod
 		return m
@@ -166,7 +167,7 @@ func (m *metadataServer) holds() error {
 // startStandalone runs the server that needs no cluster, with its own offline Google.
 func startStandalone(t testing.TB) *metadataServer {
 	t.Helper()
-	m := &metadataServer{podIP: "127.0.0.1", gsa: "demo@" + projectID + ".iam.gserviceaccount.com", log: &lockedBuffer{}}
+	m := &metadataServer{podIP: "127.0.0.1", gsa: "demo@" + projectID + ".iam.gserviceaccount.com", log: new(standintest.Log)}
 	listening := make(chan net.Addr, 1)
 	s := &daemon.Standalone{
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Namespace: "default", KSA: "default", Credentials: daemon.Fake,
@@ -175,7 +176,7 @@ func startStandalone(t testing.TB) *metadataServer {
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	m.running(t, func(ctx context.Context, log *lockedBuffer) error { return s.Run(ctx, log) }, listening)
+	m.running(t, func(ctx context.Context, log *standintest.Log) error { return s.Run(ctx, log) }, listening)
 	m.google = newGoogle(t, m.fakeURL(t), "serviceAccount:"+m.gsa)
 	return m
 }

@@ -2,7 +2,6 @@ package clients
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,10 +12,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"gke-metadata-emulator/integration/internal/standintest"
 )
 
 // clientTime bounds whatever a client does at a time, its retries included.
@@ -33,7 +33,7 @@ exec "$@"`
 type process struct {
 	stdin  io.WriteCloser
 	stdout *bufio.Reader
-	stderr lockedBuffer
+	stderr standintest.Log
 	ended  chan struct{}
 	err    error // how it ended, after ended
 }
@@ -164,27 +164,9 @@ var secrets = regexp.MustCompile(`ya29\.[\w.-]+|eyJ[\w.-]+`)
 // said is what the client wrote to its standard error, without tokens.
 func (p *process) said() string { return secrets.ReplaceAllString(p.stderr.String(), "TOKEN") }
 
-// lockedBuffer can be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// without are the lines that do not contain part, without tokens.
-func (l *lockedBuffer) without(part string) string {
-	lines := strings.Split(l.String(), "\n")
+// without returns the lines of a log that do not contain part, without tokens.
+func without(log *standintest.Log, part string) string {
+	lines := strings.Split(log.String(), "\n")
 	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, part) })
 	return secrets.ReplaceAllString(strings.Join(lines, "\n"), "TOKEN")
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -101,11 +100,11 @@ func pythonPackages(t *testing.T, requirements, python string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	caches, err := os.UserCacheDir()
+	cache, err := buildcache.Dir("examples")
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := filepath.Join(caches, "gke-metadata-emulator", "examples", fmt.Sprintf("%s-%x", python, sha256.Sum256(content)))
+	folder := filepath.Join(cache, fmt.Sprintf("%s-%x", python, sha256.Sum256(content)))
 	if err := installPackages(t.Context(), folder, requirements); err != nil {
 		t.Fatal(err)
 	}
@@ -115,27 +114,14 @@ func pythonPackages(t *testing.T, requirements, python string) string {
 func installPackages(ctx context.Context, folder, requirements string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, installWithin, fmt.Errorf("not within %s", installWithin))
 	defer cancel()
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
-		return err
-	}
-	unlock, err := buildcache.Lock(ctx, folder+".lock", func() {})
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, err := os.Stat(folder); err == nil {
+	return buildcache.Folder(ctx, folder, func() {}, func(ctx context.Context, unfinished string) error {
+		pip := exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet",
+			"--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", requirements, "--target", unfinished)
+		if output, err := pip.CombinedOutput(); err != nil {
+			return fmt.Errorf("pip: %w: %s", err, output)
+		}
 		return nil
-	}
-	unfinished := folder + ".unfinished"
-	if err := os.RemoveAll(unfinished); err != nil { // of a process that was ended
-		return err
-	}
-	pip := exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet",
-		"--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", requirements, "--target", unfinished)
-	if said, err := pip.CombinedOutput(); err != nil {
-		return errors.Join(fmt.Errorf("pip: %w: %s", err, said), os.RemoveAll(unfinished))
-	}
-	return os.Rename(unfinished, folder)
+	})
 }
 
 // modules are the compiled modules below a folder.

@@ -3,6 +3,7 @@ package gcs
 import (
 	"encoding/json"
 	"fmt"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -105,7 +106,7 @@ func TestRecord(t *testing.T) {
 	token := b.token(cloudPlatform)
 	b.do("POST", uploadPath, token, "red")
 	got := b.last()
-	if got.Principal != "serviceAccount:"+testGSA || got.KSA != "shop/cart" || len(got.Through) != 1 || got.Through[0] != testCaller {
+	if got.Principal != "serviceAccount:"+testGSA || got.KSA != "shop/cart" || len(got.Through) != 1 || got.Through[0] != standintest.Principal("shop", "cart") {
 		t.Errorf("who: %+v", got)
 	}
 	if got.Method != "POST" || got.Bucket != testBucket || got.Object != "wine.txt" || got.Status != http.StatusOK {

@@ -22,7 +22,7 @@ func (b *bench) signBlob(token, account string) func([]byte) ([]byte, error) {
 			return nil, err
 		}
 		var answer struct{ SignedBlob []byte }
-		post(b.t, b.google.URL+"/v1/projects/-/serviceAccounts/"+account+":signBlob", token, "application/json", string(body), &answer)
+		b.google.Post(b.t, "/v1/projects/-/serviceAccounts/"+account+":signBlob", token, "application/json", string(body), &answer)
 		return answer.SignedBlob, nil
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"gke-metadata-emulator/integration/internal/standin"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"net/http"
 	"strings"
 	"testing"
@@ -212,7 +213,7 @@ func TestRecord(t *testing.T) {
 	b.do("POST", uploads, asBearer(own))
 	push := b.last()
 	for _, got := range []Record{exchange, push} {
-		if got.Principal != testPrincipal || got.KSA != "ci/builder" || len(got.Through) != 1 || got.Through[0] != testCaller {
+		if got.Principal != testPrincipal || got.KSA != "ci/builder" || len(got.Through) != 1 || got.Through[0] != standintest.Principal("ci", "builder") {
 			t.Errorf("who: %+v", got)
 		}
 		if got.Repository != testName || got.Remaining < 59*time.Minute || got.Remaining > time.Hour {
