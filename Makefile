@@ -42,7 +42,7 @@ e2e: cluster-binaries ## the product on two real nodes, in each routing mode and
 
 bench: kubernetes-binaries ## what the daemon costs, in ratios; on a machine that does nothing else
 	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m ./bench -measure 2>&1 | $(LOUD)
-	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m -run TestWhatANodeCosts . 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m -run TestNodeCost . 2>&1 | $(LOUD)
 
 EXAMPLES := example-gcs-upload example-kaniko example-on-prem
 LOCAL_EXAMPLES := example-laptop example-docker-compose

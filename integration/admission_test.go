@@ -52,8 +52,8 @@ func daemonOn(t testing.TB, c *kubernetes.Cluster, node string) string {
 	return path
 }
 
-// thiefOf has stolen the token of the node's daemon.
-func thiefOf(t testing.TB, node string) (clientset.Interface, *rest.Config) {
+// attackerOn is a client that has stolen the token of the node's daemon.
+func attackerOn(t testing.TB, node string) (clientset.Interface, *rest.Config) {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", daemonOn(t, cluster, node))
 	if err != nil {
@@ -78,10 +78,10 @@ func tokenRequest(pod *corev1.Pod) *authenticationv1.TokenRequest {
 
 // What a stolen token of the daemon can be turned into: nothing that the API server
 // itself accepts.
-func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
+func TestAdmission_StolenTokenGetsNoAPIServerToken(t *testing.T) {
 	node := "admission-tokens"
 	cluster.Node(t, node, nil)
-	thief, config := thiefOf(t, node)
+	attacker, config := attackerOn(t, node)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", nil)
 	run := func(namespace, name, ksa string) *corev1.Pod {
@@ -148,7 +148,7 @@ func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			request := tokenRequest(test.pod)
 			test.change(request)
-			answer, err := thief.CoreV1().ServiceAccounts(test.pod.Namespace).CreateToken(t.Context(), test.pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
+			answer, err := attacker.CoreV1().ServiceAccounts(test.pod.Namespace).CreateToken(t.Context(), test.pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
 			got := server
 			switch {
 			case err == nil:
@@ -195,7 +195,7 @@ func acceptedAs(t testing.TB, config *rest.Config, token string) string {
 }
 
 // Of the nodes the daemon can change one thing: the start-up taint of its own.
-func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.T) {
+func TestAdmission_DaemonRemovesOnlyItsOwnTaint(t *testing.T) {
 	const own, neighbour = "admission-own", "admission-neighbour"
 	mine := corev1.Taint{Key: startupTaint, Value: "x", Effect: corev1.TaintEffectNoSchedule}
 	evicting := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoExecute}
@@ -205,7 +205,7 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 		taint(t, node, mine, others, evicting)
 		change(t, node, func(node *corev1.Node) { node.Spec.Unschedulable = true })
 	}
-	thief, _ := thiefOf(t, own)
+	attacker, _ := attackerOn(t, own)
 	for _, test := range []struct {
 		name, node, subresource string
 		patch                   map[string]any
@@ -251,12 +251,12 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 					if err != nil {
 						t.Fatal(err)
 					}
-					if _, err := thief.CoreV1().Nodes().Patch(t.Context(), own, types.MergePatchType, along, metav1.PatchOptions{}); !byPolicy(err) {
+					if _, err := attacker.CoreV1().Nodes().Patch(t.Context(), own, types.MergePatchType, along, metav1.PatchOptions{}); !byPolicy(err) {
 						t.Errorf("with the taint: %v; want a refusal by the policy", err)
 					}
 				}
 			}
-			_, err = thief.CoreV1().Nodes().Patch(t.Context(), test.node, types.MergePatchType, patch, metav1.PatchOptions{}, under...)
+			_, err = attacker.CoreV1().Nodes().Patch(t.Context(), test.node, types.MergePatchType, patch, metav1.PatchOptions{}, under...)
 			if test.granted {
 				if err != nil {
 					t.Error(err)
@@ -278,10 +278,10 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 		}
 	})
 	t.Run("nor remove nodes or make any", func(t *testing.T) {
-		if err := thief.CoreV1().Nodes().Delete(t.Context(), own, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+		if err := attacker.CoreV1().Nodes().Delete(t.Context(), own, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
 			t.Errorf("delete: %v", err)
 		}
-		if _, err := thief.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "new"}}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		if _, err := attacker.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "new"}}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
 			t.Errorf("create: %v", err)
 		}
 	})
@@ -289,10 +289,10 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 
 // Events are read as the word of whoever they name: the daemon's are about pods, and
 // its own.
-func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
+func TestAdmission_DaemonWritesOnlyItsOwnEvents(t *testing.T) {
 	const node = "admission-events"
 	cluster.Node(t, node, nil)
-	thief, _ := thiefOf(t, node)
+	attacker, _ := attackerOn(t, node)
 	ns := cluster.Namespace(t, "team-")
 	pod := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", Node: node})
 	event := func(name string, change func(*corev1.Event)) *corev1.Event {
@@ -312,7 +312,7 @@ func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := thief.CoreV1().Events(ns).Create(t.Context(), event("own", func(*corev1.Event) {}), metav1.CreateOptions{})
+	own, err := attacker.CoreV1().Events(ns).Create(t.Context(), event("own", func(*corev1.Event) {}), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
 		"in nobody's name":         func(e *corev1.Event) { e.Source = corev1.EventSource{} },
 		"in the controller's name": func(e *corev1.Event) { e.ReportingController = "kubelet" },
 	} {
-		_, err := thief.CoreV1().Events(ns).Create(t.Context(), event("forged", change), metav1.CreateOptions{})
+		_, err := attacker.CoreV1().Events(ns).Create(t.Context(), event("forged", change), metav1.CreateOptions{})
 		refused(name, err)
 	}
 	patch := func(e *corev1.Event, of map[string]any) error {
@@ -339,7 +339,7 @@ func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = thief.CoreV1().Events(ns).Patch(t.Context(), e.Name, types.StrategicMergePatchType, document, metav1.PatchOptions{})
+		_, err = attacker.CoreV1().Events(ns).Patch(t.Context(), e.Name, types.StrategicMergePatchType, document, metav1.PatchOptions{})
 		return err
 	}
 	if err := patch(own, map[string]any{"count": 2, "message": "It is so still."}); err != nil {
@@ -348,11 +348,11 @@ func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
 	refused("of another pod", patch(own, map[string]any{"involvedObject": map[string]any{"uid": "another"}}))
 	refused("the kubelet's", patch(kubelets, map[string]any{"message": "All is well."}))
 	refused("the kubelet's, made its own", patch(kubelets, map[string]any{"source": map[string]any{"component": daemonName}, "reportingComponent": daemonName}))
-	if err := thief.CoreV1().Events(ns).Delete(t.Context(), kubelets.Name, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+	if err := attacker.CoreV1().Events(ns).Delete(t.Context(), kubelets.Name, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("delete: %v", err)
 	}
 	newer := &eventsv1.Event{ObjectMeta: metav1.ObjectMeta{Name: "newer", Namespace: ns}}
-	if _, err := thief.EventsV1().Events(ns).Create(t.Context(), newer, metav1.CreateOptions{}); !apierrors.IsForbidden(err) || byPolicy(err) {
+	if _, err := attacker.EventsV1().Events(ns).Create(t.Context(), newer, metav1.CreateOptions{}); !apierrors.IsForbidden(err) || byPolicy(err) {
 		t.Errorf("in the other group of events: %v; want a refusal by RBAC", err)
 	}
 }

@@ -84,7 +84,7 @@ func uninstall(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error { retu
 func status(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error    { return d.Status(ctx, w) }
 
 // Each way that clusters keep their DNS configuration: shown, changed, changed back.
-func TestDNSIsInstalledAndUninstalled(t *testing.T) {
+func TestDNS_InstallAndUninstall(t *testing.T) {
 	for name, test := range map[string]struct {
 		distribution string
 		custom       map[string]string // nil: there is none
@@ -148,7 +148,7 @@ func TestDNSIsInstalledAndUninstalled(t *testing.T) {
 }
 
 // While somebody else changes the same ConfigMap nobody's change is lost.
-func TestDNSIsEditedWhileOthersEditIt(t *testing.T) {
+func TestDNS_KeepsConcurrentChanges(t *testing.T) {
 	for _, distribution := range []string{"kind", "aks"} {
 		t.Run(distribution, func(t *testing.T) {
 			c := newCoreDNS(t, distribution)
@@ -203,7 +203,7 @@ func TestDNSIsEditedWhileOthersEditIt(t *testing.T) {
 	}
 }
 
-func TestADNSConfigurationThatIsNotUnderstoodStaysAsItIs(t *testing.T) {
+func TestDNS_UnknownConfigurationIsLeftAlone(t *testing.T) {
 	c := newCoreDNS(t, "kind")
 	const odd = ".:53 {\n    bind 169.254.20.10\n}\n"
 	c.create("odd", map[string]string{"Corefile": odd}, nil)

@@ -36,7 +36,7 @@ func eventsOn(t testing.TB, client clientset.Interface, pod *corev1.Pod) []corev
 func awaitEvent(t testing.TB, client clientset.Interface, pod *corev1.Pod, reason string, parts ...string) {
 	t.Helper()
 	var found corev1.Event
-	eventually(t, 20*time.Second, "an event "+reason+" on "+pod.Name, func() error {
+	eventually(t, deadline, "an event "+reason+" on "+pod.Name, func() error {
 		for _, found = range eventsOn(t, client, pod) {
 			if found.Reason == reason {
 				return nil
@@ -59,7 +59,7 @@ func awaitEvent(t testing.TB, client clientset.Interface, pod *corev1.Pod, reaso
 	}
 }
 
-func TestARefusalIsAnEventOnThePodThatSaysWhatToDo(t *testing.T) {
+func TestEvents_TellPodOwnersHowToFixRefusals(t *testing.T) {
 	n := startNode(t, telling).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	started := 0
@@ -80,7 +80,7 @@ func TestARefusalIsAnEventOnThePodThatSaysWhatToDo(t *testing.T) {
 		t.Helper()
 		line := fmt.Sprintf(`gme_events_total{result="written"} %d`, want)
 		// The counter is written after the API server has the event.
-		eventually(t, time.Minute, line, func() error {
+		eventually(t, deadline, line, func() error {
 			if metrics := n.metrics(t); !strings.Contains(metrics, line+"\n") {
 				return errors.New(grep(metrics, "gme_events"))
 			}
@@ -126,7 +126,7 @@ func TestARefusalIsAnEventOnThePodThatSaysWhatToDo(t *testing.T) {
 }
 
 // What is to be said waits in a queue of its own while the API server hangs.
-func TestAnAPIServerThatHangsDoesNotSlowRefusals(t *testing.T) {
+func TestEvents_HangingAPIServerDoesNotDelayRefusals(t *testing.T) {
 	own := kubernetes.Start(t)
 	if err := install(t.Context(), own); err != nil {
 		t.Fatal(err)
@@ -154,19 +154,20 @@ func TestAnAPIServerThatHangsDoesNotSlowRefusals(t *testing.T) {
 	start, slowest := time.Now(), time.Duration(0)
 	for range requests {
 		for _, app := range all {
-			asked := time.Now()
+			start := time.Now()
 			if got := app.get(tokenPath); got.status != http.StatusForbidden {
 				t.Errorf("%d %s", got.status, got.body)
 			}
-			slowest = max(slowest, time.Since(asked))
+			slowest = max(slowest, time.Since(start))
 		}
 	}
 	t.Logf("%d refusals of %d pods took %s while the API server hung, the slowest %s", pods*requests, pods, time.Since(start).Round(time.Millisecond), slowest.Round(time.Millisecond))
 	if err := own.ResumeAPIServer(); err != nil {
 		t.Fatal(err)
 	}
-	if slowest > 500*time.Millisecond {
-		t.Errorf("one took %s; Ruby waits 500ms", slowest)
+	// A refusal that waited for its event would wait until the API server goes on.
+	if slowest > 5*time.Second {
+		t.Errorf("a refusal took %s while the API server hung", slowest)
 	}
 	for _, object := range objects {
 		awaitEvent(t, own.Client, object, "GoogleTokenDenied", "gcloud iam")

@@ -14,7 +14,7 @@ import (
 )
 
 // What the API server tells is there for a pod that asks as the daemon starts.
-func TestFactsOfTheClusterAndTheNode(t *testing.T) {
+func TestFacts_OfClusterAndNode(t *testing.T) {
 	system, err := cluster.Client.CoreV1().Namespaces().Get(t.Context(), metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestFactsOfTheClusterAndTheNode(t *testing.T) {
 }
 
 // A file of attributes is read again, and who waits for a change is told.
-func TestAttributesFile(t *testing.T) {
+func TestFacts_AttributesFileIsReloaded(t *testing.T) {
 	file := writeFile(t, "attributes.yaml", []byte("instance:\n  attributes: {team: blue}\n"))
 	write := func(document string) {
 		t.Helper()
@@ -72,7 +72,7 @@ func TestAttributesFile(t *testing.T) {
 	}
 
 	write("instance:\n  attributes:\n    team: [red]\n")
-	eventually(t, 20*time.Second, "the bad file is refused", func() error {
+	eventually(t, deadline, "the bad file is refused", func() error {
 		if !strings.Contains(n.log.String(), "line 3: the value of team is not a text") {
 			return errors.New("not in the log")
 		}

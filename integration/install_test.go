@@ -88,7 +88,7 @@ func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 	if err != nil {
 		return err
 	}
-	thief, err := clientset.NewForConfig(config)
+	attacker, err := clientset.NewForConfig(config)
 	if err != nil {
 		return err
 	}
@@ -99,17 +99,17 @@ func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 	defer func() { _ = c.Client.CoreV1().Nodes().Delete(ctx, probe.Name, metav1.DeleteOptions{}) }()
 	for what, try := range map[string]func(context.Context) error{
 		"tokens": func(ctx context.Context) error {
-			_, err := thief.CoreV1().ServiceAccounts(daemonName).CreateToken(ctx, daemonName, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+			_, err := attacker.CoreV1().ServiceAccounts(daemonName).CreateToken(ctx, daemonName, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 			return err
 		},
 		"nodes": func(ctx context.Context) error {
 			patch := []byte(`{"metadata":{"labels":{"stolen":"yes"}}}`)
-			_, err := thief.CoreV1().Nodes().Patch(ctx, probe.Name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+			_, err := attacker.CoreV1().Nodes().Patch(ctx, probe.Name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
 			return err
 		},
 		"events": func(ctx context.Context) error {
 			event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "probe"}, InvolvedObject: corev1.ObjectReference{Kind: "Node", Namespace: daemonName}}
-			_, err := thief.CoreV1().Events(daemonName).Create(ctx, event, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			_, err := attacker.CoreV1().Events(daemonName).Create(ctx, event, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			return err
 		},
 	} {

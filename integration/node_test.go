@@ -85,7 +85,11 @@ func newGoogle(t testing.TB, c *kubernetes.Cluster) *fakegoogle.Running {
 	return google
 }
 
-// settings are those of a node in federation mode.
+// identityWait is longer than the default, so that a watch that lags on a busy machine
+// fails no test.
+const identityWait = 15 * time.Second
+
+// settings are the settings of a node in federation mode.
 func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *daemon.Serve {
 	t.Helper()
 	kubeconfig, err := c.KubeconfigFor(t.Context(), daemonName, daemonName)
@@ -100,7 +104,7 @@ func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *
 	}
 	return &daemon.Serve{
 		NodeName: name, Kubeconfig: kubeconfig,
-		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Routing: daemon.RoutingNone, IdentityWait: 2500 * time.Millisecond,
+		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Routing: daemon.RoutingNone, IdentityWait: identityWait,
 		Attestation: daemon.AttestationIP, // the pods of these tests are addresses
 		Credentials: daemon.Federation, Provider: provider,
 		Project: daemon.Project{ID: projectID, ClusterName: "cluster-1", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},
@@ -165,7 +169,7 @@ func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *dae
 func (n *node) ready(t testing.TB) *node {
 
 	t.Helper()
-	eventually(t, 20*time.Second, "the daemon is ready", func() error {
+	eventually(t, deadline, "the daemon is ready", func() error {
 		response, err := http.Get("http://" + n.admin + "/readyz")
 		if err != nil {
 			return err
@@ -293,8 +297,11 @@ func (n *node) link(namespace, ksa, gsa string) {
 	n.google.Bind(gsa, "roles/iam.workloadIdentityUser", principal(namespace, ksa))
 }
 
-// eventually asks again until there is no error. What it waits for is outside this
-// process's control.
+// deadline bounds how long a test waits for something that happens outside its control.
+// It is generous: a busy machine is slow, and a test that passes does not wait for it.
+const deadline = 2 * time.Minute
+
+// eventually retries f until it returns no error, and returns how long that took.
 func eventually(t testing.TB, within time.Duration, what string, f func() error) time.Duration {
 	t.Helper()
 	start := time.Now()

@@ -6,7 +6,7 @@ import (
 )
 
 // A page of evil.example whose name has been resolved to this machine.
-func TestStandaloneGivesNothingToARebindingWebPage(t *testing.T) {
+func TestStandalone_RefusesDNSRebinding(t *testing.T) {
 	addr := startStandalone(t)
 	for host, want := range map[string]int{addr: 200, "metadata.google.internal": 200, "evil.example": 403, "evil.example:8080": 403} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/computeMetadata/v1/instance/service-accounts/default/token", nil)

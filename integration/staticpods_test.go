@@ -30,12 +30,12 @@ func letStaticPods(t testing.TB, value string) {
 
 // A static pod's token is bound to its node. Where the operator lets static pods have
 // one, a stolen token of the daemon gets those of default, and no other.
-func TestTokensThatAreBoundToANodeAreOfDefaultAndOfTheDaemonsNode(t *testing.T) {
+func TestStaticPods_NodeBoundTokensAreRestricted(t *testing.T) {
 	const own, neighbour = "admission-static", "admission-static-neighbour"
 	for _, name := range []string{own, neighbour} {
 		cluster.Node(t, name, nil)
 	}
-	thief, config := thiefOf(t, own)
+	attacker, config := attackerOn(t, own)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", nil)
 	ask := func(namespace, ksa, node string, audiences ...string) (string, error) {
@@ -46,7 +46,7 @@ func TestTokensThatAreBoundToANodeAreOfDefaultAndOfTheDaemonsNode(t *testing.T) 
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // also when the test has ended
 		defer cancel()
-		answer, err := thief.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, ksa, request, metav1.CreateOptions{})
+		answer, err := attacker.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, ksa, request, metav1.CreateOptions{})
 		if err != nil {
 			return "", err
 		}
@@ -60,14 +60,14 @@ func TestTokensThatAreBoundToANodeAreOfDefaultAndOfTheDaemonsNode(t *testing.T) 
 	letStaticPods(t, "true")
 	t.Cleanup(func() {
 		letStaticPods(t, "false")
-		eventually(t, 20*time.Second, "the policy is as it was", func() error {
+		eventually(t, deadline, "the policy is as it was", func() error {
 			if _, err := ask(ns, "default", own); !byPolicy(err) {
 				return fmt.Errorf("not refused: %v", err)
 			}
 			return nil
 		})
 	})
-	eventually(t, 20*time.Second, "the policy lets static pods", func() error {
+	eventually(t, deadline, "the policy lets static pods", func() error {
 		token, err := ask(ns, "default", own)
 		if err == nil {
 			if who := acceptedAs(t, config, token); who != "" {

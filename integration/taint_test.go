@@ -17,7 +17,7 @@ import (
 
 // As on a node that joins with a taint: the daemon takes it off when it is ready, by
 // the rights of deploy/startup-taint and under the admission policies.
-func TestTheStartupTaintIsRemovedWhenTheDaemonIsReady(t *testing.T) {
+func TestStartupTaint_IsRemovedOnceReady(t *testing.T) {
 	const name = "startup-taint"
 	mine := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoSchedule}
 	others := corev1.Taint{Key: "example.com/gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule}

@@ -16,7 +16,7 @@ import (
 )
 
 // A mint is one trace with a span for each call of Google; what the cache has is none.
-func TestAMintIsTracedWithItsCalls(t *testing.T) {
+func TestTracing_MintHasASpanForEachCall(t *testing.T) {
 	batches := make(chan []byte, 16)
 	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -35,7 +35,8 @@ func TestAMintIsTracedWithItsCalls(t *testing.T) {
 	for range 3 {
 		app.grant()
 	}
-	n.stop() // sends what has not been sent
+	n.stop()     // sends what has not been sent
+	sink.Close() // waits for requests that the daemon gave up
 	close(batches)
 
 	parents, names := map[string]string{}, map[string]string{} // by span

@@ -13,7 +13,7 @@ import (
 // A new pod of a KSA that nobody has used asks as soon as the daemon knows it:
 // at once without prefetch, and with it once the mint before has ended, as when the
 // container has taken its time to start.
-func TestFirstTokenOfANewPod(t *testing.T) {
+func TestFirstToken_OfANewPod(t *testing.T) {
 	pods := 3
 	if *measure {
 		pods = 11

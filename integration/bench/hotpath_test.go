@@ -19,7 +19,7 @@ var measure = flag.Bool("measure", false, "measure for real, and fail where a go
 const tokenPath = "/computeMetadata/v1/instance/service-accounts/default/token"
 
 // A cached token costs hardly more than the bytes that it is.
-func TestCachedTokenAgainstTheFloor(t *testing.T) {
+func TestCachedToken_AgainstTheFloor(t *testing.T) {
 	rounds, each := 1, 100*time.Millisecond
 	if *measure {
 		rounds, each = 7, 2*time.Second

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestInstallsOnce(t *testing.T) {
+func TestInstall_RunsOnce(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	times := 0
 	tool := func(toolchain string) string {
@@ -28,7 +28,7 @@ func TestInstallsOnce(t *testing.T) {
 }
 
 // What failed leaves nothing that the next one takes for complete.
-func TestFailedInstallationIsNotKept(t *testing.T) {
+func TestInstall_FailureLeavesNothing(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "tool")
 	failure := errors.New("no network")
 	err := installInto(t, folder, "tool", func(_ context.Context, unfinished string) error {
@@ -48,7 +48,7 @@ func TestFailedInstallationIsNotKept(t *testing.T) {
 	}
 }
 
-func TestClosureIsComparedJarByJar(t *testing.T) {
+func TestInstall_ClosureIsComparedByJar(t *testing.T) {
 	folder, closure := t.TempDir(), filepath.Join(t.TempDir(), "closure")
 	set := func(path, content string) {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
@@ -72,7 +72,7 @@ func TestClosureIsComparedJarByJar(t *testing.T) {
 }
 
 // Where packages come from is the machine's to say.
-func TestLockFilesNameNoRegistry(t *testing.T) {
+func TestLockFiles_NameNoRegistry(t *testing.T) {
 	for file, part := range map[string]string{
 		"node/package-lock.json": `"resolved"`, "python/requirements.txt": "://", closureFile: "://", "java/pom.xml": "<repositor",
 	} {

@@ -56,7 +56,7 @@ func (s *sandbox) token(t *testing.T, google *google, scope string) string {
 }
 
 // What a client could do without the right token proves nothing.
-func TestStandInsDemandTheRightToken(t *testing.T) {
+func TestSandbox_StandInsRequireTheRightToken(t *testing.T) {
 	m := startStandalone(t)
 	of := newSandbox(t, m.podIP, m.address, m.google)
 	others := newGoogle(t, m.google.fake, "serviceAccount:other@"+projectID+".iam.gserviceaccount.com")
@@ -116,7 +116,7 @@ func TestStandInsDemandTheRightToken(t *testing.T) {
 
 // The names of a sandbox are those that it has stand-ins for, and there is no way
 // to anything else.
-func TestNothingElseIsReached(t *testing.T) {
+func TestSandbox_ReachesNothingElse(t *testing.T) {
 	m := startStandalone(t)
 	s := newSandbox(t, m.podIP, m.address, m.google)
 	for _, address := range []string{"198.51.100.1:443", "8.8.8.8:53", m.address} {
@@ -191,7 +191,7 @@ func (s *sandbox) lookUp(t *testing.T, name string, kind dnsmessage.Type) (dnsme
 }
 
 // A client finds what it would find in a pod, and no hint.
-func TestClientSeesAPod(t *testing.T) {
+func TestSandbox_LooksLikeAPod(t *testing.T) {
 	m := startStandalone(t)
 	s := newSession(t, m, installed{path: "/nowhere"})
 	t.Setenv("GCE_METADATA_HOST", "127.0.0.1:1")
@@ -237,7 +237,7 @@ func TestClientSeesAPod(t *testing.T) {
 }
 
 // A client that fails says what it said, without its token.
-func TestFailureOfAClient(t *testing.T) {
+func TestSandbox_ReportsAFailedClient(t *testing.T) {
 	m := startStandalone(t)
 	s := newSession(t, m, installed{})
 	_, err := s.do("/bin/sh", "-c", "echo the token ya29.abc_-x is bad >&2; exit 3")

@@ -81,7 +81,7 @@ func jobsGetTheRightToken(t *testing.T, e *environment) {
 			addresses[pod.Status.PodIP] = ksa
 		}
 	}
-	e.note = fmt.Sprintf("%s, %d addresses reused by another KSA, %d had to ask again, token after %s", time.Since(start).Round(time.Second), reused, again, distribution(took))
+	e.note = fmt.Sprintf("%s, %d addresses reused by another KSA, %d had to retry, token after %s", time.Since(start).Round(time.Second), reused, again, distribution(took))
 	t.Log(e.note)
 	if reused == 0 {
 		t.Error("no address was reused, so nothing was shown of that")
@@ -126,7 +126,7 @@ func newPodsGetTheirFirstToken(t *testing.T, e *environment) {
 		}
 		again += said[i].Again
 	}
-	e.note = fmt.Sprintf("token after %s from the program's start, which is %s after the pod was made; asked again %d times", distribution(tokens), distribution(starts), again)
+	e.note = fmt.Sprintf("token after %s after the program's start, which is %s after the pod was created; retried %d times", distribution(tokens), distribution(starts), again)
 	t.Log(e.note)
 }
 

@@ -16,7 +16,7 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 // Pods of the node's network have one address, so that only the kernel can say
@@ -99,7 +99,7 @@ func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 		}
 		return e.right(now, gsa)
 	})
-	e.note = "KSA default, with admission.staticPods; refused without"
+	e.note = "KSA default, with admission.staticPods; refused otherwise"
 	e.proved(ns, mirror)
 }
 
@@ -111,7 +111,7 @@ func (e *environment) letStaticPods(t *testing.T, value string) {
 	defer cancel()
 	patch := fmt.Sprintf(`[{"op": "test", "path": "/spec/variables/1/name", "value": "staticPods"}, {"op": "replace", "path": "/spec/variables/1/expression", "value": %q}]`, value)
 	policies := e.Cluster.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies()
-	if _, err := policies.Patch(ctx, product.Name+"-tokens", types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+	if _, err := policies.Patch(ctx, deployment.Name+"-tokens", types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -146,7 +146,7 @@ func processOfTheNodeGetsNothing(t *testing.T, e *environment) {
 				t.Errorf("%s: a process of the node that asks %s gets %s", n.Name, server, said.Email)
 			}
 			t.Logf("%s, %s: %s", n.Name, server, said.Failed)
-			refused := "no way"
+			refused := "no route"
 			switch {
 			case strings.Contains(said.Failed, "403 Forbidden"):
 				refused = "403"

@@ -16,7 +16,7 @@ import (
 
 // What the image says of its parts is true, and its layer has the files with
 // their folders before them.
-func TestImageIsAnOCILayout(t *testing.T) {
+func TestImage_IsAnOCILayout(t *testing.T) {
 	source := t.TempDir()
 	for name, content := range map[string]string{"program": "#!", "data/a": "1", "data/b/c": "2"} {
 		path := filepath.Join(source, name)

@@ -84,7 +84,7 @@ func (m *matrix) table(checks []check) string {
 		b.WriteString("\n")
 	}
 	if len(m.single) > 0 {
-		b.WriteString("\n| once | where | |\n|---|---|---|\n" + strings.Join(m.single, ""))
+		b.WriteString("\n| check, made once | setting | result |\n|---|---|---|\n" + strings.Join(m.single, ""))
 	}
 	return b.String()
 }
@@ -149,7 +149,7 @@ func words(table string) [][]string {
 	return lines
 }
 
-func TestTablesDifferByWhatWasShown(t *testing.T) {
+func TestMatrix_ComparisonIgnoresNotes(t *testing.T) {
 	table := func(cell string) string { return "| | address |\n|---|---|\n| curl | " + cell + " |\n" }
 	for _, of := range []struct {
 		other string

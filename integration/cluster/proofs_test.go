@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 // proofLine is what the daemon's log says of a connection when it is accepted.
@@ -75,7 +75,7 @@ func (e *environment) proofs(ctx context.Context, namespace, name string) ([]str
 
 // logsOf is what the node's daemon has said since then.
 func (e *environment) logsOf(ctx context.Context, node string, since *metav1.Time) (string, error) {
-	daemons := e.Cluster.Client.CoreV1().Pods(product.Name)
+	daemons := e.Cluster.Client.CoreV1().Pods(deployment.Name)
 	list, err := daemons.List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String()})
 	if err != nil {
 		return "", err

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 // The kernel ends it, as when there is no memory left: nothing was tidied up.
@@ -102,7 +102,7 @@ func rebootedNodeServesAgain(t *testing.T, e *environment) {
 // What other programs do: all rules are flushed, or our table is.
 func flushedTableComesBack(t *testing.T, e *environment) {
 	if e.mode.name != "nftables" {
-		e.skip("no table")
+		e.skip("this mode has no nftables table")
 	}
 	ns := e.Namespace(t)
 	gsa := e.KSA(t, ns, "app")
@@ -118,7 +118,7 @@ func flushedTableComesBack(t *testing.T, e *environment) {
 		}
 		return said
 	}
-	table := []string{"nft", "list", "table", "ip", product.Name}
+	table := []string{"nft", "list", "table", "ip", deployment.Name}
 	ours := withoutCounts(run("the table", table...))
 	// kube-proxy writes its own anew only after long.
 	others := filepath.Join(t.TempDir(), "others")
@@ -126,7 +126,7 @@ func flushedTableComesBack(t *testing.T, e *environment) {
 		t.Fatal(err)
 	}
 	var notes []string
-	for _, do := range []string{"delete table ip " + product.Name, "flush table ip " + product.Name, "flush ruleset"} {
+	for _, do := range []string{"delete table ip " + deployment.Name, "flush table ip " + deployment.Name, "flush ruleset"} {
 		run(do, append([]string{"nft"}, strings.Fields(do)...)...)
 		back := eventually(t, podWithin, "the table after "+do, func(ctx context.Context) error {
 			said, err := n.Run(ctx, table...)
@@ -147,7 +147,7 @@ func flushedTableComesBack(t *testing.T, e *environment) {
 		})
 		notes = append(notes, back.Round(10*time.Millisecond).String()+" after "+do)
 	}
-	e.note = strings.ReplaceAll(strings.Join(notes, ", "), " ip "+product.Name, "")
+	e.note = strings.ReplaceAll(strings.Join(notes, ", "), " ip "+deployment.Name, "")
 	t.Log(e.note)
 }
 

@@ -22,7 +22,7 @@ type rotated struct {
 	knowsItsOwn  bool
 }
 
-func TestSigningKeyIsRotatedInSteps(t *testing.T) {
+func TestSigningKey_IsRotatedInSteps(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster; not with -short")
 	}

@@ -61,7 +61,7 @@ var clients = []struct {
 			paths: []string{filepath.Dir(program), libraries, source(t, "workloads")},
 		}
 	}},
-	{"JVM, sockets of both families", func(t *testing.T) *workload {
+	{"JVM, dual-stack sockets", func(t *testing.T) *workload {
 		classes, home := javaClasses(t), javaHome(t)
 		return &workload{shell: home[0] + "/bin/java -cp " + classes + " Token", paths: append(home, classes), third: "tcp6"}
 	}},

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 // Chain is how a call came about, as a stand-in recorded it: the fields of its
@@ -30,7 +30,7 @@ func (c Chain) String() string {
 // federated principal became a GSA. An empty GSA is for a KSA without annotation,
 // which calls as the federated principal itself.
 func (c Chain) Federated(namespace, ksa, gsa string) error {
-	federated := product.Principal(namespace, ksa)
+	federated := deployment.Principal(namespace, ksa)
 	want := Chain{KSA: namespace + "/" + ksa, Through: []string{federated}, Principal: "serviceAccount:" + gsa}
 	if gsa == "" {
 		want.Through, want.Principal = nil, federated
@@ -59,7 +59,7 @@ type Upload struct {
 
 // Uploads are the objects that were written to a bucket, the latest 1000 requests
 // back.
-func (s *Stage) Uploads(bucket string) []Upload {
+func (s *Fixture) Uploads(bucket string) []Upload {
 	var found []Upload
 	for _, r := range s.Storage.Records() {
 		if r.Bucket == bucket && r.Object != "" && (r.Method == "POST" || r.Method == "PUT") && r.Status == 200 {
@@ -70,7 +70,7 @@ func (s *Stage) Uploads(bucket string) []Upload {
 }
 
 // TokenOf says how a token came about, for what a workload printed.
-func (s *Stage) TokenOf(token string) (Chain, error) {
+func (s *Fixture) TokenOf(token string) (Chain, error) {
 	grant, known := s.Google.Inspect(token)
 	if !known {
 		return Chain{}, errors.New("the token is unknown to Google")

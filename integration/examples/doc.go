@@ -6,8 +6,8 @@
 // must know nothing of what an example does; the examples' tests, one file each,
 // do.
 //
-// A workload on the [Stage] is unmodified. It finds storage.googleapis.com and
+// A workload on the [Fixture] is unmodified. It finds storage.googleapis.com and
 // the others by the cluster's DNS, where one listener answers for all of them,
-// and trusts its certificates by [Stage.CAFile] in its image. So does the product:
+// and trusts its certificates by [Fixture.CAFile] in its image. So does the product:
 // it is installed without any address of Google's in its settings.
 package examples

@@ -17,7 +17,7 @@ func TestExamples(t *testing.T) {
 	s := Up(t)
 	for _, example := range []struct {
 		name string
-		run  func(*testing.T, *Stage)
+		run  func(*testing.T, *Fixture)
 	}{
 		{"stage", stageStands},
 		{"gcs-upload", gcsUpload},

@@ -22,7 +22,7 @@ import (
 const installWithin = 10 * time.Minute
 
 // goImage is what examples/gcs-upload/go/Dockerfile makes.
-func goImage(t *testing.T, s *Stage) cluster.Image {
+func goImage(t *testing.T, s *Fixture) cluster.Image {
 	t.Helper()
 	program, err := s.Cluster.BuildStatic(t.Context(), "examples/gcs-upload/go", ".", "gcs-upload-go")
 	if err != nil {
@@ -37,7 +37,7 @@ func goImage(t *testing.T, s *Stage) cluster.Image {
 // pythonImage is what examples/gcs-upload/python/Dockerfile makes, of this
 // machine's Python in place of a base image's: the same libraries by the same
 // hashes, the same program.
-func pythonImage(t *testing.T, s *Stage) cluster.Image {
+func pythonImage(t *testing.T, s *Fixture) cluster.Image {
 	t.Helper()
 	folder := filepath.Join(sourceRoot(t), "examples/gcs-upload/python")
 	asked := strings.Fields(output(t, "python3", "-c",

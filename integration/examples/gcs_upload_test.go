@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gke-metadata-emulator/fakegoogle"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 	"gke-metadata-emulator/integration/gcs"
 )
 
@@ -32,7 +32,7 @@ const (
 
 // gcsUpload does what the README of examples/gcs-upload says, in both credential
 // modes, and looks at what Cloud Storage saw.
-func gcsUpload(t *testing.T, s *Stage) {
+func gcsUpload(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
 	}
@@ -42,7 +42,7 @@ func gcsUpload(t *testing.T, s *Stage) {
 	for _, mode := range []uploadMode{
 		{
 			name:   "federation",
-			member: func(ksa string) string { return product.Principal(uploadNamespace, ksa) },
+			member: func(ksa string) string { return deployment.Principal(uploadNamespace, ksa) },
 			chain:  func(c Chain, gsa, ksa string) error { return c.Federated(uploadNamespace, ksa, gsa) },
 			denied: "iam.serviceAccounts.getAccessToken",
 		},
@@ -69,7 +69,7 @@ type uploadMode struct {
 
 type upload struct {
 	t    *testing.T
-	s    *Stage
+	s    *Fixture
 	mode uploadMode
 }
 
@@ -91,7 +91,7 @@ func (u *upload) run() {
 	u.s.Install(t, u.mode.name)
 	seen, signed := len(u.s.Storage.Records()), u.s.Google.Counters()[fakegoogle.MethodSignBlob]
 	start := time.Now()
-	said := u.s.Paste(t, uploadReadme, u.variables())
+	said := u.s.RunBlocks(t, uploadReadme, u.variables())
 	t.Logf("the README's commands took %s, to the proof", time.Since(start).Round(100*time.Millisecond))
 	t.Cleanup(func() { u.removeNamespace() })
 	if rounds := strings.Count(said, "round done"); rounds < 2 {
@@ -197,7 +197,7 @@ func (u *upload) checkPrincipals(records []gcs.Record) {
 // and one that is another GSA, without a role on the bucket.
 func (u *upload) checkOthers() {
 	t := u.t
-	u.s.Console.Bind(u.gsa("visitor"), "roles/iam.workloadIdentityUser", u.mode.member("visitor"))
+	u.s.Cloud.Bind(u.gsa("visitor"), "roles/iam.workloadIdentityUser", u.mode.member("visitor"))
 	for _, other := range []struct{ ksa, gsa, want string }{
 		{"stranger", u.gsa(uploadKSA), u.mode.denied},
 		{"visitor", u.gsa("visitor"), u.gsa("visitor") + " does not have storage.objects.create access to the Google Cloud Storage object. " +

@@ -28,16 +28,16 @@ type internet struct {
 var locations = []string{"europe-west1", "europe-west3", "us", "us-central1"}
 
 // sites are the stand-ins by their names.
-func (s *Stage) sites() map[string]http.Handler {
+func (s *Fixture) sites() map[string]http.Handler {
 	sites := map[string]http.Handler{
-		"storage.googleapis.com":        s.Console, // which serves what a policy is, and passes the rest on
+		"storage.googleapis.com":        s.Cloud, // which serves what a policy is, and passes the rest on
 		"www.googleapis.com":            s.Google,
 		"oauth2.googleapis.com":         s.Google,
 		"sts.googleapis.com":            s.Google,
 		"iamcredentials.googleapis.com": s.Google,
 	}
 	for _, api := range []string{"iam", "artifactregistry", "cloudresourcemanager", "serviceusage"} {
-		sites[api+".googleapis.com"] = s.Console
+		sites[api+".googleapis.com"] = s.Cloud
 	}
 	for _, location := range locations {
 		sites[location+"-docker.pkg.dev"] = s.Registry

@@ -13,7 +13,7 @@ import (
 )
 
 // browser asks by the proxy, and trusts the CA file alone.
-func (s *Stage) browser(t *testing.T) *http.Client {
+func (s *Fixture) browser(t *testing.T) *http.Client {
 	t.Helper()
 	pem, err := os.ReadFile(s.CAFile)
 	if err != nil {
@@ -33,8 +33,8 @@ func (s *Stage) browser(t *testing.T) *http.Client {
 }
 
 // Each name leads to its stand-in, which says what only it says.
-func TestInternetLeadsToEachSite(t *testing.T) {
-	s := newStage(t)
+func TestInternet_RoutesByHost(t *testing.T) {
+	s := newFixture(t)
 	client := s.browser(t)
 	for address, says := range map[string]string{
 		"https://storage.googleapis.com/storage/v1/b/none/o":                          "Anonymous caller does not have storage.objects.list",
@@ -66,8 +66,8 @@ func TestInternetLeadsToEachSite(t *testing.T) {
 }
 
 // The CA is worth nothing for other names, so that trusting it harms nobody.
-func TestAuthorityIsForItsSitesOnly(t *testing.T) {
-	s := newStage(t)
+func TestInternet_AuthorityIsValidForItsSitesOnly(t *testing.T) {
+	s := newFixture(t)
 	leaf := s.internet.identity.Leaf
 	if leaf == nil {
 		var err error

@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 	"gke-metadata-emulator/integration/registry"
 )
 
@@ -40,14 +40,14 @@ const (
 // builds are the Jobs of examples/kaniko.
 type builds struct {
 	*testing.T
-	s    *Stage
+	s    *Fixture
 	real bool // the executor is kaniko's own
 }
 
 // kaniko does what the README of examples/kaniko says, and then the same a hundred
 // times at once. The manifest is the user's to the letter: the image that it names is
 // on the nodes, with kaniko's executor or with one that makes the same calls.
-func kaniko(t *testing.T, s *Stage) {
+func kaniko(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
 	}
@@ -62,9 +62,9 @@ func kaniko(t *testing.T, s *Stage) {
 		}
 	})
 	start := time.Now()
-	said := s.Paste(t, kanikoReadme, map[string]string{
+	said := s.RunBlocks(t, kanikoReadme, map[string]string{
 		"PROJECT_ID": ProjectID, "OTHER_PROJECT_ID": OtherProjectID, "BUCKET": kanikoBucket, "LOCATION": kanikoLocation,
-		"MEMBER": product.Principal(kanikoNamespace, "builder"), "OTHER_MEMBER": product.Principal(kanikoNamespace, "builder-other"),
+		"MEMBER": deployment.Principal(kanikoNamespace, "builder"), "OTHER_MEMBER": deployment.Principal(kanikoNamespace, "builder-other"),
 	})
 	t.Logf("the README's commands took %s, to the proof", time.Since(start).Round(100*time.Millisecond))
 	for _, project := range []struct{ id, ksa string }{{ProjectID, "builder"}, {OtherProjectID, "builder-other"}} {
@@ -235,9 +235,9 @@ func (b *builds) manifest(ksa, job, gsa, destination string) (corev1.ServiceAcco
 func (b *builds) account(ksa, role string) string {
 	b.Helper()
 	gsa := ksa + "@" + ProjectID + ".iam.gserviceaccount.com"
-	b.s.Console.Bind(gsa, "roles/iam.workloadIdentityUser", product.Principal(kanikoNamespace, ksa))
-	b.s.Console.Bind("buckets/"+kanikoBucket, "roles/storage.objectViewer", "serviceAccount:"+gsa)
-	b.s.Console.Bind("projects/"+ProjectID+"/locations/"+kanikoLocation+"/repositories/images", role, "serviceAccount:"+gsa)
+	b.s.Cloud.Bind(gsa, "roles/iam.workloadIdentityUser", deployment.Principal(kanikoNamespace, ksa))
+	b.s.Cloud.Bind("buckets/"+kanikoBucket, "roles/storage.objectViewer", "serviceAccount:"+gsa)
+	b.s.Cloud.Bind("projects/"+ProjectID+"/locations/"+kanikoLocation+"/repositories/images", role, "serviceAccount:"+gsa)
 	account, _ := b.manifest(ksa, "none", gsa, "none")
 	if _, err := b.s.Cluster.Client.CoreV1().ServiceAccounts(kanikoNamespace).Create(b.Context(), &account, metav1.CreateOptions{}); err != nil {
 		b.Fatal(err)

@@ -31,7 +31,7 @@ const (
 // polls are the answers that pods got, as they tell them.
 type polls struct {
 	url   string
-	stage *Stage
+	stage *Fixture
 
 	mu      sync.Mutex
 	phase   string
@@ -45,7 +45,7 @@ type polls struct {
 }
 
 // collect listens where pods can tell, until the test ends.
-func collect(t *testing.T, s *Stage) *polls {
+func collect(t *testing.T, s *Fixture) *polls {
 	t.Helper()
 	p := &polls{
 		stage: s, expects: map[string]Chain{}, counts: map[string]map[string]map[verdict]int{},

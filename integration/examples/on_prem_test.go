@@ -16,7 +16,7 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 	"gke-metadata-emulator/integration/internal/checkout"
 )
 
@@ -35,7 +35,7 @@ const (
 
 // onPrem does what examples/on-prem says, and rotates the cluster's signing key
 // twice, in the right order and in the wrong one, while pods ask for tokens.
-func onPrem(t *testing.T, s *Stage) {
+func onPrem(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
 	}
@@ -43,7 +43,7 @@ func onPrem(t *testing.T, s *Stage) {
 	o.load()
 	start := time.Now()
 	t.Cleanup(o.remove)
-	said := s.Paste(t, onPremFolder+"/README.md", map[string]string{
+	said := s.RunBlocks(t, onPremFolder+"/README.md", map[string]string{
 		"PROJECT_ID": ProjectID, "POOL": o.variables["POOL"], "PROVIDER": o.variables["PROVIDER"], "GSA_NAME": "reports-writer",
 	})
 	t.Logf("the README's commands took %s, to a pod with a token", time.Since(start).Round(100*time.Millisecond))
@@ -67,7 +67,7 @@ func onPrem(t *testing.T, s *Stage) {
 
 type onPremises struct {
 	t         *testing.T
-	s         *Stage
+	s         *Fixture
 	variables map[string]string
 	polls     *polls
 	warmPods  []string
@@ -127,7 +127,7 @@ func (o *onPremises) rotateInTheRightOrder() {
 	o.first = old
 	o.polls.enter("next key known")
 	o.sign(old, next)
-	o.s.Paste(o.t, onPremFolder+"/rotation.md", o.variables)
+	o.s.RunBlocks(o.t, onPremFolder+"/rotation.md", o.variables)
 	o.polls.enter("next key signs")
 	o.sign(next, old)
 	for _, pod := range append(o.newcomers("second"), o.warmPods...) {
@@ -204,7 +204,7 @@ func (o *onPremises) sign(key cluster.SigningKey, others ...cluster.SigningKey) 
 // newcomers are pods, one on each node, of a KSA that has asked for nothing yet.
 func (o *onPremises) newcomers(ksa string) []string {
 	gsa := reportsGSA(ksa)
-	o.s.Google.Bind(gsa, "roles/iam.workloadIdentityUser", product.Principal(onPremNamespace, ksa))
+	o.s.Google.Bind(gsa, "roles/iam.workloadIdentityUser", deployment.Principal(onPremNamespace, ksa))
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: ksa, Annotations: map[string]string{identity.AnnotationGSA: gsa}}}
 	if _, err := o.s.Cluster.Client.CoreV1().ServiceAccounts(onPremNamespace).Create(o.t.Context(), account, metav1.CreateOptions{}); err != nil {
 		o.t.Fatal(err)
@@ -229,7 +229,7 @@ status=$("$0" -sS -m 5 -o /tmp/answer -w '%{http_code}' -H 'Metadata-Flavor: Goo
 "$3" 0.2
 done`
 	name := ksa + "-" + n.Name
-	o.polls.expect(name, Chain{KSA: onPremNamespace + "/" + ksa, Through: []string{product.Principal(onPremNamespace, ksa)}, Principal: "serviceAccount:" + reportsGSA(ksa)})
+	o.polls.expect(name, Chain{KSA: onPremNamespace + "/" + ksa, Through: []string{deployment.Principal(onPremNamespace, ksa)}, Principal: "serviceAccount:" + reportsGSA(ksa)})
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PodSpec{
@@ -251,7 +251,7 @@ done`
 
 // daemons are the pods of the product and how often each was started.
 func (o *onPremises) daemons() string {
-	return o.s.Kubectl(o.t, "get", "pods", "--namespace", product.Name, "--sort-by", "{.metadata.uid}",
+	return o.s.Kubectl(o.t, "get", "pods", "--namespace", deployment.Name, "--sort-by", "{.metadata.uid}",
 		"--output", `jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
 }
 

@@ -24,7 +24,7 @@ const commandWithin = 10 * time.Minute
 
 // makeHome makes the operator's home folder: logged in at Google as by both
 // gcloud auth login and gcloud auth application-default login.
-func (s *Stage) makeHome() error {
+func (s *Fixture) makeHome() error {
 	file := filepath.Join(s.home, credentialsFile)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
@@ -37,15 +37,15 @@ func (s *Stage) makeHome() error {
 }
 
 // addProgram gives the operator a program besides the machine's.
-func (s *Stage) addProgram(name, path string) error {
+func (s *Fixture) addProgram(name, path string) error {
 	return os.Symlink(path, filepath.Join(s.home, "bin", name))
 }
 
-func (s *Stage) tokenFile() string { return filepath.Join(s.home, "access-token") }
+func (s *Fixture) tokenFile() string { return filepath.Join(s.home, "access-token") }
 
 // login gives gcloud a token of the operator's, by the refresh token of the
 // credentials file.
-func (s *Stage) login(ctx context.Context) error {
+func (s *Fixture) login(ctx context.Context) error {
 	credentials, err := os.ReadFile(filepath.Join(s.home, credentialsFile))
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func (s *Stage) login(ctx context.Context) error {
 }
 
 // redeem gets an access token for a credentials file of gcloud's.
-func (s *Stage) redeem(ctx context.Context, credentials []byte) (string, error) {
+func (s *Fixture) redeem(ctx context.Context, credentials []byte) (string, error) {
 	var file struct {
 		ID      string `json:"client_id"`
 		Secret  string `json:"client_secret"`
@@ -79,7 +79,7 @@ func (s *Stage) redeem(ctx context.Context, credentials []byte) (string, error) 
 
 // environment is all that the operator's programs get: nothing of the caller's
 // but where programs and caches are.
-func (s *Stage) environment() []string {
+func (s *Fixture) environment() []string {
 	env := []string{
 		"HOME=" + s.home,
 		"PATH=" + filepath.Join(s.home, "bin") + ":" + os.Getenv("PATH"),
@@ -109,7 +109,7 @@ func (s *Stage) environment() []string {
 
 // runIn runs a program in a folder as the operator, and returns what it printed to
 // its standard output. What it left running ends with it.
-func (s *Stage) runIn(ctx context.Context, folder string, command ...string) (string, error) {
+func (s *Fixture) runIn(ctx context.Context, folder string, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commandWithin, fmt.Errorf("not done within %s", commandWithin))
 	defer cancel()
 	if err := s.login(ctx); err != nil {
@@ -140,7 +140,7 @@ func (s *Stage) runIn(ctx context.Context, folder string, command ...string) (st
 }
 
 // find is the operator's own program, or the machine's.
-func (s *Stage) find(name string) (string, error) {
+func (s *Fixture) find(name string) (string, error) {
 	own := filepath.Join(s.home, "bin", name)
 	if _, err := os.Stat(own); err == nil {
 		return own, nil

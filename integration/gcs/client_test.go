@@ -106,7 +106,7 @@ func (b *bench) runClient(size int, token string, more ...string) (string, error
 	return string(said), err
 }
 
-func TestClientThroughTheProxy(t *testing.T) {
+func TestProxy_ServesTheRealClient(t *testing.T) {
 	b := newBench(t, nil)
 	token := b.token(cloudPlatform)
 	const chunk = 256 << 10
@@ -144,7 +144,7 @@ func TestClientThroughTheProxy(t *testing.T) {
 	}
 }
 
-func TestClientWithABadToken(t *testing.T) {
+func TestProxy_ClientWithInvalidTokenFails(t *testing.T) {
 	b := newBench(t, nil)
 	for token, want := range map[string]string{
 		"ya29.garbage":                         "Error 401: Invalid Credentials, authError",
@@ -159,7 +159,7 @@ func TestClientWithABadToken(t *testing.T) {
 
 // Why there is a proxy: with the usual setting for emulators the Go client has a
 // token at hand and does not send it.
-func TestClientWithEmulatorHostSendsNoToken(t *testing.T) {
+func TestEmulatorHost_ClientSendsNoToken(t *testing.T) {
 	b := newBench(t, nil)
 	said, err := b.runClient(16, b.token(cloudPlatform), "STORAGE_EMULATOR_HOST="+b.URL)
 	if err == nil || !strings.Contains(said, "Error 401: Anonymous caller does not have") {

@@ -129,7 +129,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-func TestObjectNamedInTheBody(t *testing.T) {
+func TestRecord_HasTheObjectNameFromTheBody(t *testing.T) {
 	b := newBench(t, nil)
 	token := b.token(cloudPlatform)
 	const body = "--x\r\nContent-Type: application/json\r\n\r\n{\"name\": \"dir/port.txt\"}\r\n" +
@@ -209,7 +209,7 @@ func TestAuthorizer(t *testing.T) {
 	}
 }
 
-func TestDenialIsGooglesText(t *testing.T) {
+func TestDenial_HasGooglesText(t *testing.T) {
 	b := newBench(t, grants{}.authorize)
 	_, text := b.do("POST", uploadPath, b.token(cloudPlatform), "red")
 	const message = testGSA + " does not have storage.objects.create access to the Google Cloud Storage object. " +
@@ -231,7 +231,7 @@ func TestDenialIsGooglesText(t *testing.T) {
 }
 
 // The front must not take another bucket for the one that fake-gcs-server does.
-func TestHostDoesNotNameABucket(t *testing.T) {
+func TestHost_DoesNotSelectABucket(t *testing.T) {
 	b := newBench(t, func(o *Options) {
 		o.Authorize = func(bucket, _, _ string) bool { return bucket == testBucket }
 	})
@@ -257,7 +257,7 @@ func TestHostDoesNotNameABucket(t *testing.T) {
 	}
 }
 
-func TestNoGoogle(t *testing.T) {
+func TestServer_ReportsThatFakegoogleIsDown(t *testing.T) {
 	google := httptest.NewServer(http.NotFoundHandler())
 	b := newBench(t, func(o *Options) { o.Fake = google.URL })
 	for range 2 {

@@ -46,7 +46,7 @@ func (b *bench) get(client *http.Client, target string) (*http.Response, string,
 	return response, string(text), err
 }
 
-func TestProxyIsCloudStorage(t *testing.T) {
+func TestProxy_IsCloudStorage(t *testing.T) {
 	b := newBench(t, nil)
 	client := b.through(b.CA)
 	for _, target := range []string{"https://storage.googleapis.com/storage/v1/b/x/o", "https://x.storage.googleapis.com/"} {
@@ -57,7 +57,7 @@ func TestProxyIsCloudStorage(t *testing.T) {
 	}
 }
 
-func TestProxyRefusesOtherHosts(t *testing.T) {
+func TestProxy_RefusesOtherHosts(t *testing.T) {
 	b := newBench(t, nil)
 	client := b.through(b.CA)
 	before := len(b.Records())
@@ -78,7 +78,7 @@ func TestProxyRefusesOtherHosts(t *testing.T) {
 	}
 }
 
-func TestProxyIsTrustedWithItsCAOnly(t *testing.T) {
+func TestProxy_IsTrustedOnlyWithItsCA(t *testing.T) {
 	b := newBench(t, nil)
 	_, another, err := certs.New(host)
 	if err != nil {
@@ -91,7 +91,7 @@ func TestProxyIsTrustedWithItsCAOnly(t *testing.T) {
 	}
 }
 
-func TestProxyEnds(t *testing.T) {
+func TestProxy_EndsItsTunnels(t *testing.T) {
 	b := newBench(t, nil)
 	proxy, err := NewProxy(b.Server, nil)
 	if err != nil {

@@ -109,7 +109,7 @@ func TestSignedURL(t *testing.T) {
 	}
 }
 
-func TestSignedURLToUpload(t *testing.T) {
+func TestSignedURL_Upload(t *testing.T) {
 	b := newBench(t, grants{{testPrincipal, testBucket}: {createObjects}}.authorize)
 	put := b.signedURL("PUT", signedObject, func(o *storage.SignedURLOptions) {
 		o.ContentType, o.Headers = "text/plain", []string{"x-goog-meta-colour:  deep   red "}
@@ -137,7 +137,7 @@ func TestSignedURLToUpload(t *testing.T) {
 }
 
 // Whatever is changed of a signed URL makes it worthless.
-func TestTamperedSignedURL(t *testing.T) {
+func TestSignedURL_TamperedIsRefused(t *testing.T) {
 	b := newBench(t, nil) // everyone may do everything
 	const another = "another@demo-project.iam.gserviceaccount.com"
 	b.google.Bind(another, "roles/viewer", "user:any@example.com") // it is there
@@ -205,7 +205,7 @@ func TestTamperedSignedURL(t *testing.T) {
 	}
 }
 
-func TestRefusalOfASignatureIsGooglesText(t *testing.T) {
+func TestSignedURL_RefusalHasGooglesText(t *testing.T) {
 	b := newBench(t, nil)
 	u := b.signedURL("GET", "wine.txt")
 	u.Path = "/" + testBucket + "/beer.txt"
@@ -224,7 +224,7 @@ func TestRefusalOfASignatureIsGooglesText(t *testing.T) {
 	}
 }
 
-func TestSignedURLEnds(t *testing.T) {
+func TestSignedURL_Expires(t *testing.T) {
 	now := time.Now()
 	b := newBench(t, func(o *Options) { o.Now = func() time.Time { return now } })
 	b.uploadSigned()
@@ -256,7 +256,7 @@ func TestSignedURLEnds(t *testing.T) {
 }
 
 // A signature is for the XML API; the JSON API takes tokens alone.
-func TestSignatureIsNoToken(t *testing.T) {
+func TestSignedURL_IsNoToken(t *testing.T) {
 	b := newBench(t, nil)
 	b.uploadSigned()
 	u := b.signedURL("GET", signedObject)

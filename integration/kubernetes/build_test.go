@@ -30,7 +30,7 @@ func tiny(t *testing.T, source string) (builder, program, *strings.Builder) {
 		&log
 }
 
-func TestBinaryIsBuiltOnce(t *testing.T) {
+func TestBinary_IsBuiltOnce(t *testing.T) {
 	b, p, log := tiny(t, "package main\n\nfunc main() { println(\"tiny\") }\n")
 	path, err := b.binary(t.Context(), p)
 	if err != nil {
@@ -49,7 +49,7 @@ func TestBinaryIsBuiltOnce(t *testing.T) {
 	}
 }
 
-func TestFailedBuildSaysWhatTheCompilerSaid(t *testing.T) {
+func TestBinary_FailedBuildShowsTheCompilersMessage(t *testing.T) {
 	b, p, _ := tiny(t, "package main\n\nfunc main() { nonsense }\n")
 	path, err := b.binary(t.Context(), p)
 	if err == nil || !strings.Contains(err.Error(), "undefined: nonsense") {

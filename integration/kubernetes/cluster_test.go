@@ -18,7 +18,7 @@ import (
 	"gke-metadata-emulator/integration/internal/process"
 )
 
-func TestClusterFromUpToClose(t *testing.T) {
+func TestCluster_UpToClose(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Kubernetes API server; not with -short")
 	}
@@ -73,7 +73,7 @@ func TestClusterFromUpToClose(t *testing.T) {
 	}
 }
 
-func TestUpSaysWhyTheAPIServerDoesNotStart(t *testing.T) {
+func TestCluster_UpShowsTheAPIServersLog(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Kubernetes API server; not with -short")
 	}
@@ -87,7 +87,7 @@ func TestUpSaysWhyTheAPIServerDoesNotStart(t *testing.T) {
 	}
 }
 
-func TestCloseTellsOfACrash(t *testing.T) {
+func TestCluster_CloseReportsACrash(t *testing.T) {
 	p, err := process.Start("kube-apiserver", filepath.Join(t.TempDir(), "log"), exec.Command("/bin/sh", "-c", "echo trouble; exit 3"))
 	if err != nil {
 		t.Fatal(err)

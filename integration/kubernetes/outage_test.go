@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestOutageAndHang(t *testing.T) {
+func TestCluster_OutageAndHang(t *testing.T) {
 	c := Start(t)
 	before := c.KSA(t, "default", "app", nil)
 	get := func(ctx context.Context) error {

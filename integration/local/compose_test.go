@@ -184,7 +184,7 @@ func TestCompose(t *testing.T) {
 }
 
 // The README's commands need an engine.
-func TestComposeByDocker(t *testing.T) {
+func TestCompose_ByDocker(t *testing.T) {
 	docker := command(t, "docker", "info")
 	docker.WaitDelay = time.Second
 	if err := docker.Run(); err != nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestWants(t *testing.T) {
+func TestRequestedAccess(t *testing.T) {
 	const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	for _, test := range []struct{ method, path, image, permission string }{
 		{"GET", "/v2/demo-project/images/app/manifests/latest", "demo-project/images/app", download},

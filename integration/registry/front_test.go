@@ -174,7 +174,7 @@ func TestExchangedToken(t *testing.T) {
 }
 
 // A token of the registry's ends with the access token that it was given for.
-func TestExchangedTokenExpires(t *testing.T) {
+func TestExchangedToken_Expires(t *testing.T) {
 	b := newBench(t)
 	b.bind(reader)
 	token, left := b.exchanged("pull", b.token(cloudPlatform))
@@ -185,7 +185,7 @@ func TestExchangedTokenExpires(t *testing.T) {
 	}
 }
 
-func TestExchangedTokensAreBounded(t *testing.T) {
+func TestExchangedToken_NumberIsBounded(t *testing.T) {
 	b := newBench(t)
 	live := grant{Caller: standin.Caller{ExpiresAt: time.Now().Add(time.Hour)}}
 	for range maxTokens + 10 {
@@ -242,7 +242,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-func TestRecordsAreBounded(t *testing.T) {
+func TestRecord_NumberIsBounded(t *testing.T) {
 	b := newBench(t)
 	for i := range maxRecords + 3 {
 		b.add(t.Context(), Record{Status: i})
@@ -252,7 +252,7 @@ func TestRecordsAreBounded(t *testing.T) {
 	}
 }
 
-func TestGoogleIsDown(t *testing.T) {
+func TestServer_ReportsThatFakegoogleIsDown(t *testing.T) {
 	b := newBench(t)
 	for _, fake := range []string{"http://127.0.0.1:1", b.google.URL + "/nowhere"} {
 		access, err := standin.NewTokens(fake, nil)
@@ -268,7 +268,7 @@ func TestGoogleIsDown(t *testing.T) {
 	}
 }
 
-func TestWrongOptions(t *testing.T) {
+func TestNew_RefusesInvalidOptions(t *testing.T) {
 	for _, wrong := range []Options{{}, {Fake: "127.0.0.1:8988", Policy: new(Policies)}, {Fake: "http://127.0.0.1:8988"}} {
 		if _, err := New(wrong); err == nil || !strings.Contains(err.Error(), "give ") {
 			t.Errorf("%+v: %v", wrong, err)

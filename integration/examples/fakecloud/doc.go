@@ -1,4 +1,4 @@
-// Package console is a stand-in for the APIs of Google's that an operator uses
+// Package fakecloud is a stand-in for the APIs of Google's that an operator uses
 // to set things up, as gcloud calls them: service accounts, IAM policies,
 // workload identity pools, buckets and repositories.
 //
@@ -9,4 +9,4 @@
 //
 // It is strict in what it is asked for, and lax in time: what takes Google a
 // minute is done at once.
-package console
+package fakecloud

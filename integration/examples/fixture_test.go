@@ -11,7 +11,7 @@ import (
 
 // stageStands is the least that the examples count on: what a README says is
 // done, and a pod of the KSA that it bound, and no other, writes to the bucket.
-func stageStands(t *testing.T, s *Stage) {
+func stageStands(t *testing.T, s *Fixture) {
 	if said := s.Kubectl(t, "get", "nodes", "--output=name"); said != "node/node-1\nnode/node-2\n" {
 		t.Errorf("kubectl get nodes: %q", said)
 	}
@@ -30,8 +30,8 @@ func stageStands(t *testing.T, s *Stage) {
 	s.Install(t, "federation")
 	s.Namespace(t, "stage")
 	s.Namespace(t, "elsewhere")
-	s.Console.CreateBucket(OtherProjectID, "theirs")
-	s.Paste(t, "integration/examples/testdata/README.md", map[string]string{"PROJECT_ID": ProjectID, "NAMESPACE": "stage"})
+	s.Cloud.CreateBucket(OtherProjectID, "theirs")
+	s.RunBlocks(t, "integration/examples/testdata/README.md", map[string]string{"PROJECT_ID": ProjectID, "NAMESPACE": "stage"})
 	if said, _ := s.Storage.Object("my-bucket", "context/file"); string(said) != "of the operator\n" {
 		t.Errorf("the operator wrote %q", said)
 	}
@@ -41,7 +41,7 @@ func stageStands(t *testing.T, s *Stage) {
 		if strings.HasPrefix(resource, "projects/") {
 			permission = "artifactregistry.repositories.uploadArtifacts"
 		}
-		if got, want := s.Console.Allowed(resource, "serviceAccount:"+gsa, permission), resource != "buckets/theirs"; got != want {
+		if got, want := s.Cloud.Allowed(resource, "serviceAccount:"+gsa, permission), resource != "buckets/theirs"; got != want {
 			t.Errorf("%s for the GSA on %s: %t, want %t", permission, resource, got, want)
 		}
 	}

@@ -15,16 +15,16 @@ import (
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
-	"gke-metadata-emulator/integration/examples/console"
+	"gke-metadata-emulator/integration/cluster/deployment"
+	"gke-metadata-emulator/integration/examples/fakecloud"
 	"gke-metadata-emulator/integration/gcs"
 	"gke-metadata-emulator/integration/registry"
 )
 
 // The projects that there are at the offline Google, and who owns them.
 const (
-	ProjectID          = product.ProjectID
-	ProjectNumber      = product.ProjectNumber
+	ProjectID          = deployment.ProjectID
+	ProjectNumber      = deployment.ProjectNumber
 	OtherProjectID     = "other-project"
 	OtherProjectNumber = "112233445566"
 	Operator           = "operator@example.com" // runs the commands of the READMEs
@@ -37,23 +37,23 @@ const removedWithin = time.Minute
 
 // T is what this package needs of *testing.T.
 type T interface {
-	product.T
+	deployment.T
 	Failed() bool
 	Log(...any)
 	TempDir() string
 }
 
-// Stage is a cluster of two nodes and an Internet of stand-ins, to all examples
+// Fixture is a cluster of two nodes and an Internet of stand-ins, to all examples
 // of a run.
-type Stage struct {
+type Fixture struct {
 	Cluster  *cluster.Cluster
 	Google   *fakegoogle.Running // STS, IAM Credentials, OAuth 2.0: whose token is this?
 	Storage  *gcs.Server         // storage.googleapis.com; its Records say who did what
 	Registry *registry.Server    // LOCATION-docker.pkg.dev, likewise
-	Console  *console.Server     // what gcloud talks to; Console.Bind is add-iam-policy-binding
+	Cloud    *fakecloud.Server   // what gcloud talks to; Cloud.Bind is add-iam-policy-binding
 
 	// CAFile is a file of certificate authorities, in which the Internet's is the
-	// only one. [Stage.Load] puts it into images.
+	// only one. [Fixture.Load] puts it into images.
 	CAFile string
 
 	// Program is the path of the product's on this machine. Its image is on the
@@ -65,30 +65,30 @@ type Stage struct {
 }
 
 // Up makes a stage, which ends with the test.
-func Up(t T) *Stage {
+func Up(t T) *Fixture {
 	t.Helper()
-	s := newStage(t)
+	s := newFixture(t)
 	s.startCluster(t)
 	s.internet.start(t, s.Cluster)
 	return s
 }
 
-// newStage makes what is beside the cluster, for programs of this machine.
-func newStage(t T) *Stage {
+// newFixture makes what is beside the cluster, for programs of this machine.
+func newFixture(t T) *Fixture {
 	t.Helper()
-	s := &Stage{home: t.TempDir()}
+	s := &Fixture{home: t.TempDir()}
 	s.Google = fakegoogle.Start(t, fakegoogle.Options{})
-	s.Console = console.New(console.Options{
+	s.Cloud = fakecloud.New(fakecloud.Options{
 		Google: s.Google.Server, Operator: "user:" + Operator,
 		Projects: map[string]string{ProjectID: ProjectNumber, OtherProjectID: OtherProjectNumber},
 	})
 	var err error
-	if s.Storage, err = gcs.New(gcs.Options{Fake: s.Google.URL, Authorize: s.Console.Bucket}); err != nil {
+	if s.Storage, err = gcs.New(gcs.Options{Fake: s.Google.URL, Authorize: s.Cloud.Bucket}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Storage.Close)
-	s.Console.ServeStorage(s.Storage)
-	if s.Registry, err = registry.New(registry.Options{Fake: s.Google.URL, Policy: s.Console}); err != nil {
+	s.Cloud.ServeStorage(s.Storage)
+	if s.Registry, err = registry.New(registry.Options{Fake: s.Google.URL, Policy: s.Cloud}); err != nil {
 		t.Fatal(err)
 	}
 	if s.internet, err = newInternet(s.sites()); err != nil {
@@ -106,7 +106,7 @@ func newStage(t T) *Stage {
 }
 
 // startCluster starts the cluster, whose pods and nodes find the Internet.
-func (s *Stage) startCluster(t T) {
+func (s *Fixture) startCluster(t T) {
 	t.Helper()
 	hosts := map[string]string{"metadata.google.internal": "169.254.169.254"}
 	for _, name := range s.internet.names() {
@@ -138,12 +138,12 @@ func (s *Stage) startCluster(t T) {
 	if err := s.addProgram("kubectl", s.Cluster.Kubectl()); err != nil {
 		t.Fatal(err)
 	}
-	s.Program = product.LoadTrusting(t, s.Cluster, s.CAFile)
+	s.Program = deployment.LoadTrusting(t, s.Cluster, s.CAFile)
 }
 
 // Load gives images to the nodes. Each gets the certificates that it trusts, at
 // /etc/ssl/certs/ca-certificates.crt, where it has none of its own.
-func (s *Stage) Load(t T, images ...cluster.Image) {
+func (s *Fixture) Load(t T, images ...cluster.Image) {
 	t.Helper()
 	for _, image := range images {
 		files := map[string]string{authorities: s.CAFile}
@@ -157,12 +157,12 @@ func (s *Stage) Load(t T, images ...cluster.Image) {
 
 // Install installs the product by its overlay federation or impersonation, as
 // the README says, until the test ends. With federation the provider is
-// product.Provider, which trusts the cluster's keys. With impersonation the
+// deployment.Provider, which trusts the cluster's keys. With impersonation the
 // source credential is the operator's own, with the rights that
 // docs/impersonation.md asks for on the GSAs of ProjectID and OtherProjectID.
-func (s *Stage) Install(t T, overlay string) *product.Installation {
+func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	t.Helper()
-	options := product.Options{Overlay: overlay, Google: s.Google.Server}
+	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}
 	if overlay == "impersonation" {
 		for _, project := range []string{ProjectID, OtherProjectID} {
 			for _, role := range []string{"roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountViewer"} {
@@ -171,17 +171,17 @@ func (s *Stage) Install(t T, overlay string) *product.Installation {
 		}
 		options.Before = s.storeCredentials
 	}
-	return product.Install(t, s.Cluster, s.Program, options)
+	return deployment.Install(t, s.Cluster, s.Program, options)
 }
 
 // storeCredentials makes the secret of the README.
-func (s *Stage) storeCredentials(ctx context.Context, c *cluster.Cluster) error {
+func (s *Fixture) storeCredentials(ctx context.Context, c *cluster.Cluster) error {
 	file := filepath.Join(s.home, credentialsFile)
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	_, err = c.Client.CoreV1().Secrets(product.Name).Create(ctx, &corev1.Secret{
+	_, err = c.Client.CoreV1().Secrets(deployment.Name).Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "source-credentials"},
 		Data:       map[string][]byte{filepath.Base(file): content},
 	}, metav1.CreateOptions{})
@@ -189,7 +189,7 @@ func (s *Stage) storeCredentials(ctx context.Context, c *cluster.Cluster) error 
 }
 
 // Namespace makes one, which ends with the test.
-func (s *Stage) Namespace(t T, name string) {
+func (s *Fixture) Namespace(t T, name string) {
 	t.Helper()
 	namespaces := s.Cluster.Client.CoreV1().Namespaces()
 	made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}

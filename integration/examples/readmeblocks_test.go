@@ -5,24 +5,24 @@ import (
 	"testing"
 )
 
-// pasteText pastes a README that is not in the repository.
-func pasteText(t *testing.T, s *Stage, readme string, variables map[string]string) (string, error) {
+// runText pastes a README that is not in the repository.
+func runText(t *testing.T, s *Fixture, readme string, variables map[string]string) (string, error) {
 	t.Helper()
-	return s.pasteText(t, "README", t.TempDir(), readme, variables)
+	return s.runText(t, "README", t.TempDir(), readme, variables)
 }
 
-func TestPasteRunsTheBlocksInOneShell(t *testing.T) {
-	s := newStage(t)
+func TestRunBlocks_UsesOneShell(t *testing.T) {
+	s := newFixture(t)
 	readme := "```sh\nPROJECT_ID=my-project\nKSA=app\n```\n\n<!-- not run: it is a test -->\n```sh\nREGION=us\nexit 9\n```\n" +
 		"```sh\nread -r here <<END\n$PROJECT_ID's $KSA in $REGION\nEND\necho \"$here\" # $HOME\n```\n"
-	said, err := pasteText(t, s, readme, map[string]string{"PROJECT_ID": "it's other", "REGION": "eu $(exit 8)"})
+	said, err := runText(t, s, readme, map[string]string{"PROJECT_ID": "it's other", "REGION": "eu $(exit 8)"})
 	if want := "it's other's app in eu $(exit 8)\n"; err != nil || said != want {
 		t.Errorf("%q, %v, want %q", said, err, want)
 	}
 }
 
-func TestPasteNamesWhatFails(t *testing.T) {
-	s := newStage(t)
+func TestRunBlocks_ReportsTheFailedLine(t *testing.T) {
+	s := newFixture(t)
 	for name, test := range map[string]struct{ readme, says string }{
 		"command":            {"# x\n\n```sh\ntrue\nfalse one\n```\n", "line 5 of the README, exit code 1: false one"},
 		"second block":       {"```sh\ntrue\n```\n\n```sh\n\nls /none\n```\n", "line 7 of the README, exit code 2: ls /none"},
@@ -32,12 +32,12 @@ func TestPasteNamesWhatFails(t *testing.T) {
 		"syntax":             {"```sh\ntrue\nif\n```\n", "README.md: line 4: syntax error"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if said, err := pasteText(t, s, test.readme, nil); err == nil || !strings.Contains(err.Error(), test.says) {
+			if said, err := runText(t, s, test.readme, nil); err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%q, %v, want an error with %q", said, err, test.says)
 			}
 		})
 	}
-	if _, err := pasteText(t, s, "```sh\nA=b\n```\n", map[string]string{"PROJECT_ID": "x"}); err == nil || !strings.Contains(err.Error(), "no line of a block is PROJECT_ID=") {
+	if _, err := runText(t, s, "```sh\nA=b\n```\n", map[string]string{"PROJECT_ID": "x"}); err == nil || !strings.Contains(err.Error(), "no line of a block is PROJECT_ID=") {
 		t.Errorf("a value that nothing takes: %v", err)
 	}
 }

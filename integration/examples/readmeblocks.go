@@ -14,14 +14,14 @@ import (
 	"gke-metadata-emulator/integration/internal/checkout"
 )
 
-// Paste runs the commands of an example's README as its reader would who pastes
+// RunBlocks runs the commands of an example's README as its reader would who pastes
 // its ```sh blocks one after the other into one shell: bash -euo pipefail, in the
 // README's folder, with the operator's gcloud and kubectl. It returns what they
 // printed to standard output. The path is that of the README from the
 // repository's root.
 //
 // A block behind a line <!-- not run: REASON --> is left out, and the test's log
-// says why. So is one that calls gcloud where there is none, see [Stage.Gcloud].
+// says why. So is one that calls gcloud where there is none, see [Fixture.Gcloud].
 //
 // The README's variables are plain assignments, each on a line of its own:
 //
@@ -30,9 +30,9 @@ import (
 // A value of variables takes the place of what is assigned to its name, also in a
 // block that is left out. One that no line assigns fails the test, so that a
 // README and its test stay together.
-func (s *Stage) Paste(t T, readme string, variables map[string]string) string {
+func (s *Fixture) RunBlocks(t T, readme string, variables map[string]string) string {
 	t.Helper()
-	said, err := s.paste(t, readme, variables)
+	said, err := s.runBlocks(t, readme, variables)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,14 +40,14 @@ func (s *Stage) Paste(t T, readme string, variables map[string]string) string {
 }
 
 // Gcloud says whether this machine has gcloud. Where it has none, a test does
-// with [Stage.Console] what the README's blocks with gcloud would have done.
-func (s *Stage) Gcloud() bool {
+// with [Fixture.Cloud] what the README's blocks with gcloud would have done.
+func (s *Fixture) Gcloud() bool {
 	_, err := exec.LookPath("gcloud")
 	return err == nil
 }
 
 // Kubectl runs kubectl as the operator, and returns what it printed.
-func (s *Stage) Kubectl(t T, args ...string) string {
+func (s *Fixture) Kubectl(t T, args ...string) string {
 	t.Helper()
 	return s.Run(t, append([]string{"kubectl"}, args...)...)
 }
@@ -55,7 +55,7 @@ func (s *Stage) Kubectl(t T, args ...string) string {
 // Run runs a program of this machine as the operator, and returns what it printed
 // to standard output. Like the commands of a README it reaches the stage's
 // Internet by a proxy, the cluster, and nothing else.
-func (s *Stage) Run(t T, command ...string) string {
+func (s *Fixture) Run(t T, command ...string) string {
 	t.Helper()
 	said, err := s.run(t.Context(), command...)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Stage) Run(t T, command ...string) string {
 	return said
 }
 
-func (s *Stage) paste(t T, readme string, variables map[string]string) (string, error) {
+func (s *Fixture) runBlocks(t T, readme string, variables map[string]string) (string, error) {
 	root, err := checkout.Root()
 	if err != nil {
 		return "", err
@@ -74,11 +74,11 @@ func (s *Stage) paste(t T, readme string, variables map[string]string) (string, 
 	if err != nil {
 		return "", err
 	}
-	return s.pasteText(t, readme, filepath.Dir(path), string(content), variables)
+	return s.runText(t, readme, filepath.Dir(path), string(content), variables)
 }
 
-// pasteText runs the commands of a text in a folder.
-func (s *Stage) pasteText(t T, readme, folder, content string, variables map[string]string) (string, error) {
+// runText runs the commands of a text in a folder.
+func (s *Fixture) runText(t T, readme, folder, content string, variables map[string]string) (string, error) {
 	t.Helper()
 	blocks, err := Blocks(content)
 	if err != nil {
@@ -150,6 +150,6 @@ func script(blocks []Block, variables map[string]string) (string, error) {
 func quote(value string) string { return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'" }
 
 // run returns what a program printed to its standard output.
-func (s *Stage) run(ctx context.Context, command ...string) (string, error) {
+func (s *Fixture) run(ctx context.Context, command ...string) (string, error) {
 	return s.runIn(ctx, s.home, command...)
 }

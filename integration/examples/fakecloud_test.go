@@ -15,8 +15,8 @@ const (
 
 // What gcloud is told is what the stand-ins then do. What the stage's README has
 // is not here.
-func TestGcloudSetsThingsUp(t *testing.T) {
-	s := newStage(t)
+func TestFakeCloud_GcloudSetsUpTheStandIns(t *testing.T) {
+	s := newFixture(t)
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud")
 	}
@@ -52,10 +52,10 @@ func TestGcloudSetsThingsUp(t *testing.T) {
 }
 
 // Who is not the operator sets nothing up, whatever token he has.
-func TestOnlyTheOperatorSetsThingsUp(t *testing.T) {
-	s := newStage(t)
+func TestFakeCloud_AdmitsOnlyTheOperator(t *testing.T) {
+	s := newFixture(t)
 	client := s.browser(t)
-	s.Console.Bind(uploaderGSA, userRole, "serviceAccount:"+uploaderGSA)
+	s.Cloud.Bind(uploaderGSA, userRole, "serviceAccount:"+uploaderGSA)
 	token := accessToken(t, s, s.Google.AuthorizedUser("stranger@example.com", ""))
 	for address, want := range map[string]int{
 		"https://cloudresourcemanager.googleapis.com/v1/projects/" + ProjectID:                            403,
@@ -79,11 +79,11 @@ func TestOnlyTheOperatorSetsThingsUp(t *testing.T) {
 }
 
 // What is bound by Go is what gcloud binds, and ends when it is taken away.
-func TestBindings(t *testing.T) {
-	s := newStage(t)
+func TestFakeCloud_Bindings(t *testing.T) {
+	s := newFixture(t)
 	const member, repository = "serviceAccount:" + uploaderGSA, "projects/" + ProjectID + "/locations/us/repositories/images"
-	s.Console.CreateBucket(ProjectID, "uploads")
-	s.Console.CreateBucket(OtherProjectID, "theirs")
+	s.Cloud.CreateBucket(ProjectID, "uploads")
+	s.Cloud.CreateBucket(OtherProjectID, "theirs")
 	for _, b := range []struct{ resource, role, permission, elsewhere string }{
 		{"buckets/uploads", "roles/storage.objectCreator", "storage.objects.create", "buckets/theirs"},
 		{"projects/" + ProjectID, "roles/storage.objectViewer", "storage.objects.get", "buckets/theirs"},
@@ -93,19 +93,19 @@ func TestBindings(t *testing.T) {
 		if of == "projects/"+ProjectID {
 			of = "buckets/uploads" // has it from its project
 		}
-		if s.Console.Allowed(of, member, b.permission) {
+		if s.Cloud.Allowed(of, member, b.permission) {
 			t.Errorf("%s on %s without a binding", b.permission, of)
 		}
-		s.Console.Bind(b.resource, b.role, member)
-		if !s.Console.Allowed(of, member, b.permission) {
+		s.Cloud.Bind(b.resource, b.role, member)
+		if !s.Cloud.Allowed(of, member, b.permission) {
 			t.Errorf("no %s on %s with %s", b.permission, of, b.role)
 		}
-		if s.Console.Allowed(b.elsewhere, member, b.permission) || s.Console.Allowed(of, "serviceAccount:other@x.y", b.permission) ||
-			s.Console.Allowed(of, member, "storage.objects.delete") {
+		if s.Cloud.Allowed(b.elsewhere, member, b.permission) || s.Cloud.Allowed(of, "serviceAccount:other@x.y", b.permission) ||
+			s.Cloud.Allowed(of, member, "storage.objects.delete") {
 			t.Errorf("%s on %s gives more than it does", b.role, b.resource)
 		}
-		s.Console.Unbind(b.resource, b.role, member)
-		if s.Console.Allowed(of, member, b.permission) {
+		s.Cloud.Unbind(b.resource, b.role, member)
+		if s.Cloud.Allowed(of, member, b.permission) {
 			t.Errorf("%s on %s after the binding was taken away", b.permission, of)
 		}
 	}
@@ -113,15 +113,15 @@ func TestBindings(t *testing.T) {
 
 // A policy that somebody has changed in between is not overwritten. An etag may
 // come in either alphabet of base64.
-func TestPoliciesAreNotOverwritten(t *testing.T) {
-	s := newStage(t)
+func TestFakeCloud_RefusesStalePolicies(t *testing.T) {
+	s := newFixture(t)
 	client := s.browser(t)
 	token := accessToken(t, s, s.Google.AuthorizedUser(Operator, ""))
-	s.Console.CreateBucket(ProjectID, "uploads")
+	s.Cloud.CreateBucket(ProjectID, "uploads")
 	const address = "https://storage.googleapis.com/storage/v1/b/uploads/iam"
 	odd := 0
 	for i := range 40 {
-		s.Console.Bind("buckets/uploads", "roles/storage.objectViewer", fmt.Sprintf("user:reader-%d@example.com", i))
+		s.Cloud.Bind("buckets/uploads", "roles/storage.objectViewer", fmt.Sprintf("user:reader-%d@example.com", i))
 		policy := askJSON(t, client, http.MethodGet, address, token, nil)
 		tag, _ := policy["etag"].(string)
 		policy["etag"] = strings.NewReplacer("+", "-", "/", "_", "-", "+", "_", "/").Replace(tag)

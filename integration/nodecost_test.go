@@ -35,7 +35,7 @@ func (m memory) expect(t *testing.T, most memory) {
 
 // A node reads its own pods and the KSAs of their namespaces, and nothing that grows
 // with the cluster.
-func TestWhatANodeCostsDoesNotGrowWithTheCluster(t *testing.T) {
+func TestNodeCost_DoesNotGrowWithTheCluster(t *testing.T) {
 	a := newAudited(t)
 	a.KSA(t, a.ns, "first", nil)
 	a.RunPod(t, kubernetes.PodSpec{Namespace: a.ns, Name: "first", KSA: "first", Node: a.node, HostNetwork: true})

