@@ -22,8 +22,8 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// daemonOn is what a daemon on the node finds in its pod: a kubeconfig with a token
-// that is bound to the pod, by which the API server knows the node.
+// daemonOn is a daemon's pod on the node. It returns a kubeconfig with a token that is
+// bound to the pod, so the API server knows the node.
 func daemonOn(t testing.TB, c *kubernetes.Cluster, node string) string {
 	t.Helper()
 	pod := c.RunPod(t, kubernetes.PodSpec{Namespace: daemonName, Name: node, KSA: daemonName, Node: node, HostNetwork: true})
@@ -67,7 +67,7 @@ func attackerOn(t testing.TB, node string) (clientset.Interface, *rest.Config) {
 	return client, config
 }
 
-// tokenRequest is what the daemon asks for.
+// tokenRequest is the request that the daemon makes.
 func tokenRequest(pod *corev1.Pod) *authenticationv1.TokenRequest {
 	seconds := int64(7200)
 	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
@@ -76,8 +76,8 @@ func tokenRequest(pod *corev1.Pod) *authenticationv1.TokenRequest {
 	}}
 }
 
-// What a stolen token of the daemon can be turned into: nothing that the API server
-// itself accepts.
+// A stolen token of the daemon cannot be turned into a token that the API server itself
+// accepts.
 func TestAdmission_StolenTokenGetsNoAPIServerToken(t *testing.T) {
 	node := "admission-tokens"
 	cluster.Node(t, node, nil)
@@ -194,7 +194,7 @@ func acceptedAs(t testing.TB, config *rest.Config, token string) string {
 	return review.Status.UserInfo.Username
 }
 
-// Of the nodes the daemon can change one thing: the start-up taint of its own.
+// The daemon can change one thing about nodes: the start-up taint of its own node.
 func TestAdmission_DaemonRemovesOnlyItsOwnTaint(t *testing.T) {
 	const own, neighbour = "admission-own", "admission-neighbour"
 	mine := corev1.Taint{Key: startupTaint, Value: "x", Effect: corev1.TaintEffectNoSchedule}
@@ -242,7 +242,7 @@ func TestAdmission_DaemonRemovesOnlyItsOwnTaint(t *testing.T) {
 				under = append(under, test.subresource)
 			}
 			if test.policy && test.node == own {
-				// Not either along with what is allowed.
+				// The change is refused even together with an allowed one.
 				if _, also := nodeSpecOf(test.patch)["taints"]; !also {
 					both := maps.Clone(test.patch)
 					both["spec"] = maps.Clone(nodeSpecOf(test.patch))

@@ -27,11 +27,11 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// target is a metadata server as a client that knows nothing of us sees it.
+// target is a metadata server as a client sees it that knows nothing about this project.
 type target struct {
 	host string // GCE_METADATA_HOST
 	gsa  string
-	// principal says whose token it is, where the test can tell; nil otherwise.
+	// principal returns the principal of a token if the test can determine it; otherwise it is nil.
 	principal func(t *testing.T, token string) string
 }
 
@@ -112,7 +112,8 @@ func TestGoMetadataClient(t *testing.T) {
 				"InstanceAttributes":     {[]string{"cluster-location", "cluster-name", "cluster-uid"}, func() (any, error) { return many(c.InstanceAttributesWithContext) }},
 				"InstanceAttributeValue": {notEmpty, func() (any, error) { return of(c.InstanceAttributeValueWithContext, "cluster-name") }},
 				"Get":                    {"googleapis.com", func() (any, error) { return of(c.GetWithContext, "universe/universe-domain") }},
-				// What GKE does not serve. Its absence is how software tells GKE from Compute Engine.
+				// GKE does not serve these paths. Software distinguishes GKE from Compute Engine by their
+				// absence.
 				"InternalIP":            {nil, func() (any, error) { return one(c.InternalIPWithContext) }},
 				"ExternalIP":            {nil, func() (any, error) { return one(c.ExternalIPWithContext) }},
 				"InstanceName":          {nil, func() (any, error) { return one(c.InstanceNameWithContext) }},
@@ -165,8 +166,8 @@ func TestGoMetadataClient(t *testing.T) {
 	}
 }
 
-// Default credentials of both generations of Google's Go libraries, without a
-// setting but where the metadata server is.
+// Default credentials of both generations of Google's Go libraries, with no setting but the
+// address of the metadata server.
 func TestGoDefaultCredentials(t *testing.T) {
 	const scope = "https://www.googleapis.com/auth/devstorage.read_write"
 	for name, target := range targets(t) {

@@ -213,7 +213,7 @@ func (a *audited) elsewhere(from, to int) {
 	}
 }
 
-// measured is a daemon in a process of its own, as it is on a node.
+// measured is a daemon in a separate process, as on a node.
 type measured struct {
 	pid           int
 	listen, admin string
@@ -278,8 +278,8 @@ func ask(ctx context.Context, client *http.Client, url string) error {
 	return err
 }
 
-// memory is what a process has: all of it, at most so far, and without the program's
-// own pages, which are the kernel's to drop and shared by all who run it.
+// memory is the memory of a process: resident now, the peak, and without file-backed pages,
+// which the kernel can drop and shares between processes.
 type memory struct{ rss, peak, own int64 }
 
 func (m memory) String() string {
@@ -311,8 +311,8 @@ func (a *audited) run(name string, ksa int) *corev1.Pod {
 	return a.RunPod(a.t, kubernetes.PodSpec{Namespace: a.ns, Name: name, KSA: fmt.Sprintf("app-%d", ksa), Node: a.node, HostNetwork: true})
 }
 
-// token asks for one from within the pod, to the kernel, on a connection of its own,
-// and says whether it is the right one.
+// token requests a token on a new connection from within the pod's cgroup, and checks that
+// it is the right one.
 func (a *audited) token(m *measured, of *corev1.Pod) {
 	a.t.Helper()
 	a.enter(string(a.cgroups.Pod(a.t, "besteffort", string(of.UID))))

@@ -46,7 +46,7 @@ func (c *coredns) create(name string, data, labels map[string]string) {
 	}
 }
 
-// data is that of a ConfigMap, nil where there is none.
+// data is the data of a ConfigMap, nil if there is none.
 func (c *coredns) data(name string) map[string]string {
 	c.t.Helper()
 	m, err := cluster.Client.CoreV1().ConfigMaps(c.namespace).Get(c.t.Context(), name, metav1.GetOptions{})
@@ -62,7 +62,7 @@ func (c *coredns) data(name string) map[string]string {
 	return m.Data
 }
 
-// run runs a command of dns and returns what it prints.
+// run runs a command of dns and returns its output.
 func (c *coredns) run(command func(*daemon.DNS, context.Context, *bytes.Buffer) error, change ...func(*daemon.DNS)) (string, error) {
 	c.t.Helper()
 	d := &daemon.DNS{Kubeconfig: cluster.Kubeconfig(), Namespace: c.namespace, ConfigMap: "coredns", CustomConfigMap: "coredns-custom", Yes: true}
@@ -88,7 +88,7 @@ func TestDNS_InstallAndUninstall(t *testing.T) {
 	for name, test := range map[string]struct {
 		distribution string
 		custom       map[string]string // nil: there is none
-		in, key      string            // where the block is
+		in, key      string            // of the server block
 	}{
 		"kind":                             {"kind", nil, "coredns", dns.Corefile},
 		"minikube":                         {"minikube", nil, "coredns", dns.Corefile},
@@ -147,7 +147,7 @@ func TestDNS_InstallAndUninstall(t *testing.T) {
 	}
 }
 
-// While somebody else changes the same ConfigMap nobody's change is lost.
+// Concurrent changes to the same ConfigMap are not lost.
 func TestDNS_KeepsConcurrentChanges(t *testing.T) {
 	for _, distribution := range []string{"kind", "aks"} {
 		t.Run(distribution, func(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 	"gke-metadata-emulator/internal/daemon"
 )
 
-// telling is a daemon that says on pods why they are refused, with the rights that
-// deploy/ gives it.
+// telling is a daemon that reports refusals as events on pods, with the rights that deploy/
+// gives it.
 func telling(s *daemon.Serve) { s.Events = true }
 
 // eventsOn are the events of a pod, as kubectl describe finds them.
@@ -32,7 +32,7 @@ func eventsOn(t testing.TB, client clientset.Interface, pod *corev1.Pod) []corev
 	return list.Items
 }
 
-// awaitEvent waits for an event of a reason, whose text has to hold the parts.
+// awaitEvent waits for an event with a reason. Its message must contain the parts.
 func awaitEvent(t testing.TB, client clientset.Interface, pod *corev1.Pod, reason string, parts ...string) {
 	t.Helper()
 	var found corev1.Event
@@ -125,7 +125,7 @@ func TestEvents_TellPodOwnersHowToFixRefusals(t *testing.T) {
 	written(5)
 }
 
-// What is to be said waits in a queue of its own while the API server hangs.
+// Events wait in a separate queue while the API server hangs.
 func TestEvents_HangingAPIServerDoesNotDelayRefusals(t *testing.T) {
 	own := kubernetes.Start(t)
 	if err := install(t.Context(), own); err != nil {

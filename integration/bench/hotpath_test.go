@@ -56,8 +56,8 @@ func TestCachedToken_AgainstTheFloor(t *testing.T) {
 		"| | requests/s | p99 | CPU a request | allocations more | daemon: requests, p99, CPU | floor |\n|---|---|---|---|---|---|---|\n%s", rounds, each, table.String())
 }
 
-// judge fails the test where a goal is missed. Where each request is another one it is
-// to be no worse than it is.
+// judge fails the test if a goal is missed. If each request is a different one, the result
+// must not be worse than it is today.
 func (l load) judge(t *testing.T, of, floor sample) {
 	t.Helper()
 	perSecond, p99, cpu, mallocs := 0.90, 1.3, 1.25, 15.0
@@ -130,7 +130,7 @@ func median(samples []sample) sample {
 
 func micro(seconds float64) string { return fmt.Sprintf("%.0f µs", seconds*1e6) }
 
-// answerOf is what the daemon says to a request for a token, for the floor.
+// answerOf is the daemon's answer to a request for a token, for the floor.
 func answerOf(t *testing.T, daemon *program, ip string) []byte {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+daemon.address+tokenPath, nil)

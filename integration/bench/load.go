@@ -37,7 +37,7 @@ func (l load) String() string {
 	return name
 }
 
-// outcome is what a load met.
+// outcome is the result of a load.
 type outcome struct {
 	requests  int
 	took      time.Duration
@@ -125,7 +125,7 @@ func (l load) client(ctx context.Context, i int, address string, until time.Time
 	return latencies, nil
 }
 
-// increment counts in decimal digits, and begins anew after the last.
+// increment counts in decimal digits, and wraps around.
 func increment(digits []byte) {
 	for i := len(digits) - 1; i >= 0; i-- {
 		if digits[i]++; digits[i] <= '9' {

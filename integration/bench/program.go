@@ -19,10 +19,10 @@ import (
 	"gke-metadata-emulator/integration/internal/checkout"
 )
 
-// program is a server in a process of its own.
+// program is a server in a separate process.
 type program struct {
-	address string // of what is measured
-	metrics string // URL of what it says of itself
+	address string // of the measured endpoint
+	metrics string // URL of its own metrics
 	pid     int
 }
 
@@ -54,7 +54,7 @@ func startFloor(t testing.TB, binary string, answer []byte) *program {
 	return &program{address: addresses[0], metrics: "http://" + addresses[1], pid: cmd.Process.Pid}
 }
 
-// startDaemon starts the product and returns when it says that it serves.
+// startDaemon starts the product and returns when it reports that it serves.
 func startDaemon(t testing.TB, binary string, args ...string) *program {
 	t.Helper()
 	cmd := exec.Command(binary, args...)

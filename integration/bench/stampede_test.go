@@ -38,7 +38,7 @@ func TestStampede(t *testing.T) {
 	clients := make([]*http.Client, pods)
 	for i := range clients {
 		clients[i] = kubernetes.Client(t, address(i))
-		// That the daemon knows the pod costs no token.
+		// Letting the daemon learn about the pod costs no token.
 		n.await(func() error { return get(t.Context(), clients[i], daemon.address, emailPath) })
 	}
 	for _, method := range []string{fakegoogle.MethodSTSToken, fakegoogle.MethodGenerateAccessToken} {
@@ -70,7 +70,7 @@ func TestStampede(t *testing.T) {
 
 const emailPath = "/computeMetadata/v1/instance/service-accounts/default/email"
 
-// await asks until there is no error. What it waits for is in another process.
+// await retries until there is no error. It waits for another process.
 func (n *node) await(f func() error) {
 	n.t.Helper()
 	var err error

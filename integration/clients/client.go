@@ -16,9 +16,9 @@ type client struct {
 	does string // all that work does, for the table
 	// install makes it ready to run on this machine, or skips the test.
 	install func(t testing.TB) installed
-	// open starts it, where it is one that stays.
+	// open starts the client, if it is a long-running one.
 	open func(s *session, i installed) (worker, error)
-	// anyVersion: it is what the machine has, not what a lock file says.
+	// anyVersion is set if the machine determines the version, not a lock file.
 	anyVersion bool
 	// sometimes are requests that do not come every time: of probes that race.
 	sometimes []string
@@ -26,14 +26,14 @@ type client struct {
 	shortLife time.Duration
 }
 
-// shortLife is less than what is left of a token when any library renews it.
+// shortLife is shorter than the remaining lifetime at which any library renews a token.
 const shortLife = 8 * time.Second
 
 // installed is a client that can run here.
 type installed struct {
 	version string
-	program []string // by its whole path, with what comes first of its arguments
-	path    string   // to other programs that it looks for; mostly none, as in an image of its own
+	program []string // absolute path and leading arguments
+	path    string   // PATH for other programs that it looks up; mostly empty, as in a minimal image
 }
 
 // worker is a client in a sandbox. Errors hold no tokens.
@@ -115,8 +115,8 @@ func (s *session) uses(name string) []use {
 	return found
 }
 
-// written returns the use that wrote an object or image, once the right GSA has
-// written and read it and nobody else came near.
+// written returns the use that wrote an object or image, after the right GSA, and no other
+// principal, has written and read it.
 func (s *session) written(name string) (use, error) {
 	var writing *use
 	read := false

@@ -47,7 +47,7 @@ type metadataServer struct {
 	log     *standintest.Log
 
 	early *corev1.Pod // has no address yet; nil otherwise
-	admin string      // where serve tells its metrics
+	admin string      // address of the metrics of serve
 }
 
 // running starts one of the server's programs and returns when it listens.
@@ -77,7 +77,7 @@ func (m *metadataServer) running(t testing.TB, run func(context.Context, *standi
 
 var cluster *kubernetes.Cluster // that all tests share
 
-// podIPs gives each pod an address of its own.
+// podIPs gives each pod a separate address.
 var podIPs atomic.Int32
 
 // serveOptions is how a test wants the daemon of a node.
@@ -138,7 +138,7 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 	return m
 }
 
-// tells is what the server tells operators.
+// tells is a page for operators.
 func (m *metadataServer) tells(path string) (string, error) {
 	response, err := http.Get("http://" + m.admin + path)
 	if err != nil {
@@ -181,7 +181,7 @@ func startStandalone(t testing.TB) *metadataServer {
 	return m
 }
 
-// fakeURL is where the built-in offline Google is, which the log tells.
+// fakeURL is the address of the built-in offline Google, which the log reports.
 func (m *metadataServer) fakeURL(t testing.TB) string {
 	t.Helper()
 	for line := range strings.SplitSeq(m.log.String(), "\n") {
@@ -197,8 +197,8 @@ func (m *metadataServer) fakeURL(t testing.TB) string {
 	return ""
 }
 
-// eventually asks again until there is no error, of what is outside this process's
-// control.
+// eventually retries until there is no error. It waits for something outside this
+// process's control.
 func eventually(t testing.TB, within time.Duration, what string, f func() error) {
 	t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)

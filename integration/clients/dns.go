@@ -33,7 +33,7 @@ func startNameServer(t testing.TB, conn net.PacketConn, names map[string]string)
 				return
 			}
 			if answer, err := s.answer(buffer[:n]); err == nil {
-				_, _ = conn.WriteTo(answer, from) // who has gone asks no more
+				_, _ = conn.WriteTo(answer, from) // the client has gone
 			}
 		}
 	}()

@@ -116,7 +116,7 @@ func (w testWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// grant is what the offline Google says of a token.
+// grant is what the offline Google reports about a token.
 type grant struct {
 	Principal string    `json:"principal"`
 	Scopes    []string  `json:"scopes"`

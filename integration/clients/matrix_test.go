@@ -28,7 +28,7 @@ var situations = []struct {
 	{"renewal", func(c client, t *testing.T, i installed, _ *row) { c.outlivesToken(t, i) }},
 }
 
-// Every client does all that it can, in each situation, and docs/clients.md says so.
+// Every client does everything that it can in each situation, and docs/clients.md matches.
 func TestClients(t *testing.T) {
 	var mu sync.Mutex
 	rows := map[string]row{}
@@ -56,7 +56,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// checkTable compares what was seen with docs/clients.md, or writes it with -update.
+// checkTable compares the results with docs/clients.md, or writes them there with -update.
 func checkTable(t *testing.T, clients []client, rows map[string]row) {
 	if *update {
 		if err := write(tableFile, clients, rows); err != nil {

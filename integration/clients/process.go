@@ -38,9 +38,9 @@ type process struct {
 	err    error // how it ended, after ended
 }
 
-// environment is all that a client has in it: a home with nothing in it, a path to
-// other programs, which is mostly none, and what makes it trust the stand-ins' CA.
-// Where the metadata server is, nothing tells.
+// environment is the complete environment of a client: an empty home, a PATH for other
+// programs, which is mostly empty, and the variables that make it trust the stand-ins' CA.
+// No variable contains the address of the metadata server.
 func (s *sandbox) environment(t testing.TB, path string) []string {
 	home, ca := t.TempDir(), s.file("ca.pem")
 	return []string{
@@ -96,7 +96,7 @@ func (s *sandbox) start(t testing.TB, env []string, program ...string) (*process
 	return p, nil
 }
 
-// run runs a program to its end and returns what it wrote to its output.
+// run runs a program to its end and returns its standard output.
 func (s *sandbox) run(t testing.TB, env []string, program ...string) (string, error) {
 	p, err := s.start(t, env, program...)
 	if err != nil {
@@ -161,7 +161,7 @@ func (p *process) ask(command ...string) (string, error) {
 
 var secrets = regexp.MustCompile(`ya29\.[\w.-]+|eyJ[\w.-]+`)
 
-// said is what the client wrote to its standard error, without tokens.
+// said is the standard error of the client, without tokens.
 func (p *process) said() string { return secrets.ReplaceAllString(p.stderr.String(), "TOKEN") }
 
 // without returns the lines of a log that do not contain part, without tokens.

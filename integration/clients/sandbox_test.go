@@ -55,7 +55,7 @@ func (s *sandbox) token(t *testing.T, google *google, scope string) string {
 	return answer.Token
 }
 
-// What a client could do without the right token proves nothing.
+// An operation that works without the right token would prove nothing.
 func TestSandbox_StandInsRequireTheRightToken(t *testing.T) {
 	m := startStandalone(t)
 	of := newSandbox(t, m.podIP, m.address, m.google)
@@ -190,7 +190,7 @@ func (s *sandbox) lookUp(t *testing.T, name string, kind dnsmessage.Type) (dnsme
 	return answer.RCode, address
 }
 
-// A client finds what it would find in a pod, and no hint.
+// A client finds what it would find in a pod, and no further hint.
 func TestSandbox_LooksLikeAPod(t *testing.T) {
 	m := startStandalone(t)
 	s := newSession(t, m, installed{path: "/nowhere"})
@@ -236,7 +236,7 @@ func TestSandbox_LooksLikeAPod(t *testing.T) {
 	}
 }
 
-// A client that fails says what it said, without its token.
+// A failed client's error has its output, without its token.
 func TestSandbox_ReportsAFailedClient(t *testing.T) {
 	m := startStandalone(t)
 	s := newSession(t, m, installed{})

@@ -19,7 +19,7 @@ import (
 // module is a nested module in programs/ and the programs that are built of it.
 type module struct {
 	folder   string
-	versions string // the module whose version is the programs'
+	versions string // the module that determines the version of the programs
 	packages []string
 	takes    string // to build, from nothing
 	tags     string
@@ -75,7 +75,7 @@ var modules = []module{
 	},
 }
 
-// binaries says where the programs of a cluster are.
+// binaries are the paths of the programs of a cluster.
 type binaries struct {
 	kubernetes.Paths
 	nodeComponents string // kubelet, kube-proxy, kube-controller-manager and kube-scheduler in one
@@ -148,8 +148,7 @@ func (b builder) module(ctx context.Context, m module) (string, error) {
 	})
 }
 
-// key names what the programs are made of: a change of any of it is another
-// folder.
+// key names the inputs of the programs: any change of them leads to another folder.
 func (b builder) key(ctx context.Context, m module) (string, error) {
 	hash := sha256.New()
 	files, err := filepath.Glob(filepath.Join(b.source, m.folder, "*"))

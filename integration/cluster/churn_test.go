@@ -18,7 +18,7 @@ import (
 const (
 	jobs        = 170 // in each of six columns: a thousand
 	jobAccounts = 5
-	jobsWithin  = 15 * time.Minute // twenty times what they take on idle cores
+	jobsWithin  = 15 * time.Minute // twenty times the duration on idle cores
 )
 
 // More pods than a node has addresses, of five KSAs: an address soon is that of a
@@ -130,7 +130,7 @@ func newPodsGetTheirFirstToken(t *testing.T, e *environment) {
 	t.Log(e.note)
 }
 
-// distribution says how long things took.
+// distribution formats percentiles of durations.
 func distribution(took []time.Duration) string {
 	took = slices.Sorted(slices.Values(took))
 	at := func(percent int) time.Duration { return took[(len(took)-1)*percent/100].Round(100 * time.Microsecond) }

@@ -37,7 +37,7 @@ type CNI string
 // The values of Config.CNI.
 const (
 	Bridge CNI = "bridge" // all pods of the node on one bridge
-	PTP    CNI = "ptp"    // each pod on a link of its own
+	PTP    CNI = "ptp"    // each pod on a separate link
 )
 
 // Config is what may differ between clusters. The zero value is one node with a
@@ -46,7 +46,7 @@ type Config struct {
 	Nodes    int
 	CNI      CNI
 	Pods     int               // on a node at a time: 12 if 0, 200 at most
-	DNSHosts map[string]string // names that CoreDNS knows besides the cluster's, and their addresses
+	DNSHosts map[string]string // names that CoreDNS resolves in addition to the cluster's, and their addresses
 	Log      io.Writer         // progress, os.Stderr if nil
 }
 
@@ -72,9 +72,9 @@ type Cluster struct {
 	keys      signingKeys
 }
 
-// Up starts a cluster. It returns when its nodes are ready and pods can be
-// created. The caller closes the cluster; should the process end without, the
-// next Up or [Sweep] ends what is left.
+// Up starts a cluster. It returns when its nodes are ready and pods can be created. The
+// caller closes the cluster. If the process ends without closing it, the next Up or [Sweep]
+// removes it.
 func Up(ctx context.Context, config Config) (*Cluster, error) {
 	if config.Log == nil {
 		config.Log = os.Stderr
@@ -232,7 +232,7 @@ func (c *Cluster) cancelOnCrash(ctx context.Context, cancel context.CancelCauseF
 	}
 }
 
-// crashed says which component has ended by itself.
+// crashed returns which component has ended on its own.
 func (c *Cluster) crashed() error {
 	c.mu.Lock()
 	var errs []error
@@ -246,12 +246,12 @@ func (c *Cluster) crashed() error {
 	return errors.Join(errs...)
 }
 
-// KillNode ends all processes of the node at once, its pods' too, as a power
-// failure would. What they wrote is there after RestartNode.
+// KillNode ends all processes of the node at once, including those of its pods, as a power
+// failure would. Files that they wrote are still there after RestartNode.
 func (c *Cluster) KillNode(n *Node) error { return n.off() }
 
-// RestartNode starts a node again, after KillNode or from a running state. It
-// returns when the kubelet has been started; see [Node.AwaitReady].
+// RestartNode restarts a node after KillNode or while it runs. It returns when the kubelet
+// has been started; see [Node.AwaitReady].
 func (c *Cluster) RestartNode(ctx context.Context, n *Node) error {
 	if err := n.off(); err != nil {
 		return err
@@ -289,8 +289,8 @@ func (c *Cluster) environment(home string) []string {
 	return []string{"HOME=" + home, "TMPDIR=" + home, "PATH=" + c.binaries.containerd + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 }
 
-// Close ends the cluster and removes all traces of it. The error tells of a
-// component that had ended on its own before.
+// Close ends the cluster and removes all traces of it. The error names a component that had
+// ended on its own before.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
 	if c.closed {

@@ -90,7 +90,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--kubelet-certificate-authority="+c.pki.file(authorityFile),
 		"--kubelet-client-certificate="+c.pki.file("kubelet-client.crt"),
 		"--kubelet-client-key="+c.pki.file("kubelet-client.key"),
-		"--kubelet-preferred-address-types=InternalIP", // no DNS knows the nodes' names
+		"--kubelet-preferred-address-types=InternalIP", // the nodes' names are not in any DNS
 		"--anonymous-auth=false",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",

@@ -44,9 +44,9 @@ spec:
 
 var cnis = []cluster.CNI{cluster.Bridge, cluster.PTP}
 
-// check is one thing that the product promises, in a cluster of two nodes where
-// it is installed as the README says. The ones before may have run already: what
-// breaks nodes comes last.
+// check is one promise of the product, in a cluster of two nodes in which it is installed
+// as the README describes. Earlier checks may have run before it; checks that break nodes
+// come last.
 type check struct {
 	name string
 	run  func(*testing.T, *environment)

@@ -41,7 +41,7 @@ func hostNetworkPodsAreToldApart(t *testing.T, e *environment) {
 	}
 }
 
-// A pod with users of its own: root in it is nobody on the node.
+// A pod in a user namespace: its root is an unprivileged user on the node.
 func podInAUserNamespaceGetsItsToken(t *testing.T, e *environment) {
 	ns := e.Namespace(t)
 	gsa := e.KSA(t, ns, "app")
@@ -54,10 +54,9 @@ func podInAUserNamespaceGetsItsToken(t *testing.T, e *environment) {
 	e.proved(ns, "app")
 }
 
-// A static pod is its node's: the API server only shows it, and lets it name no
-// KSA. It is of the KSA default of its namespace, and of none of the node's others.
-// The API server binds no token of that KSA to such a pod: it has one that is bound to
-// its node, where the operator lets it.
+// A static pod belongs to its node: the API server only mirrors it, and allows it no KSA
+// but the default of its namespace. The API server binds no token of that KSA to such a
+// pod. The pod gets a token that is bound to its node, if the operator allows it.
 func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 	ns := e.Namespace(t)
 	n := e.Cluster.Nodes[0]
@@ -93,7 +92,7 @@ func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 	e.letStaticPods(t, "true")
 	t.Cleanup(func() { e.letStaticPods(t, "false") })
 	eventually(t, podWithin, "a static pod's token", func(ctx context.Context) error {
-		var now answer // of which a part is left out where there is none
+		var now answer // a part is omitted if it is empty
 		if err := e.ask(ctx, ns, mirror, "/now", &now); err != nil {
 			return err
 		}
@@ -103,7 +102,7 @@ func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 	e.proved(ns, mirror)
 }
 
-// letStaticPods is the chart's value admission.staticPods, where the product is installed
+// letStaticPods does the same as the chart's value admission.staticPods, for an installation
 // without the chart.
 func (e *environment) letStaticPods(t *testing.T, value string) {
 	t.Helper()
@@ -133,7 +132,7 @@ func (e *environment) annotateDefault(t *testing.T, ns string) (gsa string) {
 	return gsa
 }
 
-// Neither at the metadata address nor where the server listens.
+// Neither the metadata address nor the server's own address answers.
 func processOfTheNodeGetsNothing(t *testing.T, e *environment) {
 	var answers []string
 	for _, n := range e.Cluster.Nodes {

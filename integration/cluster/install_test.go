@@ -10,7 +10,7 @@ import (
 	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
-// environment is a cluster where the product is installed, to one check.
+// environment is a cluster with the product installed, for one check.
 type environment struct {
 	*deployment.Installation
 	t       *testing.T

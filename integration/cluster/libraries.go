@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// WithLibraries returns a program of this machine and the shared libraries that
-// it is linked with, for [Image.Files]: each at its own path. What a program loads
-// later (name service switch, interpreters' modules) is not among them.
+// WithLibraries returns a program of this machine and the shared libraries that it is
+// linked with, for [Image.Files]: each at its own path. Files that a program loads later
+// (name service switch, interpreters' modules) are not included.
 func WithLibraries(ctx context.Context, program string) (map[string]string, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {

@@ -26,7 +26,7 @@ const (
 type matrix struct {
 	columns []string
 	cells   map[[2]string]string // by check and column
-	single  []string             // rows of what is looked at once
+	single  []string             // rows of checks that are made once
 }
 
 func newMatrix() *matrix { return &matrix{cells: map[[2]string]string{}} }
@@ -45,8 +45,8 @@ func (m *matrix) ranOnce(e *environment, where, check string) {
 	m.single = append(m.single, fmt.Sprintf("| %s | %s | %s |\n", check, where, cell(e)))
 }
 
-// cell is what is said of a check: how it ended, how the pods were proved, and
-// after a colon what may differ from run to run.
+// cell is the result of a check: how it ended, how the pods were attested, and after a
+// colon what can differ from run to run.
 func cell(e *environment) string {
 	said := "yes"
 	if e.answer != "" {
@@ -89,8 +89,8 @@ func (m *matrix) table(checks []check) string {
 	return b.String()
 }
 
-// compare compares what ran with what the document says, or writes it there with
-// -update. How long things took may differ.
+// compare compares the results with the document, or writes them there with -update.
+// Durations can differ.
 func (m *matrix) compare(t *testing.T, checks []check) {
 	t.Helper()
 	if len(m.columns) < len(cnis)*len(routingModes) {
@@ -125,8 +125,8 @@ func (m *matrix) compare(t *testing.T, checks []check) {
 	}
 }
 
-// same says whether two tables say the same, but for notes, and for what was not
-// run for one of them: a machine may lack a client.
+// same reports whether two tables agree, except for notes and for checks that one of them
+// has not run: a machine may lack a client.
 func same(a, b string) bool {
 	return slices.EqualFunc(words(a), words(b), func(a, b []string) bool {
 		return slices.EqualFunc(a, b, func(a, b string) bool { return a == b || a == notRun || b == notRun })

@@ -25,7 +25,7 @@ func program(name, packaged string) need {
 	}}
 }
 
-// needForBuild is for runc, which is written in C in part. Without libseccomp it
+// needForBuild is what runc needs, which is partly written in C. Without libseccomp it
 // refuses pods whose seccomp profile is RuntimeDefault.
 func needForBuild(ctx context.Context, log io.Writer) error {
 	return provide(ctx, log,
@@ -45,8 +45,8 @@ func needForNodes(ctx context.Context, log io.Writer) error {
 	return provide(ctx, log, program("nft", "nftables"), program("mount", "mount"), program("nsenter", "util-linux"))
 }
 
-// provide installs what is missing where that can be done without a question:
-// as root on Debian and its kin.
+// provide installs missing packages if that needs no confirmation: as root on Debian and
+// its derivatives.
 func provide(ctx context.Context, log io.Writer, needs ...need) error {
 	var missing, packages []string
 	for _, n := range needs {

@@ -42,7 +42,7 @@ type Node struct {
 	processes []*process.Process // the others
 }
 
-// What a node's settings are made of.
+// nodeValues fill in the templates of a node's settings.
 type nodeValues struct {
 	Name, Folder, PKI, Runc                              string
 	PauseImage, PodRange, PodRanges, LastPod, DNSAddress string
@@ -192,8 +192,7 @@ func (n *Node) start(name string, command ...string) (*process.Process, error) {
 	return p, err
 }
 
-// Run runs a program of this machine on the node until it ends, and returns what it
-// said.
+// Run runs a program of this machine on the node until it ends, and returns its output.
 func (n *Node) Run(ctx context.Context, command ...string) ([]byte, error) {
 	n.mu.Lock()
 	if n.init == nil {
@@ -212,8 +211,8 @@ func (n *Node) Run(ctx context.Context, command ...string) ([]byte, error) {
 	return out, nil
 }
 
-// off ends all processes of the node at once, as a power failure would, with all
-// their connections, namespaces and mounts. What they wrote stays.
+// off ends all processes of the node at once, as a power failure would, with all their
+// connections, namespaces and mounts. Their files stay.
 func (n *Node) off() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -230,7 +229,7 @@ func (n *Node) off() error {
 	return errors.Join(errs...)
 }
 
-// crashed says which process of the node has ended by itself.
+// crashed returns which process of the node has ended on its own.
 func (n *Node) crashed() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

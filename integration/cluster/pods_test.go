@@ -18,7 +18,7 @@ import (
 
 const podWithin = 3 * time.Minute // far more than on idle cores
 
-// answer is what the client wrote of the metadata server.
+// answer is the client's report about the metadata server.
 type answer struct {
 	Email   string        `json:"email"`
 	Token   string        `json:"token"`
@@ -94,7 +94,7 @@ func notYet(pod *corev1.Pod) error {
 	return fmt.Errorf("%s %s", pod.Status.Phase, pod.Status.Message)
 }
 
-// ended returns what the client in the pod wrote as it ended.
+// ended returns the termination message of the client in the pod.
 func (e *environment) ended(namespace, name string) answer {
 	e.t.Helper()
 	said, err := e.end(podWithin, namespace, name)
@@ -110,7 +110,7 @@ func (e *environment) end(d time.Duration, namespace, name string) (answer, erro
 	return said, err
 }
 
-// ends returns when the pod's container has ended, with what it left.
+// ends returns when the pod's container has ended, with its termination message.
 func (e *environment) ends(d time.Duration, namespace, name string, left func(string) error) error {
 	ctx, cancel := within(e.t.Context(), d)
 	defer cancel()
@@ -150,8 +150,8 @@ func (e *environment) ask(ctx context.Context, namespace, name, path string, int
 	return parse(content, into)
 }
 
-// right says whether the answer is a token and the address of the GSA, and
-// Google takes the token for the GSA's.
+// right returns an error unless the answer is the address of the GSA and a token that the
+// offline Google accepts as the GSA's.
 func (e *environment) right(a answer, gsa string) error {
 	if a.Failed != "" {
 		return errors.New(a.Failed)
@@ -162,8 +162,8 @@ func (e *environment) right(a answer, gsa string) error {
 	return e.Right(a.Token, gsa)
 }
 
-// eventually asks again until there is no error. What it waits for sends no
-// events. It returns how long that took.
+// eventually retries until there is no error, for conditions without events to wait for.
+// It returns how long that took.
 func eventually(t *testing.T, d time.Duration, what string, f func(context.Context) error) time.Duration {
 	t.Helper()
 	ctx, cancel := within(t.Context(), d)

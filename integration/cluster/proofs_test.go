@@ -16,7 +16,7 @@ import (
 	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
-// proofLine is what the daemon's log says of a connection when it is accepted.
+// proofLine is the daemon's log line about an accepted connection.
 var proofLine = regexp.MustCompile(`msg=connection source=(\S+) proof=(\S+) pod=(\S+)`)
 
 // proofNames are the words of the table for those of the log.
@@ -73,7 +73,7 @@ func (e *environment) proofs(ctx context.Context, namespace, name string) ([]str
 	return slices.Compact(found), nil
 }
 
-// logsOf is what the node's daemon has said since then.
+// logsOf is the log of the node's daemon since a time.
 func (e *environment) logsOf(ctx context.Context, node string, since *metav1.Time) (string, error) {
 	daemons := e.Cluster.Client.CoreV1().Pods(deployment.Name)
 	list, err := daemons.List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String()})

@@ -120,7 +120,7 @@ func flushedTableComesBack(t *testing.T, e *environment) {
 	}
 	table := []string{"nft", "list", "table", "ip", deployment.Name}
 	ours := withoutCounts(run("the table", table...))
-	// kube-proxy writes its own anew only after long.
+	// kube-proxy restores its own table only after a long time.
 	others := filepath.Join(t.TempDir(), "others")
 	if err := os.WriteFile(others, run("the tables of others", "nft", "list", "table", "ip", "kube-proxy"), 0o600); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func flushedTableComesBack(t *testing.T, e *environment) {
 	t.Log(e.note)
 }
 
-// withoutCounts is what nft says of a table, without how often rules were used.
+// withoutCounts is the output of nft for a table, without the counters of its rules.
 func withoutCounts(table []byte) string {
 	return regexp.MustCompile(`packets \d+ bytes \d+`).ReplaceAllString(string(table), "")
 }

@@ -13,7 +13,7 @@ import (
 	"gke-metadata-emulator/integration/internal/process"
 )
 
-// endWithin is what a component of the control plane gets to end by itself.
+// endWithin is how long a component of the control plane has to end after a signal.
 const endWithin = 5 * time.Second
 
 // SigningKey signs KSA tokens, and verifies them.
@@ -61,21 +61,20 @@ func (c *Cluster) firstSigningKey() error {
 	return err
 }
 
-// Sign starts the API server and the controllers anew, with a key that signs KSA
-// tokens from now on. That key and the others verify tokens and are in
-// [Cluster.JWKS]; tokens of any other key are void at once. A rotation that
-// nobody notices has three steps:
+// Sign restarts the API server and the controllers with a key that signs KSA tokens from
+// now on. That key and the others verify tokens and are in [Cluster.JWKS]; tokens of any
+// other key are void at once. A rotation without an outage has three steps:
 //
-//	c.Sign(ctx, old, next) // who verifies gets to know the next key
-//	c.Sign(ctx, next, old) // it signs
-//	c.Sign(ctx, next)      // when the tokens of the old one have expired
+//	c.Sign(ctx, old, next) // verifiers learn the next key
+//	c.Sign(ctx, next, old) // the next key signs
+//	c.Sign(ctx, next)      // when the tokens of the old key have expired
 func (c *Cluster) Sign(ctx context.Context, key SigningKey, others ...SigningKey) error {
 	ctx, cancel := bounded(ctx, "change of the keys of KSA tokens")
 	defer cancel()
 	c.mu.Lock()
 	c.keys.signs, c.keys.verifies = key, append([]SigningKey{key}, others...)
 	c.mu.Unlock()
-	// The controllers would end by themselves without an API server.
+	// Without an API server, the controllers would end on their own.
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kube-apiserver"} {
 		if err := c.stopControl(ctx, name); err != nil {
 			return err

@@ -94,7 +94,7 @@ func ksaToken(t *testing.T, c *cluster.Cluster) string {
 	return answer.Status.Token
 }
 
-// counts says whether the API server takes the token.
+// counts reports whether the API server accepts the token.
 func counts(t *testing.T, c *cluster.Cluster, token string) bool {
 	t.Helper()
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}

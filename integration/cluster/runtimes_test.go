@@ -39,8 +39,8 @@ func installed(t *testing.T, name, toolchain string, files []string, fill func(c
 	return folder
 }
 
-// tell runs a program of this machine and returns what it said. The test is
-// skipped where there is no such program.
+// tell runs a program of this machine and returns its output. It skips the test if there is
+// no such program.
 func tell(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
@@ -76,7 +76,7 @@ func pythonLibraries(t *testing.T) string {
 	})
 }
 
-// nodeLibraries likewise.
+// nodeLibraries are those of Node, with the versions of integration/clients, too.
 func nodeLibraries(t *testing.T) string {
 	t.Helper()
 	locks := []string{"../clients/node/package.json", "../clients/node/package-lock.json"}

@@ -19,14 +19,13 @@ import (
 // from their node.
 const machineImage = "localhost/gke-metadata-emulator/machine:1"
 
-// workload is a program as people run it, unmodified, which writes its GSA's
-// address and a token, each on a line. A GSA's address that it cannot tell is
-// written as a dash.
+// workload is an unmodified program that prints its GSA's address and a token, each on a
+// line. If it cannot determine the address, it prints a dash.
 type workload struct {
-	shell string            // what the shell runs
+	shell string            // command line for the shell
 	env   map[string]string // besides HOME
 	paths []string          // folders of this machine, besides /usr
-	third string            // of the lines, where there is one
+	third string            // of the lines, if any
 }
 
 // installedWorkload is one that this machine has, or the reason why it does not.
@@ -132,7 +131,7 @@ func loadMachine(t *testing.T, c *cluster.Cluster) {
 func (w *workload) spec(t *testing.T, ksa string) corev1.PodSpec {
 	t.Helper()
 	spec := podSpec(ksa, "", "")
-	// What it says of an error is the reason that is read when there is no token.
+	// Without a token, the client's error message is the reason for the failure.
 	script := "{ " + w.shell + `; } >/tmp/out 2>/tmp/err; code=$?; [ $code = 0 ] || tail -c 3000 /tmp/err >>/tmp/out; cat /tmp/out >/dev/termination-log; exit $code`
 	container := corev1.Container{
 		Name: "client", Image: machineImage, ImagePullPolicy: corev1.PullNever,

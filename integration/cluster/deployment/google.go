@@ -57,7 +57,7 @@ func (i *Installation) GSA(namespace, ksa string) string {
 	return gsa
 }
 
-// KSA makes a KSA that may be a GSA of its own, and returns the GSA's address.
+// KSA creates a KSA that is linked to a new GSA, and returns the GSA's address.
 func (i *Installation) KSA(t T, namespace, name string) string {
 	t.Helper()
 	gsa := i.GSA(namespace, name)
@@ -86,7 +86,7 @@ func (i *Installation) Namespace(t T) string {
 	return made.Name
 }
 
-// Right says whether Google takes the token for the GSA's.
+// Right returns an error unless the offline Google accepts the token as the GSA's.
 func (i *Installation) Right(token, gsa string) error {
 	grant, known := i.Google.Inspect(token)
 	if !known {

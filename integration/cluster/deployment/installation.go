@@ -65,7 +65,7 @@ func Load(t T, c *cluster.Cluster) string {
 	return LoadTrusting(t, c, authorities)
 }
 
-// authorities is where a Linux image, and many a machine, has the certificates
+// authorities is the path at which a Linux image, like many machines, has the certificates
 // that it trusts.
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -97,9 +97,9 @@ func LoadTrusting(t T, c *cluster.Cluster, trusted string) string {
 	return program
 }
 
-// Install does what the README says, with an offline Google that trusts the
-// cluster's issuer. It returns when the daemons are ready, and uninstalls when the
-// test ends. The program is that of [Load].
+// Install follows the README, with an offline Google that trusts the cluster's issuer. It
+// returns when the daemons are ready, and uninstalls when the test ends. The program is the
+// result of [Load].
 func Install(t T, c *cluster.Cluster, program string, options Options) *Installation {
 	t.Helper()
 	i := &Installation{Cluster: c, Google: options.Google, Program: program}
@@ -160,8 +160,8 @@ func (i *Installation) AwaitReady(t T) {
 	}
 }
 
-// uninstall leaves the cluster to the next installation, as the product's manual
-// says, and nothing of this one.
+// uninstall removes this installation as the product's manual describes, so that the next
+// one finds a clean cluster.
 func (i *Installation) uninstall(t T) {
 	ctx, cancel := within(context.WithoutCancel(t.Context()), removedWithin)
 	defer cancel()
@@ -210,7 +210,7 @@ func (i *Installation) awaitNoPods(ctx context.Context) error {
 	}
 }
 
-// Logs is what the daemons said last.
+// Logs are the latest log lines of the daemons.
 func (i *Installation) Logs(ctx context.Context) string {
 	ctx, cancel := within(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

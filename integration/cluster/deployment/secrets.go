@@ -9,11 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// token is with what all tokens of the offline Google begin, and all JWTs.
+// token matches the beginning of all tokens of the offline Google, and of all JWTs.
 var token = regexp.MustCompile(`.{0,80}(ya29\.|eyJ)`)
 
-// refuseTokens fails the test for each token that stands in what the daemons have
-// logged and show, or in an event.
+// refuseTokens fails the test for each token in the daemons' logs and pages, or in an event.
 func (i *Installation) refuseTokens(ctx context.Context, t T) {
 	t.Helper()
 	texts, err := i.said(ctx)
@@ -27,7 +26,7 @@ func (i *Installation) refuseTokens(ctx context.Context, t T) {
 	}
 }
 
-// said is all that the daemons have told anybody, by where it is.
+// said is all output of the daemons, by its source.
 func (i *Installation) said(ctx context.Context) (map[string][]byte, error) {
 	texts := map[string][]byte{}
 	pods, err := i.Cluster.Client.CoreV1().Pods(Name).List(ctx, metav1.ListOptions{})
