@@ -13,7 +13,8 @@ import (
 	"gke-metadata-emulator/internal/daemon"
 )
 
-// What the API server tells is there for a pod that asks as the daemon starts.
+// Facts from the API server are available to a pod that requests them while the daemon
+// starts.
 func TestFacts_OfClusterAndNode(t *testing.T) {
 	system, err := cluster.Client.CoreV1().Namespaces().Get(t.Context(), metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
@@ -53,7 +54,7 @@ func TestFacts_OfClusterAndNode(t *testing.T) {
 	}
 }
 
-// A file of attributes is read again, and who waits for a change is told.
+// The attributes file is reloaded, and requests that wait for a change are woken.
 func TestFacts_AttributesFileIsReloaded(t *testing.T) {
 	file := writeFile(t, "attributes.yaml", []byte("instance:\n  attributes: {team: blue}\n"))
 	write := func(document string) {

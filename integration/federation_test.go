@@ -75,7 +75,7 @@ func TestFederation_TokenHasTheRequestedScopes(t *testing.T) {
 	}
 }
 
-// A pod whose KSA is not annotated is itself in Google's eyes.
+// For Google, a pod with an unannotated KSA is its own federated principal.
 func TestFederation_UnannotatedPodGetsTheFederatedToken(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
@@ -183,7 +183,7 @@ func TestAnnotation_AcceptsAnyServiceAccountAddress(t *testing.T) {
 	})
 }
 
-// What IAM refuses is told at once, in Google's words and with what is missing.
+// A refusal by IAM is reported at once, with Google's message and the missing binding.
 func TestFederation_MissingBindingIsExplained(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")

@@ -18,7 +18,7 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// The program is killed, and Google goes away before it is started again.
+// The program is killed, and Google is unavailable before it is restarted.
 func TestHandover_TokensOutliveAKillDuringAnOutage(t *testing.T) {
 	folder, err := os.MkdirTemp("/dev/shm", "handover-")
 	if err != nil {
@@ -77,7 +77,7 @@ func TestHandover_TokensOutliveAKillDuringAnOutage(t *testing.T) {
 		t.Errorf("Google has been asked (-before +after):\n%s", diff)
 	}
 
-	// At the end they are left again.
+	// At the end, the program writes the tokens to the file again.
 	if err := os.Remove(left); err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func reuseAddress(t *testing.T, n *node, times int) {
 		}
 		who := i % 2
 		running = cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprintf("job-%d", i), KSA: ksas[who], Node: n.name, IP: "127.0.1.1"})
-		app := n.pod(t, "127.0.1.1") // a new pod, so that its connections are new
+		app := n.pod(t, "127.0.1.1") // a new client, so its connections are new
 		if got := app.email(); got != gsas[who] {
 			t.Fatalf("pod %d: e-mail %s is another pod's, want %s", i, got, gsas[who])
 		}
@@ -57,7 +57,7 @@ func reuseAddress(t *testing.T, n *node, times int) {
 	t.Log(grep(n.metrics(t), "gme_identity_confirmations_total{"))
 }
 
-// The same where the old pod stays listed, as Jobs do when they have ended.
+// The same applies if the old pod stays listed, as finished Jobs do.
 func TestIdentity_FinishedJobFreesItsAddress(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
@@ -74,7 +74,7 @@ func TestIdentity_FinishedJobFreesItsAddress(t *testing.T) {
 		if got := n.pod(t, "127.0.1.1").email(); got != reader {
 			t.Errorf("%s: after the job the address has the identity %s", phase, got)
 		}
-		// What the job left open is nobody's any more.
+		// Connections that the job left open have no identity any more.
 		eventually(t, deadline, "the job's connection is refused", func() error {
 			if got := of.get("instance/service-accounts/default/email"); got.status != http.StatusForbidden || !strings.Contains(got.body, "has ended") {
 				return fmt.Errorf("%d %s", got.status, got.body)
@@ -159,7 +159,7 @@ func TestIdentity_EarlyRequestWaits(t *testing.T) {
 		t.Errorf("before its address: %d %s", got.status, got.body)
 	}
 
-	fresh := cluster.Namespace(t, "fresh-") // nobody here has used it: its accounts are not watched
+	fresh := cluster.Namespace(t, "fresh-") // no pod has used it, so its accounts are not watched
 	cluster.KSA(t, fresh, "app", annotated(reader))
 	ask("127.0.1.2")
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: fresh, Name: "app", KSA: "app", Node: n.name, IP: "127.0.1.2"})
@@ -168,8 +168,8 @@ func TestIdentity_EarlyRequestWaits(t *testing.T) {
 	}
 }
 
-// Who is no pod of this node is refused, and told so, after the wait; what needs
-// no identity does not wait.
+// A caller that is no pod of this node is refused after the wait, with the reason. Keys that
+// need no identity do not wait.
 func TestIdentity_UnknownSourceIsRefused(t *testing.T) {
 	const wait = 300 * time.Millisecond
 	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = wait }).ready(t)
@@ -217,8 +217,8 @@ func TestIdentity_HostNetworkPodIsRefused(t *testing.T) {
 	}
 }
 
-// A KSA that is deleted and created anew under a running pod works again, on the
-// pod's open connection too.
+// A KSA that is deleted and recreated under a running pod works, even on the pod's open
+// connection.
 func TestIdentity_RecreatedKSAWorks(t *testing.T) {
 	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 200 * time.Millisecond }).ready(t)
 	ns := cluster.Namespace(t, "team-")

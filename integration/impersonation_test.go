@@ -101,7 +101,7 @@ func TestImpersonation(t *testing.T) {
 			if got := impostor.get(tokenPath); got.status != http.StatusForbidden {
 				t.Errorf("a KSA without the binding, after another got its token: %d", got.status)
 			}
-			// What is not linked never gets the operator's own token.
+			// A KSA that is not linked never gets the operator's own token.
 			for _, path := range []string{tokenPath, "instance/service-accounts/default/identity?audience=x"} {
 				if got := unlinked.get(path); got.status != http.StatusNotFound || !strings.Contains(got.body, "is not annotated with a target Google service account") {
 					t.Errorf("%s of a KSA without annotation: %d %s", path, got.status, got.body)
@@ -114,7 +114,7 @@ func TestImpersonation(t *testing.T) {
 	}
 }
 
-// The rules may stand in a file, or be off.
+// The rules can be in a file, or disabled.
 func TestImpersonation_Policies(t *testing.T) {
 	google := newGoogle(t, cluster)
 	file := writeFile(t, "credentials.json", google.AuthorizedUser(developer, google.URL+"/token"))

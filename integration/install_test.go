@@ -22,15 +22,15 @@ import (
 )
 
 const (
-	// placeholder is the provider that the policies name until somebody writes another.
+	// placeholder is the provider in the policies of deploy/, which an operator replaces.
 	placeholder = "'//iam.googleapis.com/projects/PROJECT_NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER'"
 	// builtInProvider is the one of --credentials=fake, which some of the tests use.
 	builtInProvider = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/demo-pool/providers/demo-provider"
 	startupTaint    = "gke-metadata-emulator/not-ready"
 )
 
-// install gives the daemon the account and the rights that deploy/ gives it, and
-// nothing more, and waits until the API server heeds the admission policies.
+// install gives the daemon exactly the account and the rights that deploy/ gives it, and
+// waits until the API server enforces the admission policies.
 func install(ctx context.Context, c *kubernetes.Cluster) error {
 	_, err := c.Client.CoreV1().Namespaces().Create(ctx, namespaceObject(daemonName), metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -81,8 +81,8 @@ func createAs[T any](ctx context.Context, document []byte, create func(context.C
 	return err
 }
 
-// policiesHold waits until each policy refuses what it is there to refuse: the API
-// server hears of a policy a moment after it has been created.
+// policiesHold waits until each policy refuses what it must refuse: the API server applies a
+// policy a moment after its creation.
 func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 	config, err := c.RESTConfigFor(ctx, daemonName, daemonName)
 	if err != nil {
@@ -123,7 +123,7 @@ func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 	return nil
 }
 
-// byPolicy says whether an admission policy, and not RBAC, has refused.
+// byPolicy reports whether an admission policy refused a request, and not RBAC.
 func byPolicy(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+daemonName)
 }

@@ -101,8 +101,8 @@ func TestSIGTERM_DrainsRequests(t *testing.T) {
 	refuseTokens(t, "the log", n.log.String())
 }
 
-// start starts the program as a node's daemon, and waits until it listens. What it ends
-// with comes on the channel.
+// start starts the program as a node's daemon, and waits until it listens. The channel gets
+// the error with which the program ends.
 func start(t testing.TB, google *fakegoogle.Running, s *daemon.Serve, args ...string) (*exec.Cmd, <-chan error, *node) {
 	t.Helper()
 	program := exec.Command(binary(t), append([]string{"serve", "--node-name", s.NodeName, "--kubeconfig", s.Kubeconfig, "--routing", "none", "--attestation", "ip",
@@ -130,7 +130,7 @@ func start(t testing.TB, google *fakegoogle.Running, s *daemon.Serve, args ...st
 	return program, ended, n
 }
 
-// field returns what stands between prefix and the next quote.
+// field returns the text between prefix and the next quote.
 func field(line, prefix string) string {
 	_, after, _ := strings.Cut(line, prefix)
 	value, _, _ := strings.Cut(after, `"`)
@@ -147,7 +147,7 @@ func binary(t testing.TB) string {
 	return path
 }
 
-// The API server is away when the daemon starts, and goes away again later.
+// The API server is down when the daemon starts, and becomes unavailable later.
 func TestAPIServerOutage(t *testing.T) {
 	own := kubernetes.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -167,7 +167,7 @@ func TestAPIServerOutage(t *testing.T) {
 	}
 	n := run(t, own, google, s)
 
-	// What needs no identity is answered at once, what needs one waits and is 503.
+	// Keys that need no identity are answered at once. Others wait and are answered with 503.
 	app := n.pod(t, "127.0.1.1")
 	start := time.Now()
 	for _, path := range []string{"project/project-id", "project/numeric-project-id", "instance/id", "instance/attributes/cluster-name"} {
@@ -220,7 +220,7 @@ func TestAPIServerOutage(t *testing.T) {
 		})
 	}
 
-	// Gone again, or hanging: the identity stays, on open and on new connections.
+	// When the API server hangs or is down, pods keep their identity on open and new connections.
 	for _, outage := range []struct {
 		name       string
 		begin, end func() error

@@ -38,8 +38,8 @@ func principal(namespace, ksa string) string {
 	return "principal:" + pool + "/subject/system:serviceaccount:" + namespace + ":" + ksa
 }
 
-// cluster is the API server that all tests share; each has namespaces and nodes
-// of its own.
+// cluster is the API server that all tests share. Each test has separate namespaces and
+// nodes.
 var cluster *kubernetes.Cluster
 
 func TestMain(m *testing.M) {
@@ -71,7 +71,7 @@ type node struct {
 	stop    func() // and waits until everything has ended
 }
 
-// newGoogle is an offline Google that knows the cluster's issuer.
+// newGoogle starts an offline Google that trusts the cluster's issuer.
 func newGoogle(t testing.TB, c *kubernetes.Cluster) *fakegoogle.Running {
 	t.Helper()
 	google := fakegoogle.Start(t, fakegoogle.Options{})
@@ -113,8 +113,8 @@ func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *
 	}
 }
 
-// asInstalled writes down what it does without flags: little, so that not every request
-// for a token need go all the way.
+// asInstalled sets the log level and the audit log as they are without flags, so cached
+// tokens take the short path.
 func asInstalled(s *daemon.Serve) { s.Logging.Level, s.AuditLog = "info", "" }
 
 func startNode(t testing.TB, change ...func(*daemon.Serve)) *node {
@@ -165,7 +165,7 @@ func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *dae
 	return n
 }
 
-// ready waits until the daemon says that it is.
+// ready waits until the daemon reports that it is ready.
 func (n *node) ready(t testing.TB) *node {
 
 	t.Helper()
@@ -184,13 +184,13 @@ func (n *node) ready(t testing.TB) *node {
 	return n
 }
 
-// metrics are what the daemon tells Prometheus.
+// metrics is the daemon's page for Prometheus.
 func (n *node) metrics(t testing.TB) string {
 	t.Helper()
 	return n.page(t, "/metrics")
 }
 
-// page is what the daemon shows to its operator.
+// page is one of the daemon's pages for its operator.
 func (n *node) page(t testing.TB, path string) string {
 	t.Helper()
 	response, err := http.Get("http://" + n.admin + path)
@@ -265,13 +265,13 @@ func (p *pod) email() string {
 	return p.value("instance/service-accounts/default/email")
 }
 
-// grant asks for an access token and returns what Google says of it.
+// grant requests an access token and returns what Google reports about it.
 func (p *pod) grant() fakegoogle.Grant {
 	p.t.Helper()
 	return p.node.inspect(p.t, p.value("instance/service-accounts/default/token"))
 }
 
-// inspect is what Google says of a token answer.
+// inspect returns what Google reports about the token in an answer.
 func (n *node) inspect(t testing.TB, body string) fakegoogle.Grant {
 	t.Helper()
 	var answer struct {

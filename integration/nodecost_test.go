@@ -11,7 +11,7 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// What one node may cost the API server and itself, whatever the size of the cluster.
+// Limits for what one node can cost the API server and itself, for any size of the cluster.
 const (
 	mostBytesAtStart   = 100 << 10
 	mostChurnRequests  = 60
@@ -19,13 +19,13 @@ const (
 	churnedPods        = 200
 )
 
-// The program's pages are most of it at start: what is linked is what it takes.
+// Most of the memory at start is the program's own pages, so it depends on what is linked.
 var (
 	mostAtStart  = memory{peak: 30 << 20, own: 10 << 20}
 	mostWithPods = memory{peak: 40 << 20, own: 16 << 20}
 )
 
-// expect says where memory is beyond what it may be.
+// expect reports memory that exceeds its limits.
 func (m memory) expect(t *testing.T, most memory) {
 	t.Helper()
 	if m.peak > most.peak || m.own > most.own {

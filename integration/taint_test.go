@@ -61,7 +61,7 @@ func TestStartupTaint_IsRemovedOnceReady(t *testing.T) {
 	}
 	untainted(time.Second, others)
 
-	// The node joins anew, while somebody else changes its taints again and again.
+	// The node joins again, while its taints are changed concurrently.
 	taint(t, name, mine)
 	var wanted []corev1.Taint
 	for i := range 20 {

@@ -15,7 +15,7 @@ import (
 	"gke-metadata-emulator/internal/daemon"
 )
 
-// A mint is one trace with a span for each call of Google; what the cache has is none.
+// A mint is one trace with a span for each call to Google. A cached token has no trace.
 func TestTracing_MintHasASpanForEachCall(t *testing.T) {
 	batches := make(chan []byte, 16)
 	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -35,7 +35,7 @@ func TestTracing_MintHasASpanForEachCall(t *testing.T) {
 	for range 3 {
 		app.grant()
 	}
-	n.stop()     // sends what has not been sent
+	n.stop()     // sends the remaining spans
 	sink.Close() // waits for requests that the daemon gave up
 	close(batches)
 

@@ -12,7 +12,7 @@ import (
 // record.
 type Chain struct {
 	KSA       string   // NAMESPACE/NAME, of the Kubernetes token at the beginning
-	Through   []string // whose tokens were asked for on the way
+	Through   []string // principals whose tokens were requested on the way
 	Principal string   // who made the call
 }
 
@@ -26,9 +26,9 @@ func (c Chain) String() string {
 	return strings.Join(links, " → ")
 }
 
-// Federated says what is wrong with the chain, if it is to be that of a KSA whose
-// federated principal became a GSA. An empty GSA is for a KSA without annotation,
-// which calls as the federated principal itself.
+// Federated returns an error unless the chain is a KSA whose federated principal became a
+// GSA. An empty GSA stands for a KSA without annotation, which calls as the federated
+// principal itself.
 func (c Chain) Federated(namespace, ksa, gsa string) error {
 	federated := deployment.Principal(namespace, ksa)
 	want := Chain{KSA: namespace + "/" + ksa, Through: []string{federated}, Principal: "serviceAccount:" + gsa}
@@ -38,8 +38,8 @@ func (c Chain) Federated(namespace, ksa, gsa string) error {
 	return c.equal(want)
 }
 
-// Impersonated says what is wrong with the chain, if it is to be that of the
-// operator's credential that became a GSA. Google sees no KSA there.
+// Impersonated returns an error unless the chain is the operator's credential that became a
+// GSA. Google sees no KSA in this mode.
 func (c Chain) Impersonated(gsa string) error {
 	return c.equal(Chain{Through: []string{"user:" + Operator}, Principal: "serviceAccount:" + gsa})
 }
@@ -69,7 +69,7 @@ func (s *Fixture) Uploads(bucket string) []Upload {
 	return found
 }
 
-// TokenOf says how a token came about, for what a workload printed.
+// TokenOf returns the chain of a token that a workload printed.
 func (s *Fixture) TokenOf(token string) (Chain, error) {
 	grant, known := s.Google.Inspect(token)
 	if !known {

@@ -13,8 +13,8 @@ const (
 	userRole    = "roles/iam.workloadIdentityUser"
 )
 
-// What gcloud is told is what the stand-ins then do. What the stage's README has
-// is not here.
+// The stand-ins follow the commands of gcloud. The test of the fixture's README covers
+// further commands.
 func TestFakeCloud_GcloudSetsUpTheStandIns(t *testing.T) {
 	s := newFixture(t)
 	if !s.Gcloud() {
@@ -51,7 +51,7 @@ func TestFakeCloud_GcloudSetsUpTheStandIns(t *testing.T) {
 	}
 }
 
-// Who is not the operator sets nothing up, whatever token he has.
+// Principals other than the operator cannot change anything, whatever token they have.
 func TestFakeCloud_AdmitsOnlyTheOperator(t *testing.T) {
 	s := newFixture(t)
 	client := s.browser(t)
@@ -78,7 +78,7 @@ func TestFakeCloud_AdmitsOnlyTheOperator(t *testing.T) {
 	}
 }
 
-// What is bound by Go is what gcloud binds, and ends when it is taken away.
+// Bind has the effect of gcloud's command, until Unbind.
 func TestFakeCloud_Bindings(t *testing.T) {
 	s := newFixture(t)
 	const member, repository = "serviceAccount:" + uploaderGSA, "projects/" + ProjectID + "/locations/us/repositories/images"
@@ -111,8 +111,8 @@ func TestFakeCloud_Bindings(t *testing.T) {
 	}
 }
 
-// A policy that somebody has changed in between is not overwritten. An etag may
-// come in either alphabet of base64.
+// A policy that was changed concurrently is not overwritten. An etag can be in either
+// alphabet of base64.
 func TestFakeCloud_RefusesStalePolicies(t *testing.T) {
 	s := newFixture(t)
 	client := s.browser(t)

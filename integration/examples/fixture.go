@@ -30,7 +30,7 @@ const (
 	Operator           = "operator@example.com" // runs the commands of the READMEs
 )
 
-// authorities is where a Linux image has the certificates that it trusts.
+// authorities is the path at which a Linux image has the certificates that it trusts.
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
 const removedWithin = time.Minute
@@ -47,9 +47,9 @@ type T interface {
 // of a run.
 type Fixture struct {
 	Cluster  *cluster.Cluster
-	Google   *fakegoogle.Running // STS, IAM Credentials, OAuth 2.0: whose token is this?
+	Google   *fakegoogle.Running // STS, IAM Credentials, OAuth 2.0, and the owners of tokens
 	Storage  *gcs.Server         // storage.googleapis.com; its Records say who did what
-	Registry *registry.Server    // LOCATION-docker.pkg.dev, likewise
+	Registry *registry.Server    // LOCATION-docker.pkg.dev; its Records, too
 	Cloud    *fakecloud.Server   // what gcloud talks to; Cloud.Bind is add-iam-policy-binding
 
 	// CAFile is a file of certificate authorities, in which the Internet's is the
@@ -73,7 +73,7 @@ func Up(t T) *Fixture {
 	return s
 }
 
-// newFixture makes what is beside the cluster, for programs of this machine.
+// newFixture makes everything except the cluster, for programs of this machine.
 func newFixture(t T) *Fixture {
 	t.Helper()
 	s := &Fixture{home: t.TempDir()}
@@ -105,7 +105,7 @@ func newFixture(t T) *Fixture {
 	return s
 }
 
-// startCluster starts the cluster, whose pods and nodes find the Internet.
+// startCluster starts the cluster. Its pods and nodes resolve the names of the Internet.
 func (s *Fixture) startCluster(t T) {
 	t.Helper()
 	hosts := map[string]string{"metadata.google.internal": "169.254.169.254"}
@@ -141,8 +141,8 @@ func (s *Fixture) startCluster(t T) {
 	s.Program = deployment.LoadTrusting(t, s.Cluster, s.CAFile)
 }
 
-// Load gives images to the nodes. Each gets the certificates that it trusts, at
-// /etc/ssl/certs/ca-certificates.crt, where it has none of its own.
+// Load gives images to the nodes. An image without trusted certificates at
+// /etc/ssl/certs/ca-certificates.crt gets those of the fixture.
 func (s *Fixture) Load(t T, images ...cluster.Image) {
 	t.Helper()
 	for _, image := range images {
@@ -155,11 +155,11 @@ func (s *Fixture) Load(t T, images ...cluster.Image) {
 	}
 }
 
-// Install installs the product by its overlay federation or impersonation, as
-// the README says, until the test ends. With federation the provider is
-// deployment.Provider, which trusts the cluster's keys. With impersonation the
-// source credential is the operator's own, with the rights that
-// docs/impersonation.md asks for on the GSAs of ProjectID and OtherProjectID.
+// Install installs the product by its overlay federation or impersonation, as the README
+// describes, until the test ends. With federation the provider is deployment.Provider,
+// which trusts the cluster's keys. With impersonation the source credential is the
+// operator's own, with the rights that docs/impersonation.md requires on the GSAs of
+// ProjectID and OtherProjectID.
 func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	t.Helper()
 	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}

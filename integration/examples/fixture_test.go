@@ -9,8 +9,8 @@ import (
 	"gke-metadata-emulator/integration/cluster"
 )
 
-// stageStands is the least that the examples count on: what a README says is
-// done, and a pod of the KSA that it bound, and no other, writes to the bucket.
+// stageStands is the minimum that the examples rely on: the commands of a README take
+// effect, and only a pod of the KSA that the README linked writes to the bucket.
 func stageStands(t *testing.T, s *Fixture) {
 	if said := s.Kubectl(t, "get", "nodes", "--output=name"); said != "node/node-1\nnode/node-2\n" {
 		t.Errorf("kubectl get nodes: %q", said)

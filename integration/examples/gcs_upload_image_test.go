@@ -49,7 +49,7 @@ func pythonImage(t *testing.T, s *Fixture) cluster.Image {
 	inside := "/usr/local/lib/" + name
 	files := map[string]string{"/usr/local/bin/python": program, "/main.py": filepath.Join(folder, "main.py")}
 
-	// Of the standard library what a slim image has.
+	// The part of the standard library that a slim image has.
 	left := []string{"site-packages", "dist-packages", "test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip"}
 	linked := []string{program}
 	for _, entry := range entries(t, library) {
@@ -92,7 +92,7 @@ func pythonImage(t *testing.T, s *Fixture) cluster.Image {
 	}
 }
 
-// pythonPackages is a folder of the user's cache with what a lock file names,
+// pythonPackages is a folder of the user's cache with the packages of a lock file. They are
 // installed once for each content of it.
 func pythonPackages(t *testing.T, requirements, python string) string {
 	t.Helper()
@@ -153,7 +153,7 @@ func entries(t *testing.T, folder string) []string {
 	return names
 }
 
-// output is what a program of this machine prints.
+// output is the output of a program of this machine.
 func output(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)

@@ -30,8 +30,8 @@ const (
 	saidWithin      = 2 * time.Minute // by a pod, from its start
 )
 
-// gcsUpload does what the README of examples/gcs-upload says, in both credential
-// modes, and looks at what Cloud Storage saw.
+// gcsUpload follows the README of examples/gcs-upload in both credential modes, and checks
+// the requests that Cloud Storage received.
 func gcsUpload(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
@@ -135,8 +135,8 @@ func (u *upload) pod(t *testing.T, app string) string {
 	return pods.Items[0].Name
 }
 
-// checkObject compares what Cloud Storage has with what the pod says that it
-// wrote. It is written anew each minute, so that the pod may yet have to say it.
+// checkObject compares the object in Cloud Storage with the pod's log. The object is
+// rewritten each minute, so the log line may come later.
 func (u *upload) checkObject(t *testing.T, pod, name string, size, least int) {
 	t.Helper()
 	content, there := u.s.Storage.Object(u.bucket(), name)
@@ -250,7 +250,7 @@ func (u *upload) checkRefused(t *testing.T, records []gcs.Record, ksa, gsa strin
 	}
 }
 
-// says waits until a pod's log has a text, and returns the log up to that line.
+// says waits until a pod's log contains a text, and returns the log up to that line.
 func (u *upload) says(t *testing.T, pod, text string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), saidWithin, fmt.Errorf("not within %s", saidWithin))

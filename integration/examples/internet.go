@@ -24,13 +24,13 @@ type internet struct {
 	proxy     string // of this machine: http://127.0.0.1:PORT
 }
 
-// The regions whose Artifact Registry there is.
+// locations are the regions that have an Artifact Registry.
 var locations = []string{"europe-west1", "europe-west3", "us", "us-central1"}
 
 // sites are the stand-ins by their names.
 func (s *Fixture) sites() map[string]http.Handler {
 	sites := map[string]http.Handler{
-		"storage.googleapis.com":        s.Cloud, // which serves what a policy is, and passes the rest on
+		"storage.googleapis.com":        s.Cloud, // serves policies, and passes the rest on
 		"www.googleapis.com":            s.Google,
 		"oauth2.googleapis.com":         s.Google,
 		"sts.googleapis.com":            s.Google,
@@ -78,7 +78,7 @@ func (i *internet) start(t T, c *cluster.Cluster) {
 	i.serve(t, inside)
 }
 
-// startProxy serves on this machine what asks by a proxy, until the test ends.
+// startProxy serves clients on this machine that use a proxy, until the test ends.
 func (i *internet) startProxy(t T) {
 	t.Helper()
 	proxied := newConnections()

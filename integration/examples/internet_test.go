@@ -32,7 +32,7 @@ func (s *Fixture) browser(t *testing.T) *http.Client {
 	}}
 }
 
-// Each name leads to its stand-in, which says what only it says.
+// Each name leads to its stand-in, which gives an answer that no other one gives.
 func TestInternet_RoutesByHost(t *testing.T) {
 	s := newFixture(t)
 	client := s.browser(t)
@@ -65,7 +65,7 @@ func TestInternet_RoutesByHost(t *testing.T) {
 	}
 }
 
-// The CA is worth nothing for other names, so that trusting it harms nobody.
+// The CA is invalid for other names, so a client that trusts it takes no risk.
 func TestInternet_AuthorityIsValidForItsSitesOnly(t *testing.T) {
 	s := newFixture(t)
 	leaf := s.internet.identity.Leaf

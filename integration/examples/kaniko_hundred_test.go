@@ -125,7 +125,7 @@ func (b *builds) checkCrowd(ctx context.Context, gsa string) {
 	}
 }
 
-// distribution says how long things took.
+// distribution formats percentiles of durations.
 func distribution(took []time.Duration) string {
 	took = slices.Sorted(slices.Values(took))
 	at := func(percent int) time.Duration { return took[(len(took)-1)*percent/100].Round(time.Millisecond) }

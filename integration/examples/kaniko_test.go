@@ -44,9 +44,9 @@ type builds struct {
 	real bool // the executor is kaniko's own
 }
 
-// kaniko does what the README of examples/kaniko says, and then the same a hundred
-// times at once. The manifest is the user's to the letter: the image that it names is
-// on the nodes, with kaniko's executor or with one that makes the same calls.
+// kaniko follows the README of examples/kaniko, and then runs the same job a hundred times
+// concurrently. The manifest is exactly the user's: the image that it names is on the nodes,
+// with kaniko's executor or with a program that makes the same calls.
 func kaniko(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
@@ -178,8 +178,7 @@ func (b *builds) pushes(project, image string) []registry.Record {
 	return found
 }
 
-// pushedBy looks at who read the context and pushed: the KSA, as its GSA, and nobody
-// else.
+// pushedBy checks the principal that read the context and pushed: only the KSA, as its GSA.
 func (b *builds) pushedBy(project, image, ksa, gsa string) {
 	b.Helper()
 	pushes := b.pushes(project, image)

@@ -17,18 +17,18 @@ import (
 	"gke-metadata-emulator/integration/cluster"
 )
 
-// verdict is what an answer of the metadata server is worth.
+// verdict classifies an answer of the metadata server.
 type verdict string
 
 const (
 	right       verdict = "right"       // a token of the pod's own KSA and GSA
 	refused     verdict = "refused"     // with the uploaded JWKS named, and the remedy
-	unavailable verdict = "unavailable" // 503: ask again
+	unavailable verdict = "unavailable" // 503: retry
 	silent      verdict = "silent"      // no answer
 	wrong       verdict = "wrong"       // all else
 )
 
-// polls are the answers that pods got, as they tell them.
+// polls are the answers that pods got and reported.
 type polls struct {
 	url   string
 	stage *Fixture
@@ -44,7 +44,7 @@ type polls struct {
 	changed chan struct{} // closed at the next answer
 }
 
-// collect listens where pods can tell, until the test ends.
+// collect listens for the reports of pods, until the test ends.
 func collect(t *testing.T, s *Fixture) *polls {
 	t.Helper()
 	p := &polls{
@@ -102,7 +102,7 @@ func count(counts map[string]map[verdict]int, pod string, v verdict) {
 	counts[pod][v]++
 }
 
-// judge is strict: a refusal that says another thing is wrong. The lock is held.
+// judge is strict: a refusal with another reason is wrong. The caller holds the lock.
 func (p *polls) judge(pod, status, body string) (v verdict, why string) {
 	switch status {
 	case "200":
@@ -135,7 +135,7 @@ func (p *polls) judge(pod, status, body string) (v verdict, why string) {
 	return wrong, body
 }
 
-// enter begins a phase, in which answers are counted anew.
+// enter begins a phase, in which answers are counted from zero.
 func (p *polls) enter(phase string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,7 +151,7 @@ func (p *polls) now() string {
 	return p.phase
 }
 
-// expect says whose the tokens of a pod have to be.
+// expect sets the chain that the tokens of a pod must have.
 func (p *polls) expect(pod string, chain Chain) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,8 +165,8 @@ func (p *polls) last(pod string, v verdict) string {
 	return p.texts[pod][v]
 }
 
-// await returns when a pod has had so many answers of a kind in this phase, and
-// says when the first came.
+// await returns when a pod has received a number of answers of a kind in this phase. The
+// result is the time until the first one.
 func (p *polls) await(t *testing.T, pod string, v verdict, least int, within time.Duration) time.Time {
 	t.Helper()
 	deadline := time.After(within)
@@ -197,7 +197,7 @@ func (p *polls) check(t *testing.T) {
 	}
 	for phase, pods := range p.counts {
 		for pod, counts := range pods {
-			// The daemon is never restarted, and what it has cached it has.
+			// The daemon is never restarted, so it keeps its cache.
 			if counts[silent] > 0 {
 				t.Errorf("%s: %s had no answer %d times", phase, pod, counts[silent])
 			}
@@ -211,7 +211,7 @@ func (p *polls) check(t *testing.T) {
 	}
 }
 
-// report prints how often what was answered.
+// report prints how often each answer was given.
 func (p *polls) report(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -33,8 +33,8 @@ const (
 	answersWithin = 3 * time.Minute
 )
 
-// onPrem does what examples/on-prem says, and rotates the cluster's signing key
-// twice, in the right order and in the wrong one, while pods ask for tokens.
+// onPrem follows examples/on-prem, and rotates the cluster's signing key twice, in the right
+// order and in the wrong one, while pods request tokens.
 func onPrem(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
@@ -74,8 +74,8 @@ type onPremises struct {
 	first     cluster.SigningKey
 }
 
-// load gives the nodes the images that are pulled elsewhere: curl, and a real
-// Prometheus that looks for pods as its configuration says.
+// load gives the nodes the images that other clusters pull: curl, and a real Prometheus that
+// discovers pods by its configuration.
 func (o *onPremises) load() {
 	t, ctx := o.t, o.t.Context()
 	files := map[string]string{}
@@ -121,7 +121,7 @@ func (o *onPremises) warm() {
 	}
 }
 
-// rotateInTheRightOrder: who asks first after the rotation gets a token, too.
+// rotateInTheRightOrder: the first request after the rotation gets a token, too.
 func (o *onPremises) rotateInTheRightOrder() {
 	old, next := o.s.Cluster.SigningKey(), o.newKey()
 	o.first = old
@@ -136,8 +136,8 @@ func (o *onPremises) rotateInTheRightOrder() {
 	o.polls.enter("recovered")
 }
 
-// rotateWithoutUpload: what there is stays right, what is new is refused with the
-// reason and the remedy, which helps.
+// rotateWithoutUpload: cached tokens stay valid. New ones are refused with the reason and
+// the remedy, and the remedy works.
 func (o *onPremises) rotateWithoutUpload() {
 	t := o.t
 	old, next := o.s.Cluster.SigningKey(), o.newKey()

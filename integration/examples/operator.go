@@ -107,8 +107,8 @@ func (s *Fixture) environment() []string {
 	return env
 }
 
-// runIn runs a program in a folder as the operator, and returns what it printed to
-// its standard output. What it left running ends with it.
+// runIn runs a program in a folder as the operator, and returns its standard output. Its
+// child processes end with it.
 func (s *Fixture) runIn(ctx context.Context, folder string, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commandWithin, fmt.Errorf("not done within %s", commandWithin))
 	defer cancel()

@@ -14,22 +14,21 @@ import (
 	"gke-metadata-emulator/integration/internal/checkout"
 )
 
-// RunBlocks runs the commands of an example's README as its reader would who pastes
-// its ```sh blocks one after the other into one shell: bash -euo pipefail, in the
-// README's folder, with the operator's gcloud and kubectl. It returns what they
-// printed to standard output. The path is that of the README from the
-// repository's root.
+// RunBlocks runs the commands of an example's README as if its reader pasted its ```sh
+// blocks one after the other into one shell: bash -euo pipefail, in the README's folder,
+// with the operator's gcloud and kubectl. It returns their standard output. The path of the
+// README is relative to the repository's root.
 //
-// A block behind a line <!-- not run: REASON --> is left out, and the test's log
-// says why. So is one that calls gcloud where there is none, see [Fixture.Gcloud].
+// A block behind a line <!-- not run: REASON --> is skipped, and the test's log has the
+// reason. A block that calls gcloud is skipped if gcloud is missing, see [Fixture.Gcloud].
 //
-// The README's variables are plain assignments, each on a line of its own:
+// The README's variables are plain assignments, each on a separate line:
 //
 //	PROJECT_ID=my-project
 //
-// A value of variables takes the place of what is assigned to its name, also in a
-// block that is left out. One that no line assigns fails the test, so that a
-// README and its test stay together.
+// An entry of variables replaces the value that is assigned to its name, even in a skipped
+// block. An entry without an assignment fails the test, so a README and its test stay in
+// sync.
 func (s *Fixture) RunBlocks(t T, readme string, variables map[string]string) string {
 	t.Helper()
 	said, err := s.runBlocks(t, readme, variables)
@@ -39,22 +38,22 @@ func (s *Fixture) RunBlocks(t T, readme string, variables map[string]string) str
 	return said
 }
 
-// Gcloud says whether this machine has gcloud. Where it has none, a test does
-// with [Fixture.Cloud] what the README's blocks with gcloud would have done.
+// Gcloud reports whether this machine has gcloud. If it has none, a test uses
+// [Fixture.Cloud] instead of the README's blocks with gcloud.
 func (s *Fixture) Gcloud() bool {
 	_, err := exec.LookPath("gcloud")
 	return err == nil
 }
 
-// Kubectl runs kubectl as the operator, and returns what it printed.
+// Kubectl runs kubectl as the operator, and returns its standard output.
 func (s *Fixture) Kubectl(t T, args ...string) string {
 	t.Helper()
 	return s.Run(t, append([]string{"kubectl"}, args...)...)
 }
 
-// Run runs a program of this machine as the operator, and returns what it printed
-// to standard output. Like the commands of a README it reaches the stage's
-// Internet by a proxy, the cluster, and nothing else.
+// Run runs a program of this machine as the operator, and returns its standard output. Like
+// the commands of a README, it reaches the fixture's Internet by a proxy, the cluster, and
+// nothing else.
 func (s *Fixture) Run(t T, command ...string) string {
 	t.Helper()
 	said, err := s.run(t.Context(), command...)
@@ -96,7 +95,7 @@ func (s *Fixture) runText(t T, readme, folder, content string, variables map[str
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", readme, err)
 	}
-	// By its name bash tells where an error is.
+	// Bash reports errors with the name of the file.
 	file := filepath.Join(t.TempDir(), "README.md")
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		return "", err
@@ -113,8 +112,8 @@ var (
 	assignment  = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)=`)
 )
 
-// script is what bash runs: each command on the line that it has in the README,
-// so that what bash says of lines is true of the README.
+// script is the script for bash: each command is on its line of the README, so the line
+// numbers in bash's messages are those of the README.
 func script(blocks []Block, variables map[string]string) (string, error) {
 	// On the first line, which is never one of a block.
 	lines := []string{`set -Eeuo pipefail; trap 'echo "line $LINENO of the README, exit code $?: $BASH_COMMAND" >&2' ERR`}
@@ -149,7 +148,7 @@ func script(blocks []Block, variables map[string]string) (string, error) {
 
 func quote(value string) string { return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'" }
 
-// run returns what a program printed to its standard output.
+// run returns a program's standard output.
 func (s *Fixture) run(ctx context.Context, command ...string) (string, error) {
 	return s.runIn(ctx, s.home, command...)
 }

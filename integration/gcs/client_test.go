@@ -33,9 +33,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beClient writes an object and reads it back, with no setting but the
-// environment's. A process of its own: the standard library reads the proxy and
-// the trusted certificates once.
+// beClient writes an object and reads it back, configured only by its environment. It is a
+// separate process, because the standard library reads the proxy and the trusted
+// certificates once.
 func beClient(size string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -73,8 +73,8 @@ func beClient(size string) error {
 	return errors.Join(r.Close(), client.Close())
 }
 
-// runClient runs Google's client with an environment of what is needed only. Its
-// token comes from a metadata server.
+// runClient runs Google's client with a minimal environment. Its token comes from a metadata
+// server.
 func (b *bench) runClient(size int, token string, more ...string) (string, error) {
 	b.t.Helper()
 	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,7 +14,7 @@ type refusal struct {
 	code      int
 	message   string
 	reason    string // JSON
-	challenge string // WWW-Authenticate; also says that a token is the matter
+	challenge string // WWW-Authenticate; also marks errors about the token
 	xml       xmlRefusal
 }
 

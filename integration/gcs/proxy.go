@@ -26,8 +26,8 @@ type Proxy struct {
 	ca          []byte
 }
 
-// NewProxy makes a proxy with a CA of its own before a [Server]. The log, which
-// may be nil, hears of refused hosts and failed handshakes.
+// NewProxy makes a proxy with a new CA for a [Server]. It logs refused hosts and failed
+// handshakes, unless the log is nil.
 func NewProxy(storage http.Handler, log *slog.Logger) (*Proxy, error) {
 	certificate, ca, err := certs.New(host, "*."+host)
 	if err != nil {
@@ -36,7 +36,7 @@ func NewProxy(storage http.Handler, log *slog.Logger) (*Proxy, error) {
 	return &Proxy{storage: storage, log: cmp.Or(log, slog.New(slog.DiscardHandler)), certificate: certificate, ca: ca}, nil
 }
 
-// CA is what a client has to trust, in PEM.
+// CA is the certificate that a client has to trust, in PEM.
 func (p *Proxy) CA() []byte { return slices.Clone(p.ca) }
 
 // Serve serves the proxy until ctx ends.

@@ -14,11 +14,11 @@ type Record struct {
 	Principal string        // like serviceAccount:EMAIL; empty if the token was refused
 	Through   []string      // how the token came about, who asked for it first
 	KSA       string        // NAMESPACE/NAME, of the Kubernetes token at the beginning
-	Remaining time.Duration // of the token's life, or the signed URL's
+	Remaining time.Duration // lifetime of the token or the signed URL
 	Signed    bool          // by its URL; there is no token, and none that it came through
 	Method    string
 	Bucket    string
-	Object    string // empty where a bucket is meant
+	Object    string // empty for a request about a bucket
 	Status    int
 }
 
@@ -36,7 +36,7 @@ func (s *Server) add(ctx context.Context, r Record) {
 	s.records.Add(r)
 }
 
-// recorder keeps what a record needs of an answer.
+// recorder keeps the parts of an answer that a record needs.
 type recorder struct {
 	standin.Recorder
 	keep bool // whether to keep the beginning of the body
@@ -53,9 +53,9 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.Recorder.Write(b)
 }
 
-// objectName is the name that the answer to an upload tells: a client may write
-// it in a part of the body instead of the URL, and fake-gcs-server does not
-// escape an ampersand in the URL of a resumable upload.
+// objectName is the name in the answer to an upload: a client can put the name in the body
+// instead of the URL, and fake-gcs-server does not escape an ampersand in the URL of a
+// resumable upload.
 func (r *recorder) objectName() string {
 	var object struct {
 		Name string `json:"name"`

@@ -16,12 +16,12 @@ import (
 
 // Options are the properties of a [Server]. Fake is needed.
 type Options struct {
-	// Fake is the base URL of the fakegoogle whose tokens are taken, like
+	// Fake is the base URL of the fakegoogle whose tokens are accepted, like
 	// http://127.0.0.1:8988.
 	Fake string
-	// Authorize says whether a principal has an IAM permission, such as
-	// storage.objects.create, on a bucket, which is empty where buckets are listed
-	// or made; everyone has all by default.
+	// Authorize reports whether a principal has an IAM permission, such as
+	// storage.objects.create, on a bucket. The bucket is empty if buckets are listed or
+	// created. Default: everything is allowed.
 	Authorize func(bucket, principal, permission string) bool
 	// Client asks fakegoogle; one that never uses a proxy by default.
 	Client *http.Client
@@ -78,13 +78,13 @@ func (s *Server) CreateBucket(name string) {
 	s.storage.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: name})
 }
 
-// HasBucket says whether there is a bucket.
+// HasBucket reports whether there is a bucket.
 func (s *Server) HasBucket(name string) bool {
 	_, err := s.storage.Backend().GetBucket(name)
 	return err == nil
 }
 
-// Object is what an object holds; false if there is none.
+// Object returns the content of an object, or false if there is none.
 func (s *Server) Object(bucket, name string) ([]byte, bool) {
 	object, err := s.storage.GetObject(bucket, name)
 	return object.Content, err == nil
@@ -126,7 +126,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(recorded, r, refused)
 		return
 	}
-	// It has done its work, and what it is must not get anywhere.
+	// The token has been checked, and fake-gcs-server must not see it.
 	r.Header.Del("Authorization")
 	switch {
 	case wanted[0].permission == listManagedFolders && r.Method == http.MethodGet && s.HasBucket(record.Bucket):
@@ -139,8 +139,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// deletion is an answer of Cloud Storage's to one that succeeded: 204 and nothing else,
-// where fake-gcs-server says 200 and null, which gcloud cannot read.
+// deletion turns fake-gcs-server's answer to a successful deletion, 200 and null, which
+// gcloud cannot read, into Cloud Storage's: 204 and nothing else.
 type deletion struct{ *recorder }
 
 func (d deletion) WriteHeader(status int) {
@@ -195,7 +195,7 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	defer stop()
 	err := server.Serve(listener)
 	if ctx.Err() != nil {
-		return server.Close() // also where the listener's end was seen before ctx's
+		return server.Close() // also if the listener was closed before ctx ended
 	}
 	return fmt.Errorf("gcs on %s: %w", listener.Addr(), err)
 }

@@ -30,11 +30,11 @@ const (
 	maxJWKS       = 1 << 20
 )
 
-// isSigned says whether a request has a V4 signature in its URL.
+// isSigned reports whether a request has a V4 signature in its URL.
 func isSigned(r *http.Request) bool { return r.URL.Query().Has(signatureParam) }
 
-// signature is what a signed URL says of itself: "V4 signing process with your
-// own program" and "Canonical requests".
+// signature is the signature in a URL: "V4 signing process with your own program" and
+// "Canonical requests".
 type signature struct {
 	signer  string // a service account's address
 	scope   string
@@ -83,7 +83,7 @@ func parseSignature(r *http.Request) (*signature, *refusal) {
 	return sig, nil
 }
 
-// canonicalRequest is what was hashed and signed. The request is as it came,
+// canonicalRequest is the text that was hashed and signed. The request is the original one,
 // before [canonical].
 func (sig *signature) canonicalRequest(r *http.Request) string {
 	var b strings.Builder
@@ -117,7 +117,7 @@ func canonicalQuery(raw string) string {
 	return strings.Join(pairs, "&")
 }
 
-// escaped escapes all that RFC 3986 reserves, but for what is kept.
+// escaped escapes all characters that RFC 3986 reserves, except those in kept.
 func escaped(text, kept string) string {
 	const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 	var b strings.Builder
@@ -131,8 +131,8 @@ func escaped(text, kept string) string {
 	return b.String()
 }
 
-// verify finds out who signed a request's URL: the caller, as if it were here
-// itself. Nothing is said of a URL's origin: whoever has it may use it.
+// verify returns the signer of a request's URL as its caller. The origin of a URL does not
+// matter: anyone with the URL has the signer's permissions.
 func (s *Server) verify(r *http.Request) (*standin.Caller, *refusal) {
 	sig, refused := parseSignature(r)
 	if refused != nil {

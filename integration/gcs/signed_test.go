@@ -48,7 +48,7 @@ func (b *bench) signedURL(method, object string, change ...func(*storage.SignedU
 	return u
 }
 
-// use opens a signed URL as somebody who has nothing else.
+// use sends a request with a signed URL and no other credential.
 func (b *bench) use(method string, u *url.URL, body string, header ...string) (int, string) {
 	b.t.Helper()
 	request, err := http.NewRequestWithContext(b.t.Context(), method, u.String(), strings.NewReader(body))
@@ -126,7 +126,7 @@ func TestSignedURL_Upload(t *testing.T) {
 	if code, text := b.use("PUT", put, "white", "Content-Type", "text/plain", "x-goog-meta-colour", "deep red", "x-goog-acl", "public-read"); code != http.StatusBadRequest {
 		t.Errorf("with a header that is not signed: %d %s", code, text)
 	}
-	// Who may create may not read: the signer's permissions are what a URL has.
+	// Permission to create is no permission to read: a URL has the signer's permissions.
 	code, text := b.use("GET", b.signedURL("GET", signedObject), "")
 	if want := "<Details>" + testGSA + " does not have storage.objects.get access"; code != http.StatusForbidden || !strings.Contains(text, want) {
 		t.Errorf("%d %s, want 403 %s", code, text, want)

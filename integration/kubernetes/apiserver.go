@@ -25,7 +25,7 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 		if body, err := client.Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
 			return fmt.Errorf("%w\n%s", err, body)
 		}
-		// The API server makes this one, but not before it says that it is ready.
+		// The API server creates this namespace, but possibly after it reports that it is ready.
 		_, err := client.Get().AbsPath("/api/v1/namespaces/default").DoRaw(ctx)
 		return err
 	})

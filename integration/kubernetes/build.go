@@ -16,7 +16,7 @@ import (
 	"gke-metadata-emulator/integration/internal/checkout"
 )
 
-// Paths says where the programs of a cluster are.
+// Paths are the paths of the programs of a cluster.
 type Paths struct {
 	APIServer string
 	Etcd      string
@@ -26,7 +26,7 @@ type Paths struct {
 type program struct {
 	name    string
 	folder  string // of the nested module, within this package
-	module  string // whose version is the program's
+	module  string // determines the version of the program
 	pkg     string
 	takes   string // to build, from nothing
 	ldflags func(version string) string

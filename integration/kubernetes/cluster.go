@@ -65,9 +65,9 @@ func Start(t testing.TB) *Cluster {
 	return c
 }
 
-// Up starts a cluster, for a TestMain whose tests share it. It returns when the
-// API server is ready. The caller closes the cluster; should the process end
-// without, the cluster ends with it.
+// Up starts a cluster, for a TestMain whose tests share it. It returns when the API server
+// is ready. The caller closes the cluster. If the process ends without closing it, the
+// cluster ends, too.
 func Up(ctx context.Context, config Config) (*Cluster, error) {
 	if config.Log == nil {
 		config.Log = os.Stderr
@@ -103,8 +103,8 @@ func (c *Cluster) up(ctx context.Context) error {
 	return c.StartAPIServer(ctx)
 }
 
-// Close ends the cluster and removes all traces of it. The error tells of a
-// component that had ended on its own before.
+// Close ends the cluster and removes all traces of it. The error names a component that had
+// ended on its own before.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -99,7 +99,7 @@ func TestCluster_CloseReportsACrash(t *testing.T) {
 	}
 }
 
-// shortTempDir is a temporary folder whose path leaves room for sockets.
+// shortTempDir is a temporary folder with a path that is short enough for sockets in it.
 func shortTempDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "k")

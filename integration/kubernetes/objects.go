@@ -15,8 +15,8 @@ import (
 
 const nodeIP = "127.0.0.1"
 
-// do makes a request of a helper; the test fails when it fails. The helpers
-// work in a cleanup too, where the test's own context has ended.
+// do makes a request of a helper, and fails the test if the request fails. Helpers work in a
+// cleanup, too, in which the test's own context has ended.
 func do[T any](t testing.TB, what string, request func(context.Context) (T, error)) T {
 	t.Helper()
 	const within = 30 * time.Second

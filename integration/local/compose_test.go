@@ -41,7 +41,7 @@ func compose(t *testing.T) *composition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What is not in Compose's schema is an error.
+	// A key that is not in Compose's schema is an error.
 	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
 		WorkingDir: path, ConfigFiles: []types.ConfigFile{{Filename: "compose.yaml", Content: content}},
 	})
@@ -62,8 +62,8 @@ func compose(t *testing.T) *composition {
 	return c
 }
 
-// start starts the emulator in a root directory that has what its image has, and
-// what the file mounts.
+// start starts the emulator in a root directory with the files of its image and the mounts
+// of the Compose file.
 func (c *composition) start(t *testing.T) {
 	t.Helper()
 	service, root := c.project.Services["metadata"], t.TempDir()
@@ -125,7 +125,7 @@ func (c *composition) in(t *testing.T, container *namespace, command ...string) 
 	return strings.TrimSpace(said), err
 }
 
-// ask is what the metadata server answers in a container, and its status.
+// ask is the metadata server's answer in a container, and its status.
 func (c *composition) ask(t *testing.T, container *namespace, path string) (body, status string) {
 	t.Helper()
 	said, err := c.in(t, container, "curl", "--silent", "--show-error", "--max-time", "10", "--header", "Metadata-Flavor: Google", "--write-out", "\n%{http_code}", metadata+path)
@@ -162,7 +162,7 @@ func TestCompose(t *testing.T) {
 			if err := json.Unmarshal([]byte(body), &token); err != nil || token.Value == "" {
 				t.Fatalf("%s, %v", status, err)
 			}
-			// The fake itself says what it stands for.
+			// The fake itself reports the principal of its token.
 			said, err := c.in(t, c.containers["metadata"], "curl", "--silent", "--fail", "--header", "Authorization: Bearer "+token.Value, "http://"+fake+"/fakegoogle/v1/token")
 			if err != nil {
 				t.Fatal(err)

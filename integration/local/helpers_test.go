@@ -15,8 +15,8 @@ import (
 // commandTime is far more than any command here takes.
 const commandTime = 2 * time.Minute
 
-// run runs a command in the namespace, and returns what it printed to standard
-// output. An error has what it printed to standard error.
+// run runs a command in the namespace, and returns its standard output. An error has its
+// standard error.
 func (n *namespace) run(t *testing.T, cmd *exec.Cmd) (string, error) {
 	t.Helper()
 	var said, failed bytes.Buffer
@@ -28,8 +28,8 @@ func (n *namespace) run(t *testing.T, cmd *exec.Cmd) (string, error) {
 	return said.String(), nil
 }
 
-// serve starts a command that serves until the test's end. What it says is in the
-// log of a test that fails.
+// serve starts a command that serves until the test ends. If the test fails, its log has the
+// command's output.
 func (n *namespace) serve(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	said, err := os.Create(filepath.Join(t.TempDir(), "said"))

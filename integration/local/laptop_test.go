@@ -31,7 +31,7 @@ type laptop struct {
 	*namespace
 	home        string
 	environment []string
-	wants       string // what the README's commands print
+	wants       string // output of the README's commands
 }
 
 func newLaptop(t *testing.T, folder string, environment ...string) *laptop {
@@ -60,7 +60,7 @@ func (l *laptop) command(t *testing.T, program string, args ...string) *exec.Cmd
 	return cmd
 }
 
-// paste does what a developer does who pastes these sections of the README.
+// paste runs these sections of the README as a developer would paste them.
 func (l *laptop) paste(t *testing.T, headings ...string) (string, error) {
 	t.Helper()
 	script := commands(t, "laptop", func(block string) string {
@@ -88,7 +88,7 @@ func TestLaptop(t *testing.T) {
 
 	t.Run("without an account", func(t *testing.T) {
 		l := newLaptop(t, folder)
-		// Who has never logged in has no such file.
+		// A developer who has never logged in has no such file.
 		if err := os.RemoveAll(filepath.Join(l.home, ".config")); err != nil {
 			t.Fatal(err)
 		}

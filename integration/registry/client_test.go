@@ -74,7 +74,8 @@ type fixed struct{ authenticator authn.Authenticator }
 
 func (f fixed) Resolve(authn.Resource) (authn.Authenticator, error) { return f.authenticator, nil }
 
-// What a user reads who may not push: kaniko's first question, and the push itself.
+// A user without permission to push reads this: for kaniko's first request, and for the
+// push itself.
 func TestClient_IsDenied(t *testing.T) {
 	b := newBench(t)
 	b.bind(reader)

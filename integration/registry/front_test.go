@@ -22,7 +22,7 @@ const (
 	failedText    = "authentication failed"
 )
 
-// What Google answers to each credential, in each place where one is brought.
+// Google's answers to each credential, in each place where a client can send one.
 func TestRefusals(t *testing.T) {
 	b := newBench(t)
 	b.bind(admin)
@@ -79,7 +79,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Each way to bring a token, and what it may do by its scopes alone.
+// Each way to send a token, and what its scopes alone allow.
 func TestCredentials(t *testing.T) {
 	b := newBench(t)
 	b.bind(writer)

@@ -56,7 +56,7 @@ func newBench(t *testing.T) *bench {
 	authorities := x509.NewCertPool()
 	authorities.AddCert(server.Certificate())
 	b.client = &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: authorities, ServerName: "example.com"}, // whose certificate httptest has
+		TLSClientConfig: &tls.Config{RootCAs: authorities, ServerName: "example.com"}, // name in the certificate of httptest
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, server.Listener.Addr().String())
 		},

@@ -62,8 +62,8 @@ func TestPolicies_Roles(t *testing.T) {
 	}
 }
 
-// Who may use all repositories of a project is told that one is not there; anybody
-// else is not.
+// A principal with permission for all repositories of a project learns that a repository
+// does not exist; others do not.
 func TestPolicies_UnknownRepository(t *testing.T) {
 	const target = testHost + "/v2/demo-project/nowhere/app/manifests/1"
 	const exchangeFor = testHost + "/v2/token?scope=repository:demo-project/nowhere/app:push,pull"

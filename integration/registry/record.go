@@ -13,10 +13,10 @@ type Record struct {
 	Principal  string        // like serviceAccount:EMAIL; empty if the token was refused
 	Through    []string      // how the token came about, who asked for it first
 	KSA        string        // NAMESPACE/NAME, of the Kubernetes token at the beginning
-	Remaining  time.Duration // of the access token's life
+	Remaining  time.Duration // lifetime of the access token
 	Method     string
 	Path       string
-	Repository string // projects/P/locations/L/repositories/R; empty where none is meant
+	Repository string // projects/P/locations/L/repositories/R; empty if the request is for none
 	Status     int
 }
 

@@ -16,10 +16,10 @@ import (
 
 // Options are the properties of a [Server]. Fake and Policy are needed.
 type Options struct {
-	// Fake is the base URL of the fakegoogle whose tokens are taken, like
+	// Fake is the base URL of the fakegoogle whose tokens are accepted, like
 	// http://127.0.0.1:8988.
 	Fake string
-	// Policy says what repositories there are and who may use them.
+	// Policy knows the repositories and the permissions on them.
 	Policy Policy
 	// Client asks fakegoogle; one that never uses a proxy by default.
 	Client *http.Client
@@ -110,15 +110,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, record *Record) *
 	if refused := s.permit(caller, wanted); refused != nil {
 		return refused
 	}
-	// It has done its work, and what it is must not get anywhere.
+	// The token has been checked, and the registry behind must not see it.
 	r = r.Clone(r.Context())
 	r.Header.Del("Authorization")
 	s.repository(wanted.repository).ServeHTTP(w, r)
 	return nil
 }
 
-// authenticate finds out who a request is from, and what its token is good for, if it
-// is one of the registry's.
+// authenticate returns the caller of a request, and the grant of its token if the registry
+// issued it.
 func (s *Server) authenticate(r *http.Request) (*standin.Caller, *grant, *refusal) {
 	if token, ok := standin.Bearer(r); ok {
 		if own, ok := s.issued(token); ok {
@@ -133,7 +133,7 @@ func (s *Server) authenticate(r *http.Request) (*standin.Caller, *grant, *refusa
 	return caller, nil, refused
 }
 
-// permit refuses what a caller may not do.
+// permit refuses accesses that the caller has no permission for.
 func (s *Server) permit(c *standin.Caller, a access) *refusal {
 	switch {
 	case !hasScope(c, a.permission):
@@ -146,8 +146,8 @@ func (s *Server) permit(c *standin.Caller, a access) *refusal {
 	return nil
 }
 
-// repository has the images of one. go-containerregistry's shares blobs between all
-// images, so that each has one of its own.
+// repository returns the handler for the images of one repository. go-containerregistry's
+// registry shares blobs between all images, so each repository has a separate one.
 func (s *Server) repository(name string) http.Handler {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,10 +11,10 @@ import (
 
 const tokenPath = "/v2/token"
 
-// maxTokens is how many tokens of its own a registry remembers.
+// maxTokens is how many issued tokens a registry remembers.
 const maxTokens = 10_000
 
-// grant is what a token of the registry's is good for.
+// grant is what a token that the registry issued allows.
 type grant struct {
 	standin.Caller
 	wanted []access
@@ -75,14 +75,14 @@ func (s *Server) issue(g grant) string {
 		}
 	}
 	if len(s.tokens) >= maxTokens {
-		clear(s.tokens) // whose owners exchange again
+		clear(s.tokens) // clients exchange their tokens again
 	}
 	s.tokens[token] = g
 	return token
 }
 
-// issued is what a token of the registry's is good for; false if it is none, or none
-// any more.
+// issued returns the grant of a token that the registry issued, or false if the token is
+// unknown or has expired.
 func (s *Server) issued(token string) (grant, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

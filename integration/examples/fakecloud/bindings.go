@@ -23,7 +23,7 @@ func (s *Server) Bind(resource, role, member string) {
 	s.policies[resource] = s.policies[resource].with(role, member)
 }
 
-// Unbind takes it away again.
+// Unbind removes the binding.
 func (s *Server) Unbind(resource, role, member string) {
 	member = normal(member)
 	if s.asksGoogle(resource) {
@@ -34,14 +34,14 @@ func (s *Server) Unbind(resource, role, member string) {
 	s.policies[resource] = s.policies[resource].without(role, member)
 }
 
-// asksGoogle says whether the offline Google decides by the resource's policy.
+// asksGoogle reports whether the offline Google decides by the resource's policy.
 func (s *Server) asksGoogle(resource string) bool {
 	project, below, _ := strings.Cut(strings.TrimPrefix(resource, "projects/"), "/")
 	return strings.Contains(resource, "@") || (resource == "projects/"+project && below == "")
 }
 
-// Allowed says whether a principal has a permission on a resource, by its policy
-// or its project's. The operator has all.
+// Allowed reports whether a principal has a permission on a resource, by its policy or its
+// project's. The operator has all permissions.
 func (s *Server) Allowed(resource, principal, permission string) bool {
 	principal = normal(principal)
 	if principal == s.operator {
@@ -98,8 +98,8 @@ func permissionsOf(role string) []string {
 	return nil
 }
 
-// Bucket says whether a principal has a permission on a bucket, for the stand-in
-// of Cloud Storage.
+// Bucket reports whether a principal has a permission on a bucket, for the stand-in for
+// Cloud Storage.
 func (s *Server) Bucket(bucket, principal, permission string) bool {
 	return s.Allowed("buckets/"+bucket, principal, permission)
 }

@@ -19,8 +19,8 @@ type call struct {
 	body []byte
 }
 
-// decode reads the body. A field that nobody here reads is an error, so that
-// none is ignored that a caller counts on.
+// decode reads the body. An unknown field is an error, so no field that a caller relies on
+// is ignored.
 func (c *call) decode(into any) error {
 	if len(bytes.TrimSpace(c.body)) == 0 {
 		return nil
@@ -54,7 +54,7 @@ var statuses = map[int]string{
 	http.StatusConflict:     "ALREADY_EXISTS",
 }
 
-// endpoint is the frame around what answers the operator.
+// endpoint is the frame around the handlers for the operator.
 func (s *Server) endpoint(answer func(*call) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		said, err := s.answer(w, r, answer)

@@ -1,12 +1,10 @@
-// Package fakecloud is a stand-in for the APIs of Google's that an operator uses
-// to set things up, as gcloud calls them: service accounts, IAM policies,
-// workload identity pools, buckets and repositories.
+// Package fakecloud is a stand-in for the Google APIs that an operator's gcloud calls:
+// service accounts, IAM policies, workload identity pools, buckets and repositories.
 //
-// It answers one question: what did the operator allow? It keeps the policies of
-// buckets, repositories and projects, and changes those of service accounts, and
-// whom the Security Token Service believes, at the offline Google beside it. It
-// must know nothing of Kubernetes, and nothing of objects and images.
+// It answers one question: what did the operator allow? It stores the policies of buckets,
+// repositories and projects. At the offline Google beside it, it changes the policies of
+// service accounts and the providers that the Security Token Service trusts. It must not
+// know Kubernetes, objects or images.
 //
-// It is strict in what it is asked for, and lax in time: what takes Google a
-// minute is done at once.
+// It is strict about requests. Changes that take Google a minute take effect at once.
 package fakecloud

@@ -54,7 +54,7 @@ func (p policy) without(role, member string) policy {
 	return policy{Bindings: left}
 }
 
-// wire is the policy as it is answered, with what tells it from another one.
+// wire is the policy as JSON, with its etag.
 func (p policy) wire() policy {
 	sum := sha256.Sum256(fmt.Append(nil, p.Bindings))
 	return policy{Version: 1, ETag: base64.URLEncoding.EncodeToString(sum[:8]), Bindings: p.Bindings}
@@ -73,7 +73,7 @@ func (p policy) pairs() map[[2]string]bool {
 
 // set is a policy that the operator wants instead of the present one.
 func (s *Server) set(resource string, present, wanted policy) (policy, error) {
-	// gcloud decodes it, and encodes it anew in the alphabet for URLs.
+	// gcloud decodes the etag, and encodes it in base64's alphabet for URLs.
 	alphabet := strings.NewReplacer("-", "+", "_", "/")
 	if wanted.ETag != "" && alphabet.Replace(wanted.ETag) != alphabet.Replace(present.ETag) {
 		return policy{}, refuse(http.StatusConflict, "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.")
@@ -121,7 +121,7 @@ func (s *Server) policy(resource string) policy {
 	return s.policies[resource]
 }
 
-// policyCall answers getIamPolicy and setIamPolicy of what has its policy here.
+// policyCall answers getIamPolicy and setIamPolicy for resources whose policies are here.
 func (s *Server) policyCall(c *call, resource, verb string) (any, error) {
 	switch verb {
 	case "getIamPolicy":

@@ -28,8 +28,8 @@ func (s *Server) createPool(c *call) (any, error) {
 	return operation(name, pool), err
 }
 
-// provider is a workload identity pool provider, as far as the offline Google
-// knows them.
+// provider is a workload identity pool provider, with the fields that the offline Google
+// supports.
 type provider struct {
 	Name             string            `json:"name"`
 	DisplayName      string            `json:"displayName"`
@@ -66,7 +66,7 @@ func (s *Server) createProvider(c *call) (any, error) {
 	return operation(name, made), err
 }
 
-// updateProvider changes what the mask names: keys, issuer, audiences.
+// updateProvider changes the fields that the mask names: keys, issuer, audiences.
 func (s *Server) updateProvider(c *call) (any, error) {
 	pool, err := s.poolName(c, c.PathValue("pool"))
 	if err != nil {

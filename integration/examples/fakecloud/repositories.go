@@ -41,7 +41,7 @@ func (s *Server) repositoryCall(c *call) (any, error) {
 	return s.policyCall(c, name, verb)
 }
 
-// HasRepository says whether the operator has made a repository.
+// HasRepository reports whether the operator has created a repository.
 func (s *Server) HasRepository(name string) bool {
 	_, err := s.get(name)
 	return err == nil

@@ -29,7 +29,7 @@ func (s *Server) get(name string) (resource, error) {
 	return maps.Clone(found), nil
 }
 
-// getResource answers for what is named as its path is, but for the number of
+// getResource answers for a resource whose name equals its path, except for the number of
 // its project.
 func (s *Server) getResource(c *call) (any, error) {
 	_, number, err := s.project(c.PathValue("project"))

@@ -11,7 +11,7 @@ import (
 // Options are the properties of a [Server]. All are needed.
 type Options struct {
 	Google   *fakegoogle.Server
-	Operator string            // who may set things up: user:EMAIL
+	Operator string            // principal with all permissions: user:EMAIL
 	Projects map[string]string // their numbers by their ids
 }
 
@@ -35,7 +35,7 @@ type Server struct {
 	resources map[string]resource // accounts, pools, providers and repositories by name
 }
 
-// resource is what a description has of one.
+// resource is the part that all descriptions share.
 type resource map[string]any
 
 // New makes a stand-in. The operator owns the projects.
@@ -51,8 +51,8 @@ func New(opts Options) *Server {
 	return s
 }
 
-// ServeStorage is what the stand-in has objects in, and what it passes requests
-// for them to.
+// ServeStorage sets the stand-in that stores the objects. Requests for objects are passed on
+// to it.
 func (s *Server) ServeStorage(storage Storage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,8 +61,8 @@ func (s *Server) ServeStorage(storage Storage) {
 
 const storageHost = "storage.googleapis.com"
 
-// ServeHTTP answers for all hosts. What is not for an operator is the offline
-// Google's, or Cloud Storage's.
+// ServeHTTP answers for all hosts. Requests that are not for an operator are passed on to
+// the offline Google or to Cloud Storage.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if handler, pattern := s.routes.Handler(r); pattern != "" && storagePath(r) == strings.HasPrefix(r.Host, storageHost) {
 		_ = handler
@@ -105,7 +105,7 @@ func (s *Server) mux() *http.ServeMux {
 	} {
 		mux.Handle(pattern, s.endpoint(answer))
 	}
-	// Only to change who may use an account: the rest is the offline Google's.
+	// Only the policy of an account: the offline Google answers the rest.
 	mux.HandleFunc("POST /v1/projects/{project}/serviceAccounts/{call}", func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.PathValue("call"), ":setIamPolicy") {
 			s.endpoint(s.setAccountPolicy).ServeHTTP(w, r)
