@@ -109,7 +109,7 @@ func TestAdmission_StolenTokenGetsNoAPIServerToken(t *testing.T) {
 			r.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: kind, Name: name, UID: uid}
 		}
 	}
-	lives := func(life time.Duration) func(*authenticationv1.TokenRequest) {
+	withLifetime := func(life time.Duration) func(*authenticationv1.TokenRequest) {
 		return func(r *authenticationv1.TokenRequest) { *r.Spec.ExpirationSeconds = int64(life.Seconds()) }
 	}
 	const granted, policy, server = "granted", "refused by the policy", "refused by the API server"
@@ -120,15 +120,15 @@ func TestAdmission_StolenTokenGetsNoAPIServerToken(t *testing.T) {
 		want   string
 	}{
 		{"what the daemon asks for", app, func(*authenticationv1.TokenRequest) {}, granted},
-		{"a short life", app, lives(10 * time.Minute), granted},
-		{"the default life", app, func(r *authenticationv1.TokenRequest) { r.Spec.ExpirationSeconds = nil }, granted},
+		{"a short lifetime", app, withLifetime(10 * time.Minute), granted},
+		{"the default lifetime", app, func(r *authenticationv1.TokenRequest) { r.Spec.ExpirationSeconds = nil }, granted},
 		{"the default audience", app, audiences(), policy},
 		{"the API server's audience", app, audiences(cluster.Issuer), policy},
 		{"the API server's usual audience", app, audiences("https://kubernetes.default.svc"), policy},
 		{"the API server's audience for the daemon itself", own, audiences(cluster.Issuer), policy},
-		{"ours and the API server's audience", app, audiences("https:"+provider, cluster.Issuer), policy},
-		{"the API server's audience and ours", app, audiences(cluster.Issuer, "https:"+provider), policy},
-		{"ours twice", app, audiences("https:"+provider, "https:"+provider), policy},
+		{"the provider's and the API server's audience", app, audiences("https:"+provider, cluster.Issuer), policy},
+		{"the API server's audience and the provider's", app, audiences(cluster.Issuer, "https:"+provider), policy},
+		{"the provider's twice", app, audiences("https:"+provider, "https:"+provider), policy},
 		{"an empty audience", app, audiences(""), policy},
 		{"another provider's audience", app, audiences("https:" + provider + "-2"), policy},
 		{"the provider's name", app, audiences(provider), policy},
@@ -140,8 +140,8 @@ func TestAdmission_StolenTokenGetsNoAPIServerToken(t *testing.T) {
 		{"bound to another pod by its UID", app, bound("Pod", app.Name, other.UID), server},
 		{"bound to a pod of another KSA", app, bound("Pod", other.Name, other.UID), server},
 		{"bound to a pod that does not exist", app, bound("Pod", "nosuch", app.UID), server},
-		{"a life of a day", app, lives(24 * time.Hour), policy},
-		{"a life of a second more than two hours", app, lives(2*time.Hour + time.Second), policy},
+		{"a lifetime of a day", app, withLifetime(24 * time.Hour), policy},
+		{"a lifetime of two hours and a second", app, withLifetime(2*time.Hour + time.Second), policy},
 		{"an account of kube-system", controller, func(*authenticationv1.TokenRequest) {}, policy},
 		{"an account of kube-system at the API server", controller, audiences(cluster.Issuer), policy},
 	} {
@@ -153,13 +153,13 @@ func TestAdmission_StolenTokenGetsNoAPIServerToken(t *testing.T) {
 			switch {
 			case err == nil:
 				got = granted
-				if who := acceptedAs(t, config, answer.Status.Token); who != "" {
-					t.Errorf("the API server accepts the token as %s", who)
+				if user := acceptedAs(t, config, answer.Status.Token); user != "" {
+					t.Errorf("the API server accepts the token as %s", user)
 				}
 			case byPolicy(err):
 				got = policy
 				if strings.Contains(err.Error(), "resulted in error") {
-					t.Errorf("the refusal does not say why: %v", err)
+					t.Errorf("the refusal has no reason: %v", err)
 				}
 			}
 			if got != test.want {
@@ -197,12 +197,12 @@ func acceptedAs(t testing.TB, config *rest.Config, token string) string {
 // The daemon can change one thing about nodes: the start-up taint of its own node.
 func TestAdmission_DaemonRemovesOnlyItsOwnTaint(t *testing.T) {
 	const own, neighbour = "admission-own", "admission-neighbour"
-	mine := corev1.Taint{Key: startupTaint, Value: "x", Effect: corev1.TaintEffectNoSchedule}
+	startup := corev1.Taint{Key: startupTaint, Value: "x", Effect: corev1.TaintEffectNoSchedule}
 	evicting := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoExecute}
 	others := corev1.Taint{Key: "example.com/gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule}
 	for _, node := range []string{own, neighbour} {
 		cluster.Node(t, node, map[string]string{"label": "kept"})
-		taint(t, node, mine, others, evicting)
+		taint(t, node, startup, others, evicting)
 		change(t, node, func(node *corev1.Node) { node.Spec.Unschedulable = true })
 	}
 	attacker, _ := attackerOn(t, own)
@@ -220,7 +220,7 @@ func TestAdmission_DaemonRemovesOnlyItsOwnTaint(t *testing.T) {
 		{name: "a finalizer", node: own, patch: meta("finalizers", []string{"example.com/never"}), policy: true},
 		{name: "an owner", node: own, policy: true, patch: meta("ownerReferences", []any{map[string]any{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}})},
 		{name: "all taints", node: own, patch: taints(), policy: true},
-		{name: "another taint", node: own, patch: taints(mine, evicting), policy: true},
+		{name: "another taint", node: own, patch: taints(startup, evicting), policy: true},
 		{name: "one of two", node: own, patch: taints(evicting, others), policy: true},
 		{name: "a new taint", node: own, patch: taints(others, corev1.Taint{Key: "new", Effect: corev1.TaintEffectNoExecute}), policy: true},
 		{name: "another value of another taint", node: own, patch: taints(corev1.Taint{Key: others.Key, Effect: others.Effect}), policy: true},
@@ -319,7 +319,7 @@ func TestAdmission_DaemonWritesOnlyItsOwnEvents(t *testing.T) {
 	refused := func(name string, err error) {
 		t.Helper()
 		if !byPolicy(err) || strings.Contains(err.Error(), "resulted in error") {
-			t.Errorf("%s: %v; want a refusal by the policy that says why", name, err)
+			t.Errorf("%s: %v; want a refusal by the policy with a reason", name, err)
 		}
 	}
 	for name, change := range map[string]func(*corev1.Event){
@@ -328,14 +328,14 @@ func TestAdmission_DaemonWritesOnlyItsOwnEvents(t *testing.T) {
 		"that is no warning":       func(e *corev1.Event) { e.Type = corev1.EventTypeNormal },
 		"of no type":               func(e *corev1.Event) { e.Type = "" },
 		"in the kubelet's name":    func(e *corev1.Event) { e.Source.Component = "kubelet" },
-		"in nobody's name":         func(e *corev1.Event) { e.Source = corev1.EventSource{} },
+		"without a name":           func(e *corev1.Event) { e.Source = corev1.EventSource{} },
 		"in the controller's name": func(e *corev1.Event) { e.ReportingController = "kubelet" },
 	} {
 		_, err := attacker.CoreV1().Events(ns).Create(t.Context(), event("forged", change), metav1.CreateOptions{})
 		refused(name, err)
 	}
-	patch := func(e *corev1.Event, of map[string]any) error {
-		document, err := json.Marshal(of)
+	patch := func(e *corev1.Event, attempt map[string]any) error {
+		document, err := json.Marshal(attempt)
 		if err != nil {
 			t.Fatal(err)
 		}

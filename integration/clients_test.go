@@ -92,7 +92,7 @@ func TestGoMetadataClient(t *testing.T) {
 			c := metadata.NewClient(&http.Client{Transport: &http.Transport{}})
 			ctx := t.Context()
 			one := func(f func(context.Context) (string, error)) (any, error) { return f(ctx) }
-			of := func(f func(context.Context, string) (string, error), argument string) (any, error) {
+			getter := func(f func(context.Context, string) (string, error), argument string) (any, error) {
 				return f(ctx, argument)
 			}
 			many := func(f func(context.Context) ([]string, error)) (any, error) { return f(ctx) }
@@ -107,11 +107,11 @@ func TestGoMetadataClient(t *testing.T) {
 				"InstanceID":             {notEmpty, func() (any, error) { return one(c.InstanceIDWithContext) }},
 				"Hostname":               {notEmpty, func() (any, error) { return one(c.HostnameWithContext) }},
 				"Zone":                   {func(s string) bool { return strings.Count(s, "-") == 2 }, func() (any, error) { return one(c.ZoneWithContext) }},
-				"Email":                  {target.gsa, func() (any, error) { return of(c.EmailWithContext, "") }},
+				"Email":                  {target.gsa, func() (any, error) { return getter(c.EmailWithContext, "") }},
 				"Scopes":                 {[]string(tokens.DefaultScopes()), func() (any, error) { return c.ScopesWithContext(ctx, "default") }},
 				"InstanceAttributes":     {[]string{"cluster-location", "cluster-name", "cluster-uid"}, func() (any, error) { return many(c.InstanceAttributesWithContext) }},
-				"InstanceAttributeValue": {notEmpty, func() (any, error) { return of(c.InstanceAttributeValueWithContext, "cluster-name") }},
-				"Get":                    {"googleapis.com", func() (any, error) { return of(c.GetWithContext, "universe/universe-domain") }},
+				"InstanceAttributeValue": {notEmpty, func() (any, error) { return getter(c.InstanceAttributeValueWithContext, "cluster-name") }},
+				"Get":                    {"googleapis.com", func() (any, error) { return getter(c.GetWithContext, "universe/universe-domain") }},
 				// GKE does not serve these paths. Software distinguishes GKE from Compute Engine by their
 				// absence.
 				"InternalIP":            {nil, func() (any, error) { return one(c.InternalIPWithContext) }},
@@ -119,7 +119,7 @@ func TestGoMetadataClient(t *testing.T) {
 				"InstanceName":          {nil, func() (any, error) { return one(c.InstanceNameWithContext) }},
 				"InstanceTags":          {nil, func() (any, error) { return many(c.InstanceTagsWithContext) }},
 				"ProjectAttributes":     {nil, func() (any, error) { return many(c.ProjectAttributesWithContext) }},
-				"ProjectAttributeValue": {nil, func() (any, error) { return of(c.ProjectAttributeValueWithContext, "ssh-keys") }},
+				"ProjectAttributeValue": {nil, func() (any, error) { return getter(c.ProjectAttributeValueWithContext, "ssh-keys") }},
 				"OnGCE":                 {true, func() (any, error) { return c.OnGCEWithContext(ctx), nil }},
 				"Subscribe": {target.gsa, func() (any, error) {
 					var first string
@@ -136,7 +136,7 @@ func TestGoMetadataClient(t *testing.T) {
 			}
 			for i := range reflect.TypeOf(c).NumMethod() {
 				if method := strings.TrimSuffix(reflect.TypeOf(c).Method(i).Name, "WithContext"); getters[method].get == nil {
-					t.Errorf("the client has a getter %s that this test does not know", method)
+					t.Errorf("the client has a getter %s that this test does not cover", method)
 				}
 			}
 			for path, want := range map[string]string{"project/project-id": projectID, "project/numeric-project-id": projectNumber} {

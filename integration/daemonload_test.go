@@ -175,13 +175,13 @@ func (a *audited) requests() map[string]int {
 	return all
 }
 
-// since are the requests that were made after others.
+// since counts the requests that were added between two counts.
 func since(before, after map[string]int) (total int, each string) {
 	var all []string
-	for what, n := range after {
-		if n -= before[what]; n > 0 {
+	for request, n := range after {
+		if n -= before[request]; n > 0 {
 			total += n
-			all = append(all, fmt.Sprintf("%d %s", n, what))
+			all = append(all, fmt.Sprintf("%d %s", n, request))
 		}
 	}
 	slices.Sort(all)
@@ -239,17 +239,17 @@ func (a *audited) start(more ...string) *measured {
 		_ = cmd.Wait()
 	}}
 	a.t.Cleanup(m.stop)
-	var said bytes.Buffer
+	var output bytes.Buffer
 	lines := bufio.NewScanner(log)
 	for lines.Scan() {
-		fmt.Fprintln(&said, lines.Text())
+		fmt.Fprintln(&output, lines.Text())
 		if strings.Contains(lines.Text(), `"msg":"serving"`) {
 			m.listen, m.admin = field(lines.Text(), `"listen":"`), field(lines.Text(), `"admin":"`)
 			break
 		}
 	}
 	if m.listen == "" {
-		a.t.Fatalf("the daemon does not serve:\n%s", &said)
+		a.t.Fatalf("the daemon does not serve:\n%s", &output)
 	}
 	go func() { _, _ = io.Copy(io.Discard, log) }()
 	// All that it reads when it starts has been read.
@@ -313,25 +313,25 @@ func (a *audited) run(name string, ksa int) *corev1.Pod {
 
 // token requests a token on a new connection from within the pod's cgroup, and checks that
 // it is the right one.
-func (a *audited) token(m *measured, of *corev1.Pod) {
+func (a *audited) token(m *measured, caller *corev1.Pod) {
 	a.t.Helper()
-	a.enter(string(a.cgroups.Pod(a.t, "besteffort", string(of.UID))))
+	a.enter(string(a.cgroups.Pod(a.t, "besteffort", string(caller.UID))))
 	defer a.enter(a.home)
 	client := kubernetes.Client(a.t, "127.0.0.1")
 	defer client.CloseIdleConnections()
 	n := &node{addr: m.listen, google: a.google}
 	p := &pod{t: a.t, client: client, node: n, ip: "127.0.0.1"}
 	var answer reply
-	eventually(a.t, deadline, "a token of "+of.Name, func() error {
+	eventually(a.t, deadline, "a token of "+caller.Name, func() error {
 		var err error
 		if answer, err = p.try(tokenPath); err == nil && answer.status != http.StatusOK {
 			err = fmt.Errorf("%d %s", answer.status, answer.body)
 		}
 		return err
 	})
-	want := "serviceAccount:" + of.Spec.ServiceAccountName + "@" + projectID + ".iam.gserviceaccount.com"
+	want := "serviceAccount:" + caller.Spec.ServiceAccountName + "@" + projectID + ".iam.gserviceaccount.com"
 	if got := n.inspect(a.t, answer.body).Principal; got != want {
-		a.t.Errorf("%s has the token of %s, want %s", of.Name, got, want)
+		a.t.Errorf("%s has the token of %s, want %s", caller.Name, got, want)
 	}
 }
 

@@ -79,9 +79,9 @@ func (c *coredns) run(command func(*daemon.DNS, context.Context, *bytes.Buffer) 
 	return printed.String(), err
 }
 
-func install1(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error  { return d.Install(ctx, w) }
-func uninstall(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error { return d.Uninstall(ctx, w) }
-func status(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error    { return d.Status(ctx, w) }
+func installDNS(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error { return d.Install(ctx, w) }
+func uninstall(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error  { return d.Uninstall(ctx, w) }
+func status(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error     { return d.Status(ctx, w) }
 
 // Each way that clusters keep their DNS configuration: shown, changed, changed back.
 func TestDNS_InstallAndUninstall(t *testing.T) {
@@ -90,11 +90,11 @@ func TestDNS_InstallAndUninstall(t *testing.T) {
 		custom       map[string]string // nil: there is none
 		in, key      string            // of the server block
 	}{
-		"kind":                             {"kind", nil, "coredns", dns.Corefile},
-		"minikube":                         {"minikube", nil, "coredns", dns.Corefile},
-		"k3s without custom ConfigMap":     {"k3s", nil, "coredns-custom", dns.ServerKey},
-		"AKS with an empty one":            {"aks", map[string]string{}, "coredns-custom", dns.ServerKey},
-		"AKS with somebody's server block": {"aks", map[string]string{"mine.server": "example.org {\n}\n", "log.override": "log"}, "coredns-custom", dns.ServerKey},
+		"kind":                          {"kind", nil, "coredns", dns.Corefile},
+		"minikube":                      {"minikube", nil, "coredns", dns.Corefile},
+		"k3s without custom ConfigMap":  {"k3s", nil, "coredns-custom", dns.ServerKey},
+		"AKS with an empty one":         {"aks", map[string]string{}, "coredns-custom", dns.ServerKey},
+		"AKS with another server block": {"aks", map[string]string{"custom.server": "example.org {\n}\n", "log.override": "log"}, "coredns-custom", dns.ServerKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCoreDNS(t, test.distribution)
@@ -112,36 +112,36 @@ func TestDNS_InstallAndUninstall(t *testing.T) {
 			if _, err := c.run(status); err == nil || !strings.Contains(err.Error(), "has not been told") {
 				t.Errorf("status: %v", err)
 			}
-			shown, err := c.run(install1, func(d *daemon.DNS) { d.Yes, d.DryRun = false, true })
+			shown, err := c.run(installDNS, func(d *daemon.DNS) { d.Yes, d.DryRun = false, true })
 			if err != nil || !strings.Contains(shown, "+metadata.google.internal:53 metadata:53 {\n") {
 				t.Errorf("%v\n%s", err, shown)
 			}
 			unchanged("after a dry run")
 			var refused *daemon.FlagError
-			if again, err := c.run(install1, func(d *daemon.DNS) { d.Yes = false }); !errors.As(err, &refused) || refused.Flag != "yes" || again != shown {
-				t.Errorf("without --yes: %v\n%s", err, again)
+			if repeated, err := c.run(installDNS, func(d *daemon.DNS) { d.Yes = false }); !errors.As(err, &refused) || refused.Flag != "yes" || repeated != shown {
+				t.Errorf("without --yes: %v\n%s", err, repeated)
 			}
 			unchanged("without --yes")
 
-			done, err := c.run(install1)
+			done, err := c.run(installDNS)
 			if err != nil || done != shown+"CoreDNS notices within two minutes.\n" {
 				t.Errorf("%v\n%s", err, done)
 			}
 			if text := c.data(test.in)[test.key]; !strings.Contains(text, "\nmetadata.google.internal:53 metadata:53 {\n") {
 				t.Errorf("%s is %q", test.key, text)
 			}
-			if said, err := c.run(status); err != nil || said != "The cluster's DNS answers for the metadata server.\n" {
-				t.Errorf("status: %v %q", err, said)
+			if output, err := c.run(status); err != nil || output != "The cluster's DNS answers for the metadata server.\n" {
+				t.Errorf("status: %v %q", err, output)
 			}
-			if again, err := c.run(install1); err != nil || again != "Nothing to change.\n" {
-				t.Errorf("again: %v\n%s", err, again)
+			if repeated, err := c.run(installDNS); err != nil || repeated != "Nothing to change.\n" {
+				t.Errorf("second install: %v\n%s", err, repeated)
 			}
 			if _, err := c.run(uninstall); err != nil {
 				t.Error(err)
 			}
 			unchanged("after uninstall")
-			if again, err := c.run(uninstall); err != nil || again != "Nothing to change.\n" {
-				t.Errorf("uninstall again: %v\n%s", err, again)
+			if repeated, err := c.run(uninstall); err != nil || repeated != "Nothing to change.\n" {
+				t.Errorf("second uninstall: %v\n%s", err, repeated)
 			}
 		})
 	}
@@ -184,7 +184,7 @@ func TestDNS_KeepsConcurrentChanges(t *testing.T) {
 				}
 			})
 			for range 5 {
-				if _, err := c.run(install1); err != nil {
+				if _, err := c.run(installDNS); err != nil {
 					t.Error(err)
 				}
 				if _, err := c.run(status); err != nil {
@@ -209,7 +209,7 @@ func TestDNS_UnknownConfigurationIsLeftAlone(t *testing.T) {
 	c.create("odd", map[string]string{"Corefile": odd}, nil)
 	c.create("kube-dns", map[string]string{"stubDomains": "{}"}, nil)
 	for name, text := range map[string]string{"odd": "line 2: the server block binds addresses", "kube-dns": "kube-dns has no key Corefile", "nosuch": "not found"} {
-		if _, err := c.run(install1, func(d *daemon.DNS) { d.ConfigMap = name }); err == nil || !strings.Contains(err.Error(), text) {
+		if _, err := c.run(installDNS, func(d *daemon.DNS) { d.ConfigMap = name }); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v, want %q", name, err, text)
 		}
 	}

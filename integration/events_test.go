@@ -54,7 +54,7 @@ func awaitEvent(t testing.TB, client clientset.Interface, pod *corev1.Pod, reaso
 	}
 	for _, secret := range []string{"ya29.", "eyJ"} {
 		if strings.Contains(found.Message, secret) {
-			t.Errorf("%s: a token stands in %q", reason, found.Message)
+			t.Errorf("%s: there is a token in %q", reason, found.Message)
 		}
 	}
 }

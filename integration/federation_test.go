@@ -36,7 +36,7 @@ func TestFederation_AnnotatedPodGetsItsGSA(t *testing.T) {
 	want := map[string]string{"principal": "serviceAccount:" + writer, "through": principal(ns, "uploader"), "ksa": ns + "/uploader", "pod": ns + "/app-1", "uid": string(created.UID)}
 	got := map[string]string{"principal": grant.Principal, "through": strings.Join(grant.Through, " "), "ksa": grant.KSA, "pod": grant.Pod, "uid": grant.PodUID}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("who Google sees (-want +got):\n%s", diff)
+		t.Errorf("the caller that Google sees (-want +got):\n%s", diff)
 	}
 	if left := time.Until(grant.Expiry); left < 59*time.Minute {
 		t.Errorf("the token has %s left, Google gave it an hour", left)
@@ -123,7 +123,7 @@ func TestAnnotation_ChangeTakesEffectOnAnOpenConnection(t *testing.T) {
 			wantPrincipal = principal(ns, "app")
 		}
 		if got := app.grant().Principal; got != wantPrincipal {
-			t.Fatalf("change %d: e-mail says %s, the token is of %s", i, want, got)
+			t.Fatalf("change %d: the e-mail is %s, the token belongs to %s", i, want, got)
 		}
 	}
 }

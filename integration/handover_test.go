@@ -60,7 +60,7 @@ func TestHandover_TokensOutliveAKillDuringAnOutage(t *testing.T) {
 	}
 	for _, secret := range append(strings.Split(jwt, "."), token) {
 		if bytes.Contains(sealed, []byte(secret)) {
-			t.Error("a token stands in the file")
+			t.Error("there is a token in the file")
 		}
 	}
 

@@ -43,14 +43,14 @@ func reuseAddress(t *testing.T, n *node, times int) {
 		if running != nil {
 			cluster.DeletePod(t, running)
 		}
-		who := i % 2
-		running = cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprintf("job-%d", i), KSA: ksas[who], Node: n.name, IP: "127.0.1.1"})
+		turn := i % 2
+		running = cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprintf("job-%d", i), KSA: ksas[turn], Node: n.name, IP: "127.0.1.1"})
 		app := n.pod(t, "127.0.1.1") // a new client, so its connections are new
-		if got := app.email(); got != gsas[who] {
-			t.Fatalf("pod %d: e-mail %s is another pod's, want %s", i, got, gsas[who])
+		if got := app.email(); got != gsas[turn] {
+			t.Fatalf("pod %d: e-mail %s is another pod's, want %s", i, got, gsas[turn])
 		}
-		if got := app.grant().Principal; got != "serviceAccount:"+gsas[who] {
-			t.Fatalf("pod %d: token of %s, want %s", i, got, gsas[who])
+		if got := app.grant().Principal; got != "serviceAccount:"+gsas[turn] {
+			t.Fatalf("pod %d: token of %s, want %s", i, got, gsas[turn])
 		}
 		app.client.CloseIdleConnections()
 	}
@@ -65,8 +65,8 @@ func TestIdentity_FinishedJobFreesItsAddress(t *testing.T) {
 	cluster.KSA(t, ns, "app", annotated(reader))
 	for i, phase := range []corev1.PodPhase{corev1.PodSucceeded, corev1.PodFailed} {
 		job := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprint("job-", i), KSA: "job", Node: n.name, IP: "127.0.1.1"})
-		of := n.pod(t, "127.0.1.1")
-		if got := of.email(); got != writer {
+		jobPod := n.pod(t, "127.0.1.1")
+		if got := jobPod.email(); got != writer {
 			t.Fatalf("job: %s", got)
 		}
 		cluster.FinishPod(t, job, phase)
@@ -76,7 +76,7 @@ func TestIdentity_FinishedJobFreesItsAddress(t *testing.T) {
 		}
 		// Connections that the job left open have no identity any more.
 		eventually(t, deadline, "the job's connection is refused", func() error {
-			if got := of.get("instance/service-accounts/default/email"); got.status != http.StatusForbidden || !strings.Contains(got.body, "has ended") {
+			if got := jobPod.get("instance/service-accounts/default/email"); got.status != http.StatusForbidden || !strings.Contains(got.body, "has ended") {
 				return fmt.Errorf("%d %s", got.status, got.body)
 			}
 			return nil

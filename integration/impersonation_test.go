@@ -146,7 +146,7 @@ func TestImpersonation_Policies(t *testing.T) {
 				t.Errorf("other KSA: %d %s", got.status, got.body)
 			}
 			if got.status == http.StatusForbidden && !strings.Contains(got.body, "- ksa: "+ns+"/impostor\n  gsas: ["+writer+"]") {
-				t.Errorf("the refusal does not say which rule is missing: %s", got.body)
+				t.Errorf("the refusal does not name the missing rule: %s", got.body)
 			}
 		})
 	}

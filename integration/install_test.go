@@ -97,7 +97,7 @@ func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 		return err
 	}
 	defer func() { _ = c.Client.CoreV1().Nodes().Delete(ctx, probe.Name, metav1.DeleteOptions{}) }()
-	for what, try := range map[string]func(context.Context) error{
+	for policy, try := range map[string]func(context.Context) error{
 		"tokens": func(ctx context.Context) error {
 			_, err := attacker.CoreV1().ServiceAccounts(daemonName).CreateToken(ctx, daemonName, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 			return err
@@ -117,7 +117,7 @@ func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 			return byPolicy(try(ctx)), nil
 		})
 		if err != nil {
-			return fmt.Errorf("the policy of %s is not effective: %w", what, errors.Join(err, try(ctx)))
+			return fmt.Errorf("the policy of %s is not effective: %w", policy, errors.Join(err, try(ctx)))
 		}
 	}
 	return nil

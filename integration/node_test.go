@@ -287,7 +287,7 @@ func (n *node) inspect(t testing.TB, body string) fakegoogle.Grant {
 	}
 	grant, ok := n.google.Inspect(answer.AccessToken)
 	if !ok {
-		t.Fatalf("Google does not know the token")
+		t.Fatal("the token is unknown to Google")
 	}
 	return grant
 }
@@ -302,7 +302,7 @@ func (n *node) link(namespace, ksa, gsa string) {
 const deadline = 2 * time.Minute
 
 // eventually retries f until it returns no error, and returns how long that took.
-func eventually(t testing.TB, within time.Duration, what string, f func() error) time.Duration {
+func eventually(t testing.TB, within time.Duration, condition string, f func() error) time.Duration {
 	t.Helper()
 	start := time.Now()
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -313,7 +313,7 @@ func eventually(t testing.TB, within time.Duration, what string, f func() error)
 			return time.Since(start)
 		}
 		if time.Since(start) > within {
-			t.Fatalf("%s: not within %s: %v", what, within, err)
+			t.Fatalf("%s: not within %s: %v", condition, within, err)
 		}
 		<-ticker.C
 	}

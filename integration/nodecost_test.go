@@ -26,10 +26,10 @@ var (
 )
 
 // expect reports memory that exceeds its limits.
-func (m memory) expect(t *testing.T, most memory) {
+func (m memory) expect(t *testing.T, limit memory) {
 	t.Helper()
-	if m.peak > most.peak || m.own > most.own {
-		t.Errorf("%s: want %s at most, and %s without the program's pages", m, mib(most.peak), mib(most.own))
+	if m.peak > limit.peak || m.own > limit.own {
+		t.Errorf("%s: want %s at most, and %s without the program's pages", m, mib(limit.peak), mib(limit.own))
 	}
 }
 

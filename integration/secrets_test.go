@@ -17,7 +17,7 @@ func refuseTokens(t testing.TB, where, text string) {
 	for line := range strings.SplitSeq(text, "\n") {
 		for _, secret := range []string{"ya29.", "eyJ"} {
 			if strings.Contains(line, secret) {
-				t.Errorf("a token stands in %s: %s", where, line)
+				t.Errorf("there is a token in %s: %s", where, line)
 			}
 		}
 	}

@@ -70,20 +70,20 @@ func TestStaticPods_NodeBoundTokensAreRestricted(t *testing.T) {
 	eventually(t, deadline, "the policy lets static pods", func() error {
 		token, err := ask(ns, "default", own)
 		if err == nil {
-			if who := acceptedAs(t, config, token); who != "" {
-				t.Errorf("the API server accepts the token as %s", who)
+			if user := acceptedAs(t, config, token); user != "" {
+				t.Errorf("the API server accepts the token as %s", user)
 			}
 		}
 		return err
 	})
-	for name, of := range map[string]struct{ namespace, ksa, node, audience string }{
+	for name, refused := range map[string]struct{ namespace, ksa, node, audience string }{
 		"another account":          {ns, "app", own, "https:" + provider},
 		"another node":             {ns, "default", neighbour, "https:" + provider},
 		"default of kube-system":   {metav1.NamespaceSystem, "default", own, "https:" + provider},
 		"the API server's token":   {ns, "default", own, cluster.Issuer},
 		"the daemon's own account": {daemonName, daemonName, own, "https:" + provider},
 	} {
-		if _, err := ask(of.namespace, of.ksa, of.node, of.audience); !byPolicy(err) || strings.Contains(err.Error(), "resulted in error") {
+		if _, err := ask(refused.namespace, refused.ksa, refused.node, refused.audience); !byPolicy(err) || strings.Contains(err.Error(), "resulted in error") {
 			t.Errorf("%s: %v, want a refusal by the policy", name, err)
 		}
 	}

@@ -19,10 +19,10 @@ import (
 // the rights of deploy/startup-taint and under the admission policies.
 func TestStartupTaint_IsRemovedOnceReady(t *testing.T) {
 	const name = "startup-taint"
-	mine := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoSchedule}
+	startup := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoSchedule}
 	others := corev1.Taint{Key: "example.com/gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule}
 	cluster.Node(t, name, nil)
-	taint(t, name, mine, others)
+	taint(t, name, startup, others)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	events, err := cluster.Client.CoreV1().Nodes().Watch(ctx, metav1.SingleObject(metav1.ObjectMeta{Name: name}))
@@ -62,7 +62,7 @@ func TestStartupTaint_IsRemovedOnceReady(t *testing.T) {
 	untainted(time.Second, others)
 
 	// The node joins again, while its taints are changed concurrently.
-	taint(t, name, mine)
+	taint(t, name, startup)
 	var wanted []corev1.Taint
 	for i := range 20 {
 		further := corev1.Taint{Key: fmt.Sprintf("example.com/taint-%d", i), Effect: corev1.TaintEffectPreferNoSchedule}

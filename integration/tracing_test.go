@@ -48,8 +48,8 @@ func TestTracing_MintHasASpanForEachCall(t *testing.T) {
 		if err := proto.Unmarshal(batch, &request); err != nil {
 			t.Fatal(err)
 		}
-		for _, of := range request.ResourceSpans {
-			for _, scope := range of.ScopeSpans {
+		for _, resource := range request.ResourceSpans {
+			for _, scope := range resource.ScopeSpans {
 				for _, span := range scope.Spans {
 					parents[string(span.SpanId)], names[string(span.SpanId)] = string(span.ParentSpanId), span.Name
 				}

@@ -49,7 +49,7 @@ func startFloor(t testing.TB, binary string, answer []byte) *program {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	addresses := strings.Fields(line)
 	if err != nil || len(addresses) != 2 {
-		t.Fatalf("the floor said %q: %v", line, err)
+		t.Fatalf("the floor printed %q: %v", line, err)
 	}
 	return &program{address: addresses[0], metrics: "http://" + addresses[1], pid: cmd.Process.Pid}
 }
@@ -63,17 +63,17 @@ func startDaemon(t testing.TB, binary string, args ...string) *program {
 		t.Fatal(err)
 	}
 	start(t, cmd)
-	var said strings.Builder
+	var output strings.Builder
 	lines := bufio.NewScanner(log)
 	for lines.Scan() {
-		said.WriteString(lines.Text() + "\n")
+		output.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "msg=serving") {
 			go func() { _, _ = io.Copy(io.Discard, log) }()
 			p := &program{address: field(lines.Text(), " listen="), metrics: "http://" + field(lines.Text(), " admin=") + "/metrics", pid: cmd.Process.Pid}
 			return p
 		}
 	}
-	t.Fatalf("%s ended: %s", binary, said.String())
+	t.Fatalf("%s ended: %s", binary, output.String())
 	return nil
 }
 
@@ -132,8 +132,8 @@ func (p *program) metric(ctx context.Context, name string) (float64, error) {
 	sum, found := 0.0, false
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		of, value, _ := strings.Cut(lines.Text(), " ")
-		if of, _, _ := strings.Cut(of, "{"); of != name {
+		processes, value, _ := strings.Cut(lines.Text(), " ")
+		if of, _, _ := strings.Cut(processes, "{"); of != name {
 			continue
 		}
 		v, err := strconv.ParseFloat(value, 64)

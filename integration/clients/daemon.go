@@ -193,13 +193,13 @@ func (m *metadataServer) fakeURL(t testing.TB) string {
 			return told.URL
 		}
 	}
-	t.Fatal("the log does not tell where the built-in offline Google is")
+	t.Fatal("the log does not report the address of the built-in offline Google")
 	return ""
 }
 
 // eventually retries until there is no error. It waits for something outside this
 // process's control.
-func eventually(t testing.TB, within time.Duration, what string, f func() error) {
+func eventually(t testing.TB, within time.Duration, condition string, f func() error) {
 	t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -209,7 +209,7 @@ func eventually(t testing.TB, within time.Duration, what string, f func() error)
 			return
 		}
 		if time.Since(start) > within {
-			t.Fatalf("%s: not within %s: %v", what, within, err)
+			t.Fatalf("%s: not within %s: %v", condition, within, err)
 		}
 	}
 }

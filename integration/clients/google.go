@@ -43,7 +43,7 @@ func newGoogle(t testing.TB, fake, principal string) *google {
 	t.Helper()
 	g := &google{fake: fake}
 	var err error
-	g.storage, err = gcs.New(gcs.Options{Fake: fake, Authorize: func(_, who, _ string) bool { return who == principal }})
+	g.storage, err = gcs.New(gcs.Options{Fake: fake, Authorize: func(_, caller, _ string) bool { return caller == principal }})
 	if err != nil {
 		t.Fatal(err)
 	}

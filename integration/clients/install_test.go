@@ -19,8 +19,8 @@ func TestInstall_RunsOnce(t *testing.T) {
 		})
 	}
 	first := tool("1")
-	if again := tool("1"); again != first || times != 1 || !exists(filepath.Join(first, "made")) {
-		t.Errorf("installed %d times, in %s and %s", times, first, again)
+	if second := tool("1"); second != first || times != 1 || !exists(filepath.Join(first, "made")) {
+		t.Errorf("installed %d times, in %s and %s", times, first, second)
 	}
 	if other := tool("2"); other == first || times != 2 {
 		t.Errorf("another toolchain: %d times, in %s", times, other)

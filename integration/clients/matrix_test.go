@@ -93,7 +93,7 @@ func (c client) works(t *testing.T, i installed, m *metadataServer) {
 		t.Error(err)
 	}
 	if names := s.dns.strangers(); names != nil {
-		t.Log("asked for names that nobody has here: ", names)
+		t.Log("looked up names that do not exist here: ", names)
 	}
 }
 
@@ -115,7 +115,7 @@ func (c client) startsWithServer(t *testing.T, i installed) {
 	}
 	eventually(t, 2*time.Second, "the server holds the request", func() error {
 		if first := firstIdentity(accesses(t, m.log.String())); first != nil {
-			t.Fatalf("%s was answered with %d while nobody knew the pod", first.URI, first.Status)
+			t.Fatalf("%s was answered with %d before the pod was known", first.URI, first.Status)
 		}
 		return m.holds()
 	})

@@ -58,10 +58,10 @@ func (s *sandbox) token(t *testing.T, google *google, scope string) string {
 // An operation that works without the right token would prove nothing.
 func TestSandbox_StandInsRequireTheRightToken(t *testing.T) {
 	m := startStandalone(t)
-	of := newSandbox(t, m.podIP, m.address, m.google)
+	subject := newSandbox(t, m.podIP, m.address, m.google)
 	others := newGoogle(t, m.google.fake, "serviceAccount:other@"+projectID+".iam.gserviceaccount.com")
 	foreign := newSandbox(t, m.podIP, m.address, others)
-	good, weak := of.token(t, m.google, cloudPlatform), of.token(t, m.google, "https://www.googleapis.com/auth/userinfo.email")
+	good, weak := subject.token(t, m.google, cloudPlatform), subject.token(t, m.google, "https://www.googleapis.com/auth/userinfo.email")
 	const (
 		object   = "https://" + storageHost + "/upload/storage/v1/b/" + bucket + "/o?uploadType=media&name=x"
 		exchange = "https://" + registryHost + "/v2/token"
@@ -74,18 +74,18 @@ func TestSandbox_StandInsRequireTheRightToken(t *testing.T) {
 		want       int
 		asPassword bool
 	}{
-		"object, no token":             {in: of, google: m.google, url: object, want: 401},
-		"object, no such token":        {in: of, google: m.google, url: object, token: "ya29.garbage", want: 401},
-		"object, scope of another API": {in: of, google: m.google, url: object, token: weak, want: 403},
+		"object, no token":             {in: subject, google: m.google, url: object, want: 401},
+		"object, no such token":        {in: subject, google: m.google, url: object, token: "ya29.garbage", want: 401},
+		"object, scope of another API": {in: subject, google: m.google, url: object, token: weak, want: 403},
 		"object, another's bucket":     {in: foreign, google: others, url: object, token: good, want: 403},
-		"object":                       {in: of, google: m.google, url: object, token: good, want: 200},
-		"image, no token":              {in: of, google: m.google, url: "https://" + registryHost + "/v2/", want: 401},
-		"image, Google's token":        {in: of, google: m.google, url: "https://" + registryHost + "/v2/", token: good, want: 401}, // to be exchanged
-		"image, no password":           {in: of, google: m.google, url: exchange, want: 401},
-		"image, no such token":         {in: of, google: m.google, url: exchange, token: "ya29.garbage", asPassword: true, want: 401},
-		"image, scope of another API":  {in: of, google: m.google, url: exchange, token: weak, asPassword: true, want: 403},
+		"object":                       {in: subject, google: m.google, url: object, token: good, want: 200},
+		"image, no token":              {in: subject, google: m.google, url: "https://" + registryHost + "/v2/", want: 401},
+		"image, Google's token":        {in: subject, google: m.google, url: "https://" + registryHost + "/v2/", token: good, want: 401}, // to be exchanged
+		"image, no password":           {in: subject, google: m.google, url: exchange, want: 401},
+		"image, no such token":         {in: subject, google: m.google, url: exchange, token: "ya29.garbage", asPassword: true, want: 401},
+		"image, scope of another API":  {in: subject, google: m.google, url: exchange, token: weak, asPassword: true, want: 403},
 		"image, another's registry":    {in: foreign, google: others, url: exchange, token: good, asPassword: true, want: 403},
-		"image":                        {in: of, google: m.google, url: exchange, token: good, asPassword: true, want: 200},
+		"image":                        {in: subject, google: m.google, url: exchange, token: good, asPassword: true, want: 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			method := http.MethodGet

@@ -48,7 +48,7 @@ type row struct {
 	situations []string // in which it worked
 }
 
-const header = "| client | version | what it did | requests it made | works |\n|---|---|---|---|---|\n"
+const header = "| client | version | operations | requests | works |\n|---|---|---|---|---|\n"
 
 func (r row) String() string {
 	return fmt.Sprintf("| %s | %s | %s | %s | %s |\n", r.name, strings.ReplaceAll(r.version, ", ", "<br>"), r.did,

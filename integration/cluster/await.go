@@ -79,7 +79,7 @@ func (n *Node) AwaitReady(ctx context.Context) error {
 				return errors.New(condition.Message)
 			}
 		}
-		return errors.New("the kubelet has not said anything yet")
+		return errors.New("the kubelet has not reported anything yet")
 	})
 	return errors.Join(err, n.crashed())
 }

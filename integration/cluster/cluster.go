@@ -27,8 +27,8 @@ const upWithin = 3 * time.Minute
 // stepWithin bounds what takes seconds: the start of a node, an image, manifests.
 const stepWithin = 2 * time.Minute
 
-func bounded(ctx context.Context, what string) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, stepWithin, fmt.Errorf("%s: not done within %s", what, stepWithin))
+func bounded(ctx context.Context, step string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, stepWithin, fmt.Errorf("%s: not done within %s", step, stepWithin))
 }
 
 // CNI is how pods are connected to their node.

@@ -163,8 +163,8 @@ func loadStatic(t *testing.T, c *cluster.Cluster, image, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := cluster.Image{Name: image, Files: map[string]string{"/" + name: program}, Entrypoint: []string{"/" + name}}
-	if err := c.Load(t.Context(), of); err != nil {
+	static := cluster.Image{Name: image, Files: map[string]string{"/" + name: program}, Entrypoint: []string{"/" + name}}
+	if err := c.Load(t.Context(), static); err != nil {
 		t.Fatal(err)
 	}
 	return program

@@ -140,16 +140,16 @@ func processOfTheNodeGetsNothing(t *testing.T, e *environment) {
 			if e.mode.name == "address" && server != "169.254.169.254" {
 				continue // it listens nowhere else
 			}
-			said := e.askFromNode(t, n, server)
-			if said.Token != "" || said.Email != "" || said.Failed == "" {
-				t.Errorf("%s: a process of the node that asks %s gets %s", n.Name, server, said.Email)
+			output := e.askFromNode(t, n, server)
+			if output.Token != "" || output.Email != "" || output.Failed == "" {
+				t.Errorf("%s: a process of the node that asks %s gets %s", n.Name, server, output.Email)
 			}
-			t.Logf("%s, %s: %s", n.Name, server, said.Failed)
+			t.Logf("%s, %s: %s", n.Name, server, output.Failed)
 			refused := "no route"
 			switch {
-			case strings.Contains(said.Failed, "403 Forbidden"):
+			case strings.Contains(output.Failed, "403 Forbidden"):
 				refused = "403"
-			case strings.Contains(said.Failed, "connection refused"):
+			case strings.Contains(output.Failed, "connection refused"):
 				refused = "connection refused"
 			}
 			if server != "169.254.169.254" {
@@ -167,13 +167,13 @@ func (e *environment) askFromNode(t *testing.T, n *cluster.Node, server string) 
 	t.Helper()
 	ctx, cancel := within(t.Context(), podWithin)
 	defer cancel()
-	said, err := n.Run(ctx, e.client, "print", server)
+	output, err := n.Run(ctx, e.client, "print", server)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var a answer
-	if err := json.Unmarshal(said, &a); err != nil {
-		t.Fatal(fmt.Errorf("%w: %s", err, said))
+	if err := json.Unmarshal(output, &a); err != nil {
+		t.Fatal(fmt.Errorf("%w: %s", err, output))
 	}
 	return a
 }

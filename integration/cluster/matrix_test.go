@@ -48,22 +48,22 @@ func (m *matrix) ranOnce(e *environment, where, check string) {
 // cell is the result of a check: how it ended, how the pods were attested, and after a
 // colon what can differ from run to run.
 func cell(e *environment) string {
-	said := "yes"
+	output := "yes"
 	if e.answer != "" {
-		said = e.answer
+		output = e.answer
 	}
 	switch {
 	case e.t.Failed():
 		return "**no**"
 	case e.t.Skipped():
-		said = notRun
+		output = notRun
 	case len(e.proof) > 0:
-		said += ", by " + strings.Join(e.proof, " and ")
+		output += ", by " + strings.Join(e.proof, " and ")
 	}
 	if e.note != "" {
-		said += ": " + e.note
+		output += ": " + e.note
 	}
-	return said
+	return output
 }
 
 func (m *matrix) table(checks []check) string {
@@ -109,7 +109,7 @@ func (m *matrix) compare(t *testing.T, checks []check) {
 	table := m.table(checks)
 	if !*update {
 		if !same(old, table) {
-			t.Errorf("%s says\n%s\nbut it is\n%s\nIf that is meant: go test . -update", matrixFile, old, table)
+			t.Errorf("%s has\n%s\nbut the result is\n%s\nIf that is intended, run: go test . -update", matrixFile, old, table)
 		}
 		return
 	}

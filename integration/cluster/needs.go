@@ -14,12 +14,12 @@ import (
 // it comes in.
 type need struct {
 	found    func(context.Context) bool
-	what     string
+	name     string
 	packaged string
 }
 
 func program(name, packaged string) need {
-	return need{packaged: packaged, what: name, found: func(context.Context) bool {
+	return need{packaged: packaged, name: name, found: func(context.Context) bool {
 		_, err := exec.LookPath(name)
 		return err == nil
 	}}
@@ -31,7 +31,7 @@ func needForBuild(ctx context.Context, log io.Writer) error {
 	return provide(ctx, log,
 		program("gcc", "gcc"),
 		program("pkg-config", "pkg-config"),
-		need{what: "libseccomp's headers", packaged: "libseccomp-dev", found: func(ctx context.Context) bool {
+		need{name: "libseccomp's headers", packaged: "libseccomp-dev", found: func(ctx context.Context) bool {
 			return exec.CommandContext(ctx, "pkg-config", "--exists", "libseccomp").Run() == nil
 		}},
 	)
@@ -51,7 +51,7 @@ func provide(ctx context.Context, log io.Writer, needs ...need) error {
 	var missing, packages []string
 	for _, n := range needs {
 		if !n.found(ctx) {
-			missing, packages = append(missing, n.what), append(packages, n.packaged)
+			missing, packages = append(missing, n.name), append(packages, n.packaged)
 		}
 	}
 	if len(missing) == 0 {

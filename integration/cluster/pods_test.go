@@ -97,17 +97,17 @@ func notYet(pod *corev1.Pod) error {
 // ended returns the termination message of the client in the pod.
 func (e *environment) ended(namespace, name string) answer {
 	e.t.Helper()
-	said, err := e.end(podWithin, namespace, name)
+	output, err := e.end(podWithin, namespace, name)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return said
+	return output
 }
 
 func (e *environment) end(d time.Duration, namespace, name string) (answer, error) {
-	var said answer
-	err := e.ends(d, namespace, name, func(left string) error { return parse([]byte(left), &said) })
-	return said, err
+	var output answer
+	err := e.ends(d, namespace, name, func(left string) error { return parse([]byte(left), &output) })
+	return output, err
 }
 
 // ends returns when the pod's container has ended, with its termination message.
@@ -164,7 +164,7 @@ func (e *environment) right(a answer, gsa string) error {
 
 // eventually retries until there is no error, for conditions without events to wait for.
 // It returns how long that took.
-func eventually(t *testing.T, d time.Duration, what string, f func(context.Context) error) time.Duration {
+func eventually(t *testing.T, d time.Duration, condition string, f func(context.Context) error) time.Duration {
 	t.Helper()
 	ctx, cancel := within(t.Context(), d)
 	defer cancel()
@@ -178,7 +178,7 @@ func eventually(t *testing.T, d time.Duration, what string, f func(context.Conte
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: %v: %v", what, context.Cause(ctx), err)
+			t.Fatalf("%s: %v: %v", condition, context.Cause(ctx), err)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func (e *environment) proofs(ctx context.Context, namespace, name string) ([]str
 		if proof := proofNames[line[2]]; proof != "" {
 			found = append(found, proof)
 		} else {
-			return nil, fmt.Errorf("pod %s: the daemon says %q", name, line[0])
+			return nil, fmt.Errorf("pod %s: the daemon logged %q", name, line[0])
 		}
 	}
 	if len(found) == 0 {

@@ -46,7 +46,7 @@ func killedDaemonComesBack(t *testing.T, e *environment) {
 		return e.right(now, gsa)
 	})
 	e.note = time.Since(start).Round(100 * time.Millisecond).String()
-	t.Logf("a token again %s after the daemon was killed", e.note)
+	t.Logf("a token %s after the daemon was killed", e.note)
 }
 
 // programs returns the processes on the node that run a program of this name.
@@ -96,7 +96,7 @@ func rebootedNodeServesAgain(t *testing.T, e *environment) {
 	if err := e.ask(ctx, ns, "app", "/first", &first); err != nil {
 		t.Error(err)
 	}
-	t.Logf("a token again %s after the node was switched on; the pod's first instruction took %s and got: %s%s", e.note, first.Took, first.Email, first.Failed)
+	t.Logf("a token %s after the node was switched on; the pod's first instruction took %s and got: %s%s", e.note, first.Took, first.Email, first.Failed)
 }
 
 // What other programs do: all rules are flushed, or our table is.
@@ -109,14 +109,14 @@ func flushedTableComesBack(t *testing.T, e *environment) {
 	n := e.Cluster.Nodes[0]
 	e.pod(ns, "app", podSpec("app", n.Name, "serve"))
 	e.ready(ns, "app", "")
-	run := func(what string, command ...string) []byte {
+	run := func(action string, command ...string) []byte {
 		ctx, cancel := within(t.Context(), podWithin)
 		defer cancel()
-		said, err := n.Run(ctx, command...)
+		output, err := n.Run(ctx, command...)
 		if err != nil {
-			t.Fatalf("%s: %v", what, err)
+			t.Fatalf("%s: %v", action, err)
 		}
-		return said
+		return output
 	}
 	table := []string{"nft", "list", "table", "ip", deployment.Name}
 	ours := withoutCounts(run("the table", table...))
@@ -129,8 +129,8 @@ func flushedTableComesBack(t *testing.T, e *environment) {
 	for _, do := range []string{"delete table ip " + deployment.Name, "flush table ip " + deployment.Name, "flush ruleset"} {
 		run(do, append([]string{"nft"}, strings.Fields(do)...)...)
 		back := eventually(t, podWithin, "the table after "+do, func(ctx context.Context) error {
-			said, err := n.Run(ctx, table...)
-			if now := withoutCounts(said); err == nil && now != ours {
+			output, err := n.Run(ctx, table...)
+			if now := withoutCounts(output); err == nil && now != ours {
 				return fmt.Errorf("it is %s", now)
 			}
 			return err

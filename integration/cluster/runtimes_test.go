@@ -46,22 +46,22 @@ func tell(t *testing.T, program string, args ...string) string {
 	if _, err := exec.LookPath(program); err != nil {
 		t.Skipf("not installed on this machine: %v", err)
 	}
-	said, err := command(t.Context(), "", program, args...)
+	output, err := command(t.Context(), "", program, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return said
+	return output
 }
 
 func command(ctx context.Context, folder, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.WaitDelay = folder, 10*time.Second
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, said.Bytes())
+		return "", fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, output.Bytes())
 	}
-	return strings.TrimSpace(said.String()), nil
+	return strings.TrimSpace(output.String()), nil
 }
 
 // pythonLibraries are Google's, of the versions and checksums that the tests of
@@ -108,11 +108,11 @@ func javaClasses(t *testing.T) string {
 // javaHome is the folder of the JVM, and those that its files are links into.
 func javaHome(t *testing.T) []string {
 	t.Helper()
-	said := tell(t, "java", "-XshowSettings:properties", "-version")
-	_, after, _ := strings.Cut(said, "java.home = ")
+	output := tell(t, "java", "-XshowSettings:properties", "-version")
+	_, after, _ := strings.Cut(output, "java.home = ")
 	home, _, found := strings.Cut(after, "\n")
 	if !found {
-		t.Fatalf("java does not tell its home: %s", said)
+		t.Fatalf("java does not print its home: %s", output)
 	}
 	folders := []string{strings.TrimSpace(home)}
 	seen := map[string]bool{}

@@ -192,8 +192,8 @@ func clientGetsItsToken(name string) func(*testing.T, *environment) {
 		}
 		pod := e.running.pods[name]
 		var lines []string
-		err := e.ends(workloadsWithin, e.running.namespace, pod, func(said string) error {
-			lines = strings.Split(strings.TrimSpace(said), "\n")
+		err := e.ends(workloadsWithin, e.running.namespace, pod, func(output string) error {
+			lines = strings.Split(strings.TrimSpace(output), "\n")
 			return nil
 		})
 		if err != nil {

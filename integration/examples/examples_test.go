@@ -19,7 +19,7 @@ func TestExamples(t *testing.T) {
 		name string
 		run  func(*testing.T, *Fixture)
 	}{
-		{"stage", stageStands},
+		{"fixture", fixtureWorks},
 		{"gcs-upload", gcsUpload},
 		{"kaniko", kaniko},
 		{"on-prem", onPrem},

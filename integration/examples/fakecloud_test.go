@@ -38,12 +38,12 @@ func TestFakeCloud_GcloudSetsUpTheStandIns(t *testing.T) {
 		{command: "storage buckets create gs://uploads", fails: "ALREADY_EXISTS"},
 		{command: "storage buckets add-iam-policy-binding gs://none --role=roles/storage.objectUser --member=serviceAccount:" + uploaderGSA, fails: "not found: 404"},
 	} {
-		said, err := s.run(t.Context(), append([]string{"gcloud"}, strings.Fields(step.command)...)...)
+		output, err := s.run(t.Context(), append([]string{"gcloud"}, strings.Fields(step.command)...)...)
 		switch {
-		case step.fails == "" && (err != nil || !strings.Contains(said, step.says)):
-			t.Errorf("gcloud %s: %q, %v, want %q", step.command, said, err, step.says)
+		case step.fails == "" && (err != nil || !strings.Contains(output, step.says)):
+			t.Errorf("gcloud %s: %q, %v, want %q", step.command, output, err, step.says)
 		case step.fails != "" && (err == nil || !strings.Contains(err.Error(), step.fails)):
-			t.Errorf("gcloud %s: %q, %v, want an error with %q", step.command, said, err, step.fails)
+			t.Errorf("gcloud %s: %q, %v, want an error with %q", step.command, output, err, step.fails)
 		}
 	}
 	if !s.Storage.HasBucket("uploads") {
@@ -89,24 +89,24 @@ func TestFakeCloud_Bindings(t *testing.T) {
 		{"projects/" + ProjectID, "roles/storage.objectViewer", "storage.objects.get", "buckets/theirs"},
 		{repository, "roles/artifactregistry.writer", "artifactregistry.repositories.uploadArtifacts", "projects/" + OtherProjectID + "/locations/us/repositories/images"},
 	} {
-		of := b.resource
-		if of == "projects/"+ProjectID {
-			of = "buckets/uploads" // has it from its project
+		resource := b.resource
+		if resource == "projects/"+ProjectID {
+			resource = "buckets/uploads" // has it from its project
 		}
-		if s.Cloud.Allowed(of, member, b.permission) {
-			t.Errorf("%s on %s without a binding", b.permission, of)
+		if s.Cloud.Allowed(resource, member, b.permission) {
+			t.Errorf("%s on %s without a binding", b.permission, resource)
 		}
 		s.Cloud.Bind(b.resource, b.role, member)
-		if !s.Cloud.Allowed(of, member, b.permission) {
-			t.Errorf("no %s on %s with %s", b.permission, of, b.role)
+		if !s.Cloud.Allowed(resource, member, b.permission) {
+			t.Errorf("no %s on %s with %s", b.permission, resource, b.role)
 		}
-		if s.Cloud.Allowed(b.elsewhere, member, b.permission) || s.Cloud.Allowed(of, "serviceAccount:other@x.y", b.permission) ||
-			s.Cloud.Allowed(of, member, "storage.objects.delete") {
+		if s.Cloud.Allowed(b.elsewhere, member, b.permission) || s.Cloud.Allowed(resource, "serviceAccount:other@x.y", b.permission) ||
+			s.Cloud.Allowed(resource, member, "storage.objects.delete") {
 			t.Errorf("%s on %s gives more than it does", b.role, b.resource)
 		}
 		s.Cloud.Unbind(b.resource, b.role, member)
-		if s.Cloud.Allowed(of, member, b.permission) {
-			t.Errorf("%s on %s after the binding was taken away", b.permission, of)
+		if s.Cloud.Allowed(resource, member, b.permission) {
+			t.Errorf("%s on %s after the binding was taken away", b.permission, resource)
 		}
 	}
 }

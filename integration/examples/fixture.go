@@ -64,7 +64,7 @@ type Fixture struct {
 	home     string // of the operator
 }
 
-// Up makes a stage, which ends with the test.
+// Up makes a fixture that ends with the test.
 func Up(t T) *Fixture {
 	t.Helper()
 	s := newFixture(t)

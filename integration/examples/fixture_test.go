@@ -9,11 +9,11 @@ import (
 	"gke-metadata-emulator/integration/cluster"
 )
 
-// stageStands is the minimum that the examples rely on: the commands of a README take
+// fixtureWorks is the minimum that the examples rely on: the commands of a README take
 // effect, and only a pod of the KSA that the README linked writes to the bucket.
-func stageStands(t *testing.T, s *Fixture) {
-	if said := s.Kubectl(t, "get", "nodes", "--output=name"); said != "node/node-1\nnode/node-2\n" {
-		t.Errorf("kubectl get nodes: %q", said)
+func fixtureWorks(t *testing.T, s *Fixture) {
+	if output := s.Kubectl(t, "get", "nodes", "--output=name"); output != "node/node-1\nnode/node-2\n" {
+		t.Errorf("kubectl get nodes: %q", output)
 	}
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
@@ -32,8 +32,8 @@ func stageStands(t *testing.T, s *Fixture) {
 	s.Namespace(t, "elsewhere")
 	s.Cloud.CreateBucket(OtherProjectID, "theirs")
 	s.RunBlocks(t, "integration/examples/testdata/README.md", map[string]string{"PROJECT_ID": ProjectID, "NAMESPACE": "stage"})
-	if said, _ := s.Storage.Object("my-bucket", "context/file"); string(said) != "of the operator\n" {
-		t.Errorf("the operator wrote %q", said)
+	if output, _ := s.Storage.Object("my-bucket", "context/file"); string(output) != "of the operator\n" {
+		t.Errorf("the operator wrote %q", output)
 	}
 	const gsa = "uploader@" + ProjectID + ".iam.gserviceaccount.com"
 	for _, resource := range []string{"buckets/my-bucket", "buckets/theirs", "projects/" + ProjectID + "/locations/europe-west1/repositories/stage-images"} {
@@ -53,8 +53,8 @@ func stageStands(t *testing.T, s *Fixture) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			said, err := s.run(context.WithoutCancel(t.Context()), "kubectl", "logs", "app", "--namespace=stage")
-			t.Logf("the pod of stage says: %s (%v)", said, err)
+			output, err := s.run(context.WithoutCancel(t.Context()), "kubectl", "logs", "app", "--namespace=stage")
+			t.Logf("the log of the pod: %s (%v)", output, err)
 		}
 	})
 	s.Kubectl(t, "wait", "--namespace=stage", "pod/app", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
@@ -74,7 +74,7 @@ func stageStands(t *testing.T, s *Fixture) {
 	if written != 1 {
 		t.Errorf("written %d times, want once, by the pod of stage: %v", written, uploads)
 	}
-	if said := s.Kubectl(t, "logs", "app", "--namespace=elsewhere"); !strings.Contains(said, "403") {
-		t.Errorf("the pod of elsewhere: %s", said)
+	if output := s.Kubectl(t, "logs", "app", "--namespace=elsewhere"); !strings.Contains(output, "403") {
+		t.Errorf("the pod of elsewhere: %s", output)
 	}
 }

@@ -43,7 +43,7 @@ func pythonImage(t *testing.T, s *Fixture) cluster.Image {
 	asked := strings.Fields(output(t, "python3", "-c",
 		"import os, sys, sysconfig; print(os.path.realpath(sys.executable), sysconfig.get_path('stdlib'), 'python%d.%d' % sys.version_info[:2])"))
 	if len(asked) != 3 {
-		t.Fatalf("python3 says of itself %q", asked)
+		t.Fatalf("python3 reports the version %q", asked)
 	}
 	program, library, name := asked[0], asked[1], asked[2]
 	inside := "/usr/local/lib/" + name
@@ -76,7 +76,7 @@ func pythonImage(t *testing.T, s *Fixture) cluster.Image {
 		}
 	}
 
-	// The libraries' own authorities are those of the stage, as in its other images.
+	// The libraries' own authorities are those of the fixture, as in its other images.
 	for _, entry := range entries(t, packages) {
 		if entry != "certifi" {
 			files[inside+"/site-packages/"+entry] = filepath.Join(packages, entry)
@@ -159,11 +159,11 @@ func output(t *testing.T, program string, args ...string) string {
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	var failed bytes.Buffer
 	cmd.Stderr = &failed
-	said, err := cmd.Output()
+	output, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%s: %v: %s", program, err, failed.Bytes())
 	}
-	return string(said)
+	return string(output)
 }
 
 func sourceRoot(t *testing.T) string {

@@ -91,11 +91,11 @@ func (u *upload) run() {
 	u.s.Install(t, u.mode.name)
 	seen, signed := len(u.s.Storage.Records()), u.s.Google.Counters()[fakegoogle.MethodSignBlob]
 	start := time.Now()
-	said := u.s.RunBlocks(t, uploadReadme, u.variables())
+	output := u.s.RunBlocks(t, uploadReadme, u.variables())
 	t.Logf("the README's commands took %s, to the proof", time.Since(start).Round(100*time.Millisecond))
 	t.Cleanup(func() { u.removeNamespace() })
-	if rounds := strings.Count(said, "round done"); rounds < 2 {
-		t.Errorf("%d rounds are in the logs that the README shows, want one of each program:\n%s", rounds, said)
+	if rounds := strings.Count(output, "round done"); rounds < 2 {
+		t.Errorf("%d rounds are in the logs that the README shows, want one of each program:\n%s", rounds, output)
 	}
 
 	for _, program := range []string{"go", "python"} {
@@ -265,15 +265,15 @@ func (u *upload) says(t *testing.T, pod, text string) string {
 		t.Fatal(err)
 	}
 	defer follow.Close()
-	var said strings.Builder
+	var output strings.Builder
 	lines := bufio.NewScanner(follow)
 	for lines.Scan() {
-		said.WriteString(lines.Text() + "\n")
+		output.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), text) {
-			return said.String()
+			return output.String()
 		}
 	}
-	t.Fatalf("%s does not say %s: %v, %v:\n%s", pod, text, lines.Err(), context.Cause(ctx), said.String())
+	t.Fatalf("the log of %s does not contain %s: %v, %v:\n%s", pod, text, lines.Err(), context.Cause(ctx), output.String())
 	return ""
 }
 

@@ -54,8 +54,8 @@ func TestInternet_RoutesByHost(t *testing.T) {
 		}
 		body, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		if said := response.Status + string(body); err != nil || !strings.Contains(said, says) {
-			t.Errorf("%s: %v: %s, want %q", address, err, said, says)
+		if output := response.Status + string(body); err != nil || !strings.Contains(output, says) {
+			t.Errorf("%s: %v: %s, want %q", address, err, output, says)
 		}
 	}
 	for _, elsewhere := range []string{"https://example.com/", "http://storage.googleapis.com/", "https://storage.googleapis.com:444/", "https://mars-docker.pkg.dev/v2/"} {

@@ -62,15 +62,15 @@ func kaniko(t *testing.T, s *Fixture) {
 		}
 	})
 	start := time.Now()
-	said := s.RunBlocks(t, kanikoReadme, map[string]string{
+	output := s.RunBlocks(t, kanikoReadme, map[string]string{
 		"PROJECT_ID": ProjectID, "OTHER_PROJECT_ID": OtherProjectID, "BUCKET": kanikoBucket, "LOCATION": kanikoLocation,
 		"MEMBER": deployment.Principal(kanikoNamespace, "builder"), "OTHER_MEMBER": deployment.Principal(kanikoNamespace, "builder-other"),
 	})
 	t.Logf("the README's commands took %s, to the proof", time.Since(start).Round(100*time.Millisecond))
 	for _, project := range []struct{ id, ksa string }{{ProjectID, "builder"}, {OtherProjectID, "builder-other"}} {
 		digest := b.pulled(imageOf(project.id, "hello"))
-		if !b.real && !strings.Contains(said, digest) {
-			t.Errorf("the Job of %s did not say that it pushed %s:\n%s", project.id, digest, said)
+		if !b.real && !strings.Contains(output, digest) {
+			t.Errorf("the Job of %s did not log that it pushed %s:\n%s", project.id, digest, output)
 		}
 		b.pushedBy(project.id, "hello", project.ksa, "builder@"+project.id+".iam.gserviceaccount.com")
 	}
@@ -279,13 +279,13 @@ func (b *builds) denied() {
 	if status := b.ended(ctx, "reader").Status; status.Failed != 1 {
 		b.Errorf("%d pods have failed, %d not", status.Failed, status.Succeeded)
 	}
-	said := b.s.Kubectl(b, "logs", "--namespace="+kanikoNamespace, "job/reader")
+	output := b.s.Kubectl(b, "logs", "--namespace="+kanikoNamespace, "job/reader")
 	const want = `DENIED: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource ` +
 		`"projects/` + ProjectID + `/locations/` + kanikoLocation + `/repositories/images" (or it may not exist)`
-	if !strings.Contains(said, want) {
-		b.Errorf("the log does not say %s:\n%s", want, said)
+	if !strings.Contains(output, want) {
+		b.Errorf("the log does not contain %s:\n%s", want, output)
 	}
-	b.Logf("the pod's log: %s", strings.TrimSpace(said))
+	b.Logf("the pod's log: %s", strings.TrimSpace(output))
 	if pushes := b.pushes(ProjectID, "denied"); len(pushes) > 0 {
 		b.Errorf("it was pushed all the same: %+v", pushes)
 	}

@@ -25,13 +25,13 @@ const (
 	refused     verdict = "refused"     // with the uploaded JWKS named, and the remedy
 	unavailable verdict = "unavailable" // 503: retry
 	silent      verdict = "silent"      // no answer
-	wrong       verdict = "wrong"       // all else
+	invalid     verdict = "wrong"       // all else
 )
 
 // polls are the answers that pods got and reported.
 type polls struct {
-	url   string
-	stage *Fixture
+	url     string
+	fixture *Fixture
 
 	mu      sync.Mutex
 	phase   string
@@ -40,7 +40,7 @@ type polls struct {
 	counts  map[string]map[string]map[verdict]int // by phase and pod
 	texts   map[string]map[verdict]string         // the last, by pod
 	first   map[string]map[verdict]time.Time      // of the phase, by pod
-	wrong   []string
+	invalid []string
 	changed chan struct{} // closed at the next answer
 }
 
@@ -48,7 +48,7 @@ type polls struct {
 func collect(t *testing.T, s *Fixture) *polls {
 	t.Helper()
 	p := &polls{
-		stage: s, expects: map[string]Chain{}, counts: map[string]map[string]map[verdict]int{},
+		fixture: s, expects: map[string]Chain{}, counts: map[string]map[string]map[verdict]int{},
 		texts: map[string]map[verdict]string{}, changed: make(chan struct{}),
 	}
 	address := net.JoinHostPort(cluster.Address, "8090")
@@ -75,8 +75,8 @@ func (p *polls) told(pod, status, body string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v, why := p.judge(pod, status, body)
-	if v == wrong {
-		p.wrong = append(p.wrong, fmt.Sprintf("%s, %s: status %s: %s", p.phase, pod, status, why))
+	if v == invalid {
+		p.invalid = append(p.invalid, fmt.Sprintf("%s, %s: status %s: %s", p.phase, pod, status, why))
 	}
 	count(p.counts[p.phase], pod, v)
 	if p.texts[pod] == nil {
@@ -110,20 +110,20 @@ func (p *polls) judge(pod, status, body string) (v verdict, why string) {
 			Token string `json:"access_token"`
 		}
 		if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Token == "" {
-			return wrong, "no token"
+			return invalid, "no token"
 		}
-		chain, err := p.stage.TokenOf(answer.Token)
+		chain, err := p.fixture.TokenOf(answer.Token)
 		if err == nil {
 			err = chain.equal(p.expects[pod])
 		}
 		if err != nil {
-			return wrong, err.Error()
+			return invalid, err.Error()
 		}
 		return right, ""
 	case "403":
 		for _, text := range []string{"invalid_grant", "was signed with key ", "uploaded JWKS", "\nkubectl get --raw /openid/v1/jwks > jwks.json", "\ngcloud iam workload-identity-pools providers update-oidc projects/" + ProjectNumber + "/"} {
 			if !strings.Contains(body, text) {
-				return wrong, "the refusal lacks " + text + ": " + body
+				return invalid, "the refusal lacks " + text + ": " + body
 			}
 		}
 		return refused, ""
@@ -132,7 +132,7 @@ func (p *polls) judge(pod, status, body string) (v verdict, why string) {
 	case "000":
 		return silent, ""
 	}
-	return wrong, body
+	return invalid, body
 }
 
 // enter begins a phase, in which answers are counted from zero.
@@ -192,7 +192,7 @@ func (p *polls) check(t *testing.T) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, w := range p.wrong[:min(len(p.wrong), 5)] {
+	for _, w := range p.invalid[:min(len(p.invalid), 5)] {
 		t.Error(w)
 	}
 	for phase, pods := range p.counts {
@@ -227,7 +227,7 @@ func (p *polls) report(t *testing.T) {
 	t.Logf("all answers: %v", total)
 	for _, pod := range slices.Sorted(maps.Keys(p.texts)) {
 		if text := p.texts[pod][unavailable]; text != "" {
-			t.Logf("%s was told to ask again, at last: %s", pod, text)
+			t.Logf("the last answer to %s that asked for a retry: %s", pod, text)
 		}
 	}
 }

@@ -43,12 +43,12 @@ func onPrem(t *testing.T, s *Fixture) {
 	o.load()
 	start := time.Now()
 	t.Cleanup(o.remove)
-	said := s.RunBlocks(t, onPremFolder+"/README.md", map[string]string{
+	output := s.RunBlocks(t, onPremFolder+"/README.md", map[string]string{
 		"PROJECT_ID": ProjectID, "POOL": o.variables["POOL"], "PROVIDER": o.variables["PROVIDER"], "GSA_NAME": "reports-writer",
 	})
 	t.Logf("the README's commands took %s, to a pod with a token", time.Since(start).Round(100*time.Millisecond))
-	if !strings.HasSuffix(strings.TrimSpace(said), "200") {
-		t.Errorf("the pod that asks for a token says at the end:\n%s", said)
+	if !strings.HasSuffix(strings.TrimSpace(output), "200") {
+		t.Errorf("the last lines of the pod that requests tokens:\n%s", output)
 	}
 	o.otherTeamsAccountIsRefused()
 	o.prometheusScrapes()
@@ -60,7 +60,7 @@ func onPrem(t *testing.T, s *Fixture) {
 	o.rotateInTheRightOrder()
 	o.rotateWithoutUpload()
 	if after := o.daemons(); after != before {
-		t.Errorf("the daemons were %s and are %s: something was started anew", before, after)
+		t.Errorf("the daemons were %s and are %s: something was restarted", before, after)
 	}
 	o.polls.check(t)
 }
@@ -198,7 +198,7 @@ func (o *onPremises) sign(key cluster.SigningKey, others ...cluster.SigningKey) 
 	if err := o.s.Cluster.Sign(o.t.Context(), key, others...); err != nil {
 		o.t.Fatal(err)
 	}
-	o.t.Logf("%s: the API server was started anew in %s", o.polls.now(), time.Since(start).Round(100*time.Millisecond))
+	o.t.Logf("%s: the API server was restarted in %s", o.polls.now(), time.Since(start).Round(100*time.Millisecond))
 }
 
 // newcomers are pods, one on each node, of a KSA that has asked for nothing yet.
@@ -265,8 +265,8 @@ func (o *onPremises) remove() {
 		return
 	}
 	folder := filepath.Join(root, onPremFolder)
-	for _, what := range [][]string{{"-f", "policy.yaml"}, {"namespace", onPremNamespace}, {"-k", "monitoring"}, {"-k", "daemon"}} {
-		command := append([]string{"kubectl", "delete", "--ignore-not-found"}, what...)
+	for _, query := range [][]string{{"-f", "policy.yaml"}, {"namespace", onPremNamespace}, {"-k", "monitoring"}, {"-k", "daemon"}} {
+		command := append([]string{"kubectl", "delete", "--ignore-not-found"}, query...)
 		if _, err := o.s.runIn(ctx, folder, command...); err != nil {
 			o.t.Error(err)
 		}
@@ -344,7 +344,7 @@ func (o *onPremises) ask(path string, answer any) error {
 	return json.Unmarshal(body, answer)
 }
 
-func (o *onPremises) eventually(what string, is func() error) {
+func (o *onPremises) eventually(condition string, is func() error) {
 	o.t.Helper()
 	ctx, cancel := context.WithTimeout(o.t.Context(), alertsWithin)
 	defer cancel()
@@ -358,7 +358,7 @@ func (o *onPremises) eventually(what string, is func() error) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			o.t.Fatalf("%s: not within %s: %v", what, alertsWithin, err)
+			o.t.Fatalf("%s: not within %s: %v", condition, alertsWithin, err)
 		}
 	}
 }

@@ -119,9 +119,9 @@ func (s *Fixture) runIn(ctx context.Context, folder string, command ...string) (
 	if err != nil {
 		return "", err
 	}
-	var said, failed strings.Builder
+	var output, failed strings.Builder
 	cmd := exec.CommandContext(ctx, path, command[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = folder, s.environment(), &said, &failed
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = folder, s.environment(), &output, &failed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	end := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel, cmd.WaitDelay = end, time.Second
@@ -134,9 +134,9 @@ func (s *Fixture) runIn(ctx context.Context, folder string, command ...string) (
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return said.String(), fmt.Errorf("%s: %w: %s\n%s", filepath.Base(path), err, failed.String(), said.String())
+		return output.String(), fmt.Errorf("%s: %w: %s\n%s", filepath.Base(path), err, failed.String(), output.String())
 	}
-	return said.String(), nil
+	return output.String(), nil
 }
 
 // find is the operator's own program, or the machine's.

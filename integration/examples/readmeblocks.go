@@ -31,11 +31,11 @@ import (
 // sync.
 func (s *Fixture) RunBlocks(t T, readme string, variables map[string]string) string {
 	t.Helper()
-	said, err := s.runBlocks(t, readme, variables)
+	output, err := s.runBlocks(t, readme, variables)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return said
+	return output
 }
 
 // Gcloud reports whether this machine has gcloud. If it has none, a test uses
@@ -56,11 +56,11 @@ func (s *Fixture) Kubectl(t T, args ...string) string {
 // nothing else.
 func (s *Fixture) Run(t T, command ...string) string {
 	t.Helper()
-	said, err := s.run(t.Context(), command...)
+	output, err := s.run(t.Context(), command...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return said
+	return output
 }
 
 func (s *Fixture) runBlocks(t T, readme string, variables map[string]string) (string, error) {
@@ -100,11 +100,11 @@ func (s *Fixture) runText(t T, readme, folder, content string, variables map[str
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		return "", err
 	}
-	said, err := s.runIn(t.Context(), folder, "bash", file)
+	output, err := s.runIn(t.Context(), folder, "bash", file)
 	if err != nil {
-		return said, fmt.Errorf("%s: %w", readme, err)
+		return output, fmt.Errorf("%s: %w", readme, err)
 	}
-	return said, nil
+	return output, nil
 }
 
 var (

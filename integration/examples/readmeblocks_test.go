@@ -15,9 +15,9 @@ func TestRunBlocks_UsesOneShell(t *testing.T) {
 	s := newFixture(t)
 	readme := "```sh\nPROJECT_ID=my-project\nKSA=app\n```\n\n<!-- not run: it is a test -->\n```sh\nREGION=us\nexit 9\n```\n" +
 		"```sh\nread -r here <<END\n$PROJECT_ID's $KSA in $REGION\nEND\necho \"$here\" # $HOME\n```\n"
-	said, err := runText(t, s, readme, map[string]string{"PROJECT_ID": "it's other", "REGION": "eu $(exit 8)"})
-	if want := "it's other's app in eu $(exit 8)\n"; err != nil || said != want {
-		t.Errorf("%q, %v, want %q", said, err, want)
+	output, err := runText(t, s, readme, map[string]string{"PROJECT_ID": "it's other", "REGION": "eu $(exit 8)"})
+	if want := "it's other's app in eu $(exit 8)\n"; err != nil || output != want {
+		t.Errorf("%q, %v, want %q", output, err, want)
 	}
 }
 
@@ -32,8 +32,8 @@ func TestRunBlocks_ReportsTheFailedLine(t *testing.T) {
 		"syntax":             {"```sh\ntrue\nif\n```\n", "README.md: line 4: syntax error"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if said, err := runText(t, s, test.readme, nil); err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("%q, %v, want an error with %q", said, err, test.says)
+			if output, err := runText(t, s, test.readme, nil); err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%q, %v, want an error with %q", output, err, test.says)
 			}
 		})
 	}

@@ -73,9 +73,9 @@ func isXML(r *http.Request) bool {
 	return true
 }
 
-// wants returns the accesses of a request, its target first, or false if the stand-in does
+// accessesOf returns the accesses of a request, its target first, or false if the stand-in does
 // not serve it. Only requests that are understood here can reach fake-gcs-server.
-func wants(r *http.Request) ([]access, bool) {
+func accessesOf(r *http.Request) ([]access, bool) {
 	write := r.Method != http.MethodGet && r.Method != http.MethodHead
 	path := r.URL.EscapedPath()
 	if isXML(r) {

@@ -102,8 +102,8 @@ func (b *bench) runClient(size int, token string, more ...string) (string, error
 		"GCE_METADATA_HOST=" + strings.TrimPrefix(metadata.URL, "http://"),
 		"HTTPS_PROXY=" + b.ProxyURL, "SSL_CERT_FILE=" + ca,
 	}, more...)
-	said, err := client.CombinedOutput()
-	return string(said), err
+	output, err := client.CombinedOutput()
+	return string(output), err
 }
 
 func TestProxy_ServesTheRealClient(t *testing.T) {
@@ -122,8 +122,8 @@ func TestProxy_ServesTheRealClient(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := len(b.Records())
-			if said, err := b.runClient(test.size, token); err != nil {
-				t.Fatalf("%v: %s", err, said)
+			if output, err := b.runClient(test.size, token); err != nil {
+				t.Fatalf("%v: %s", err, output)
 			}
 			writes, reads := 0, 0
 			for _, r := range b.Records()[before:] {
@@ -151,8 +151,8 @@ func TestProxy_ClientWithInvalidTokenFails(t *testing.T) {
 		b.token(auth + "userinfo.email"):       "Error 403: Provided scope(s) are not authorized, forbidden",
 		b.token(auth + "devstorage.read_only"): "Error 403: Provided scope(s) are not authorized, forbidden",
 	} {
-		if said, err := b.runClient(16, token); err == nil || !strings.Contains(said, want) {
-			t.Errorf("%v: %s, want %s", err, said, want)
+		if output, err := b.runClient(16, token); err == nil || !strings.Contains(output, want) {
+			t.Errorf("%v: %s, want %s", err, output, want)
 		}
 	}
 }
@@ -161,8 +161,8 @@ func TestProxy_ClientWithInvalidTokenFails(t *testing.T) {
 // token at hand and does not send it.
 func TestEmulatorHost_ClientSendsNoToken(t *testing.T) {
 	b := newBench(t, nil)
-	said, err := b.runClient(16, b.token(cloudPlatform), "STORAGE_EMULATOR_HOST="+b.URL)
-	if err == nil || !strings.Contains(said, "Error 401: Anonymous caller does not have") {
-		t.Errorf("%v: %s", err, said)
+	output, err := b.runClient(16, b.token(cloudPlatform), "STORAGE_EMULATOR_HOST="+b.URL)
+	if err == nil || !strings.Contains(output, "Error 401: Anonymous caller does not have") {
+		t.Errorf("%v: %s", err, output)
 	}
 }

@@ -67,12 +67,12 @@ func backendDown() *refusal {
 	}
 }
 
-func lacks(who, permission string) string {
+func lacks(principal, permission string) string {
 	object := "object"
 	if strings.HasPrefix(permission, "storage.buckets.") || permission == "storage.objects.list" {
 		object = "bucket"
 	}
-	return who + " does not have " + permission + " access to the Google Cloud Storage " + object +
+	return principal + " does not have " + permission + " access to the Google Cloud Storage " + object +
 		". Permission '" + permission + "' denied on resource (or it may not exist)."
 }
 

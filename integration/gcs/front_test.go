@@ -38,8 +38,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"read without a token", "GET", objectPath, "", 401, fmt.Sprintf(missing, "get"), "required"},
 		{"write without a token", "POST", uploadPath, "", 401, fmt.Sprintf(missing, "create"), "required"},
-		{"read with no token of ours", "GET", objectPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
-		{"write with no token of ours", "POST", uploadPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
+		{"read with an unknown token", "GET", objectPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
+		{"write with an unknown token", "POST", uploadPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
 		{"expired token", "GET", objectPath, expired, 401, "Invalid Credentials", "authError"},
 		{"scope of something else", "GET", objectPath, b.token(auth + "userinfo.email"), 403, "Provided scope(s) are not authorized", "forbidden"},
 		{"write with a scope to read", "POST", uploadPath, b.token(auth + "devstorage.read_only"), 403, "Provided scope(s) are not authorized", "forbidden"},
@@ -107,13 +107,13 @@ func TestRecord(t *testing.T) {
 	b.do("POST", uploadPath, token, "red")
 	got := b.last()
 	if got.Principal != "serviceAccount:"+testGSA || got.KSA != "shop/cart" || len(got.Through) != 1 || got.Through[0] != standintest.Principal("shop", "cart") {
-		t.Errorf("who: %+v", got)
+		t.Errorf("caller: %+v", got)
 	}
 	if got.Method != "POST" || got.Bucket != testBucket || got.Object != "wine.txt" || got.Status != http.StatusOK {
 		t.Errorf("what: %+v", got)
 	}
 	if got.Remaining < 59*time.Minute || got.Remaining > time.Hour {
-		t.Errorf("remaining life %s", got.Remaining)
+		t.Errorf("remaining lifetime %s", got.Remaining)
 	}
 
 	b.do("GET", objectPath, "ya29.garbage", "")
@@ -125,7 +125,7 @@ func TestRecord(t *testing.T) {
 		t.Error("there is a token in the log or the records")
 	}
 	if !strings.Contains(everything, "object=wine.txt") {
-		t.Errorf("the log does not tell what was written: %s", b.log)
+		t.Errorf("the log does not name the object: %s", b.log)
 	}
 }
 
@@ -268,7 +268,7 @@ func TestServer_ReportsThatFakegoogleIsDown(t *testing.T) {
 		google.Close() // and once more, without
 	}
 	if !strings.Contains(b.log.String(), "is it fakegoogle?") || !strings.Contains(b.log.String(), "is fakegoogle running there?") {
-		t.Errorf("the log does not say what to do: %s", b.log)
+		t.Errorf("the log has no remedy: %s", b.log)
 	}
 	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "Options.Fake") {
 		t.Errorf("without a Google: %v", err)

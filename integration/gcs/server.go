@@ -103,7 +103,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.add(r.Context(), record)
 	}()
 
-	wanted, ok := wants(r)
+	wanted, ok := accessesOf(r)
 	if !ok {
 		writeError(recorded, r, notThere())
 		return

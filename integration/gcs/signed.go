@@ -118,11 +118,11 @@ func canonicalQuery(raw string) string {
 }
 
 // escaped escapes all characters that RFC 3986 reserves, except those in kept.
-func escaped(text, kept string) string {
+func escaped(text, safe string) string {
 	const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 	var b strings.Builder
 	for i := range len(text) {
-		if c := text[i]; strings.IndexByte(unreserved+kept, c) >= 0 {
+		if c := text[i]; strings.IndexByte(unreserved+safe, c) >= 0 {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "%%%02X", c)

@@ -58,7 +58,7 @@ func (b *bench) use(method string, u *url.URL, body string, header ...string) (i
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	response, err := b.through(b.CA).Do(request)
+	response, err := b.clientWithCA(b.CA).Do(request)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -163,24 +163,24 @@ func TestSignedURL_TamperedIsRefused(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"nothing":            {method: "GET", code: 200},
-		"the method":         {method: "DELETE", code: 403, want: "SignatureDoesNotMatch"},
-		"the object":         {change: func(u *url.URL) { u.Path, u.RawPath = "/"+testBucket+"/wine.txt", "" }, code: 403, want: "SignatureDoesNotMatch"},
-		"the bucket":         {change: func(u *url.URL) { u.Path, u.RawPath = "/museum/"+signedObject, "" }, code: 403, want: "SignatureDoesNotMatch"},
-		"the bucket by host": {change: func(u *url.URL) { u.Host = "museum." + host }, code: 403, want: "SignatureDoesNotMatch"},
-		"the signature":      {change: set(signatureParam, other+signature[1:]), code: 403, want: "SignatureDoesNotMatch"},
-		"no hex":             {change: set(signatureParam, "zz"), code: 400, want: "InvalidQueryParameterValue"},
-		"no signature":       {change: set(signatureParam, ""), code: 403, want: "SignatureDoesNotMatch"},
-		"the life":           {change: set("X-Goog-Expires", "604800"), code: 403, want: "SignatureDoesNotMatch"},
-		"too long a life":    {change: set("X-Goog-Expires", "604801"), code: 400, want: "InvalidQueryParameterValue"},
-		"the time":           {change: set("X-Goog-Date", time.Now().UTC().Add(time.Minute).Format(signedTime)), code: 403, want: "SignatureDoesNotMatch"},
-		"the account":        {change: set("X-Goog-Credential", strings.Replace(credential, testGSA, another, 1)), code: 403, want: "SignatureDoesNotMatch"},
-		"nobody":             {change: set("X-Goog-Credential", strings.Replace(credential, testGSA, "nobody@demo-project.iam.gserviceaccount.com", 1)), code: 403, want: "SignatureDoesNotMatch"},
-		"the day":            {change: set("X-Goog-Credential", strings.Replace(credential, "/2", "/1", 1)), code: 400, want: "InvalidQueryParameterValue"},
-		"the service":        {change: set("X-Goog-Credential", strings.Replace(credential, "/storage/", "/run/", 1)), code: 400, want: "InvalidQueryParameterValue"},
-		"one more parameter": {change: set("generation", "1"), code: 403, want: "SignatureDoesNotMatch"},
-		"no signed host":     {change: set("X-Goog-SignedHeaders", "x-goog-date"), code: 400, want: "InvalidQueryParameterValue"},
-		"the algorithm":      {change: set("X-Goog-Algorithm", "GOOG4-HMAC-SHA256"), code: 400, want: "InvalidQueryParameterValue"},
+		"nothing":             {method: "GET", code: 200},
+		"the method":          {method: "DELETE", code: 403, want: "SignatureDoesNotMatch"},
+		"the object":          {change: func(u *url.URL) { u.Path, u.RawPath = "/"+testBucket+"/wine.txt", "" }, code: 403, want: "SignatureDoesNotMatch"},
+		"the bucket":          {change: func(u *url.URL) { u.Path, u.RawPath = "/museum/"+signedObject, "" }, code: 403, want: "SignatureDoesNotMatch"},
+		"the bucket by host":  {change: func(u *url.URL) { u.Host = "museum." + host }, code: 403, want: "SignatureDoesNotMatch"},
+		"the signature":       {change: set(signatureParam, other+signature[1:]), code: 403, want: "SignatureDoesNotMatch"},
+		"no hex":              {change: set(signatureParam, "zz"), code: 400, want: "InvalidQueryParameterValue"},
+		"no signature":        {change: set(signatureParam, ""), code: 403, want: "SignatureDoesNotMatch"},
+		"the lifetime":        {change: set("X-Goog-Expires", "604800"), code: 403, want: "SignatureDoesNotMatch"},
+		"too long a lifetime": {change: set("X-Goog-Expires", "604801"), code: 400, want: "InvalidQueryParameterValue"},
+		"the time":            {change: set("X-Goog-Date", time.Now().UTC().Add(time.Minute).Format(signedTime)), code: 403, want: "SignatureDoesNotMatch"},
+		"the account":         {change: set("X-Goog-Credential", strings.Replace(credential, testGSA, another, 1)), code: 403, want: "SignatureDoesNotMatch"},
+		"an unknown account":  {change: set("X-Goog-Credential", strings.Replace(credential, testGSA, "nobody@demo-project.iam.gserviceaccount.com", 1)), code: 403, want: "SignatureDoesNotMatch"},
+		"the day":             {change: set("X-Goog-Credential", strings.Replace(credential, "/2", "/1", 1)), code: 400, want: "InvalidQueryParameterValue"},
+		"the service":         {change: set("X-Goog-Credential", strings.Replace(credential, "/storage/", "/run/", 1)), code: 400, want: "InvalidQueryParameterValue"},
+		"one more parameter":  {change: set("generation", "1"), code: 403, want: "SignatureDoesNotMatch"},
+		"no signed host":      {change: set("X-Goog-SignedHeaders", "x-goog-date"), code: 400, want: "InvalidQueryParameterValue"},
+		"the algorithm":       {change: set("X-Goog-Algorithm", "GOOG4-HMAC-SHA256"), code: 400, want: "InvalidQueryParameterValue"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := *good

@@ -37,15 +37,15 @@ func TestBinary_IsBuiltOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(path).CombinedOutput(); err != nil || string(out) != "tiny\n" {
-		t.Errorf("it says %q, error %v", out, err)
+		t.Errorf("it prints %q, error %v", out, err)
 	}
 	if !strings.Contains(log.String(), "building it from source, once (a second") {
 		t.Errorf("log is %q", log)
 	}
 	log.Reset()
-	again, err := b.binary(t.Context(), p)
-	if err != nil || again != path || log.Len() > 0 {
-		t.Errorf("second time: %s, error %v, log %q; want %s and no log", again, err, log, path)
+	second, err := b.binary(t.Context(), p)
+	if err != nil || second != path || log.Len() > 0 {
+		t.Errorf("second time: %s, error %v, log %q; want %s and no log", second, err, log, path)
 	}
 }
 

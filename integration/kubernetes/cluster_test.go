@@ -66,7 +66,7 @@ func TestCluster_UpToClose(t *testing.T) {
 		t.Errorf("%s is still there after Close: %v", folder, err)
 	}
 	if err := c.Close(); err != nil {
-		t.Errorf("Close again: %v", err)
+		t.Errorf("second Close: %v", err)
 	}
 	if err := c.StartAPIServer(t.Context()); !errors.Is(err, errClosed) {
 		t.Errorf("StartAPIServer after Close: %v", err)

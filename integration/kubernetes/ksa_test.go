@@ -177,7 +177,7 @@ func refusedSoon(t *testing.T, c *Cluster, token, audience string) {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			t.Fatal("token is good after what it is bound to was deleted")
+			t.Fatal("the token is valid after its bound object was deleted")
 		}
 	}
 }

@@ -40,7 +40,7 @@ func TestCluster_OutageAndHang(t *testing.T) {
 	}
 	t.Logf("StartAPIServer to ready: %s", time.Since(start).Round(time.Millisecond))
 	if err := get(t.Context()); err != nil {
-		t.Errorf("started again: %v", err)
+		t.Errorf("restarted: %v", err)
 	}
 	if err := c.StartAPIServer(t.Context()); err == nil {
 		t.Error("started twice: no error")

@@ -92,8 +92,8 @@ func TestLaptop(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(l.home, ".config")); err != nil {
 			t.Fatal(err)
 		}
-		if said, err := l.paste(t, fake, "Use it"); err != nil || said != l.wants {
-			t.Errorf("%v\n%s\nwant\n%s", err, said, l.wants)
+		if output, err := l.paste(t, fake, "Use it"); err != nil || output != l.wants {
+			t.Errorf("%v\n%s\nwant\n%s", err, output, l.wants)
 		}
 	})
 
@@ -102,17 +102,17 @@ func TestLaptop(t *testing.T) {
 	t.Run("with an account", func(t *testing.T) {
 		l := newLaptop(t, folder, stand...)
 		l.google(t, users+creator)
-		if said, err := l.paste(t, impersonation, "Use it"); err != nil || said != l.wants {
-			t.Errorf("%v\n%s\nwant\n%s", err, said, l.wants)
+		if output, err := l.paste(t, impersonation, "Use it"); err != nil || output != l.wants {
+			t.Errorf("%v\n%s\nwant\n%s", err, output, l.wants)
 		}
 	})
 
 	t.Run("with an account that may not impersonate", func(t *testing.T) {
 		l := newLaptop(t, folder, stand...)
 		l.google(t, users)
-		said, err := l.paste(t, impersonation, "Use it")
-		if err == nil || !strings.Contains(err.Error(), "roles/iam.serviceAccountTokenCreator") || strings.Contains(said, "Go:") {
-			t.Errorf("%v\n%s\nwant an error that names the role", err, said)
+		output, err := l.paste(t, impersonation, "Use it")
+		if err == nil || !strings.Contains(err.Error(), "roles/iam.serviceAccountTokenCreator") || strings.Contains(output, "Go:") {
+			t.Errorf("%v\n%s\nwant an error that names the role", err, output)
 		}
 	})
 }

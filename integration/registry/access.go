@@ -37,14 +37,14 @@ var (
 	imageName = regexp.MustCompile(`^([a-z][a-z0-9-]{4,28}[a-z0-9])/([a-z][a-z0-9-]{0,62})(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)+$`)
 )
 
-// wants returns the access of a request, or the refusal of a request that the stand-in does
+// requestedAccess returns the access of a request, or the refusal of a request that the stand-in does
 // not serve.
-func wants(location string, r *http.Request) (access, *refusal) {
+func requestedAccess(location string, r *http.Request) (access, *refusal) {
 	found := imagePath.FindStringSubmatch(r.URL.EscapedPath())
 	if found == nil {
 		return access{}, methodUnknown()
 	}
-	a, ok := of(location, found[1])
+	a, ok := parseImage(location, found[1])
 	if !ok {
 		return access{}, nameInvalid()
 	}
@@ -68,8 +68,8 @@ func (a access) scope() string {
 	return "repository:" + a.image + ":" + actions
 }
 
-// of is where an image is.
-func of(location, image string) (access, bool) {
+// parseImage returns the repository of an image.
+func parseImage(location, image string) (access, bool) {
 	name := imageName.FindStringSubmatch(image)
 	if name == nil {
 		return access{}, false
@@ -88,7 +88,7 @@ func scopes(location string, asked []string) ([]access, *refusal) {
 		if !ok || at < 0 {
 			continue
 		}
-		a, ok := of(location, image[:at])
+		a, ok := parseImage(location, image[:at])
 		if !ok {
 			return nil, nameInvalid()
 		}

@@ -43,14 +43,14 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"no token", "GET", manifest, nobody, 401, "UNAUTHORIZED", "authentication required"},
 		{"no token at the root", "GET", testHost + "/v2/", nobody, 401, "UNAUTHORIZED", "authentication required"},
-		{"nobody's token", "GET", manifest, asBearer("ya29.garbage"), 401, "UNAUTHORIZED", failedText},
+		{"an unknown token", "GET", manifest, asBearer("ya29.garbage"), 401, "UNAUTHORIZED", failedText},
 		{"expired token", "GET", manifest, asBearer(expired), 401, "UNAUTHORIZED", failedText},
 		{"another user", "GET", manifest, asPassword("admin", good), 401, "UNAUTHORIZED", failedText},
 		{"empty token", "GET", manifest, asPassword("_token", ""), 401, "UNAUTHORIZED", failedText},
 		{"no token to exchange", "GET", exchangeAt + "push,pull", nobody, 403, "DENIED", fmt.Sprintf(anonymousText, "upload")},
 		{"no token to exchange, to pull", "GET", exchangeAt + "pull", nobody, 403, "DENIED", fmt.Sprintf(anonymousText, "download")},
 		{"no token to exchange, for nothing", "GET", testHost + "/v2/token", nobody, 401, "UNAUTHORIZED", "authentication required"},
-		{"nobody's token exchanged", "GET", exchangeAt + "pull", asPassword("_token", "ya29.garbage"), 401, "UNAUTHORIZED", failedText},
+		{"an unknown token exchanged", "GET", exchangeAt + "pull", asPassword("_token", "ya29.garbage"), 401, "UNAUTHORIZED", failedText},
 		{"expired token exchanged", "GET", exchangeAt + "pull", asPassword("oauth2accesstoken", expired), 401, "UNAUTHORIZED", failedText},
 		{"token exchanged by another user", "GET", exchangeAt + "pull", asPassword("_json_key", good), 401, "UNAUTHORIZED", failedText},
 		{"token of another scope exchanged", "GET", exchangeAt + "pull", asPassword("_token", email), 403, "DENIED", insufficient},
@@ -195,11 +195,11 @@ func TestExchangedToken_NumberIsBounded(t *testing.T) {
 		t.Errorf("%d tokens are remembered", n)
 	}
 	b.tokens = map[string]grant{}
-	kept := b.issue(live)
+	count := b.issue(live)
 	for range maxTokens + 10 {
 		b.issue(grant{})
 	}
-	if _, ok := b.issued(kept); !ok {
+	if _, ok := b.issued(count); !ok {
 		t.Error("a token was forgotten while there were expired ones")
 	}
 }
@@ -214,7 +214,7 @@ func TestRecord(t *testing.T) {
 	push := b.last()
 	for _, got := range []Record{exchange, push} {
 		if got.Principal != testPrincipal || got.KSA != "ci/builder" || len(got.Through) != 1 || got.Through[0] != standintest.Principal("ci", "builder") {
-			t.Errorf("who: %+v", got)
+			t.Errorf("caller: %+v", got)
 		}
 		if got.Repository != testName || got.Remaining < 59*time.Minute || got.Remaining > time.Hour {
 			t.Errorf("what: %+v", got)
@@ -238,7 +238,7 @@ func TestRecord(t *testing.T) {
 		}
 	}
 	if !strings.Contains(everything, "path=/v2/"+testImage+"/blobs/uploads/") {
-		t.Errorf("the log does not tell what was done: %s", b.log)
+		t.Errorf("the log does not name the request: %s", b.log)
 	}
 }
 
@@ -263,15 +263,15 @@ func TestServer_ReportsThatFakegoogleIsDown(t *testing.T) {
 		response, text := b.do("GET", manifest, asBearer("ya29.any"))
 		b.refused(response, text, http.StatusServiceUnavailable, "UNAVAILABLE", backendDown().message)
 		if !strings.Contains(b.log.String(), "is fakegoogle running there?") && !strings.Contains(b.log.String(), "is it fakegoogle?") {
-			t.Errorf("the log does not say why: %s", b.log)
+			t.Errorf("the log has no reason: %s", b.log)
 		}
 	}
 }
 
 func TestNew_RefusesInvalidOptions(t *testing.T) {
-	for _, wrong := range []Options{{}, {Fake: "127.0.0.1:8988", Policy: new(Policies)}, {Fake: "http://127.0.0.1:8988"}} {
-		if _, err := New(wrong); err == nil || !strings.Contains(err.Error(), "give ") {
-			t.Errorf("%+v: %v", wrong, err)
+	for _, options := range []Options{{}, {Fake: "127.0.0.1:8988", Policy: new(Policies)}, {Fake: "http://127.0.0.1:8988"}} {
+		if _, err := New(options); err == nil || !strings.Contains(err.Error(), "give ") {
+			t.Errorf("%+v: %v", options, err)
 		}
 	}
 }

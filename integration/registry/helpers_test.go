@@ -92,13 +92,13 @@ func asPassword(user, token string) credential {
 }
 
 // do sends a request to the stand-in of a host.
-func (b *bench) do(method, target string, who credential) (*http.Response, string) {
+func (b *bench) do(method, target string, sign credential) (*http.Response, string) {
 	b.t.Helper()
 	request, err := http.NewRequestWithContext(b.t.Context(), method, "https://"+target, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	who(request)
+	sign(request)
 	response, err := b.client.Do(request)
 	if err != nil {
 		b.t.Fatal(err)

@@ -20,7 +20,7 @@ func TestPolicies_Roles(t *testing.T) {
 		resource, role, member string
 		allowed                []string
 	}{
-		"nobody":                  {testName, "", "", nil},
+		"no principal":            {testName, "", "", nil},
 		"reader":                  {testName, reader, testPrincipal, []string{download}},
 		"writer":                  {testName, writer, testPrincipal, []string{download, upload}},
 		"repoAdmin":               {testName, admin, testPrincipal, []string{download, upload, remove}},

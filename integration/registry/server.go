@@ -93,7 +93,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, record *Record) *
 		}
 		return refused
 	}
-	wanted, refused := wants(location, r)
+	wanted, refused := requestedAccess(location, r)
 	if refused != nil {
 		return refused
 	}

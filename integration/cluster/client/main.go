@@ -123,7 +123,7 @@ func (c client) try(ctx context.Context, path string) (content []byte, later tim
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s: %s", path, response.Status, content)
 	}
-	if seconds, wrong := strconv.Atoi(response.Header.Get("Retry-After")); wrong == nil && response.StatusCode == http.StatusServiceUnavailable {
+	if seconds, failure := strconv.Atoi(response.Header.Get("Retry-After")); failure == nil && response.StatusCode == http.StatusServiceUnavailable {
 		later = time.Duration(seconds) * time.Second
 	}
 	return content, later, err

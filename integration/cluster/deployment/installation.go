@@ -186,8 +186,8 @@ func (i *Installation) uninstall(t T) {
 			{Name, []string{"nft", "list", "tables"}},
 			{Name, []string{"find", "/sys/fs/bpf"}},
 		} {
-			if said, err := n.Run(ctx, left.command...); err != nil || strings.Contains(string(said), left.trace) {
-				t.Errorf("%s after cleanup: %v: %s", n.Name, err, said)
+			if output, err := n.Run(ctx, left.command...); err != nil || strings.Contains(string(output), left.trace) {
+				t.Errorf("%s after cleanup: %v: %s", n.Name, err, output)
 			}
 		}
 	}

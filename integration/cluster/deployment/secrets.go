@@ -21,7 +21,7 @@ func (i *Installation) refuseTokens(ctx context.Context, t T) {
 	}
 	for where, text := range texts {
 		if found := token.Find(text); found != nil {
-			t.Errorf("a token stands in %s: %s…", where, found)
+			t.Errorf("there is a token in %s: %s…", where, found)
 		}
 	}
 }

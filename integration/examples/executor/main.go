@@ -64,7 +64,7 @@ func run() error {
 	if credential == authn.Anonymous {
 		return errors.New("there are no credentials: neither Docker's configuration nor Google's default credentials has any")
 	}
-	said := report{FirstToken: sinceStart()}
+	output := report{FirstToken: sinceStart()}
 	if err := remote.CheckPushPermission(target, keychain, http.DefaultTransport); err != nil {
 		return fmt.Errorf("checking push permissions: %w", err)
 	}
@@ -83,8 +83,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	said.Digest, said.All = digest.String(), sinceStart()
-	return json.NewEncoder(os.Stdout).Encode(said)
+	output.Digest, output.All = digest.String(), sinceStart()
+	return json.NewEncoder(os.Stdout).Encode(output)
 }
 
 // sinceStart is how long this process is there, by the kernel's own clock: it

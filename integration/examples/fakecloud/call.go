@@ -57,7 +57,7 @@ var statuses = map[int]string{
 // endpoint is the frame around the handlers for the operator.
 func (s *Server) endpoint(answer func(*call) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		said, err := s.answer(w, r, answer)
+		output, err := s.answer(w, r, answer)
 		code := http.StatusOK
 		if err != nil {
 			refused, ok := errors.AsType[*refusal](err)
@@ -65,11 +65,11 @@ func (s *Server) endpoint(answer func(*call) (any, error)) http.Handler {
 				refused = &refusal{http.StatusInternalServerError, err.Error()}
 			}
 			code = refused.code
-			said = map[string]any{"error": map[string]any{"code": code, "message": refused.message, "status": statuses[code]}}
+			output = map[string]any{"error": map[string]any{"code": code, "message": refused.message, "status": statuses[code]}}
 		}
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 		w.WriteHeader(code)
-		_ = json.NewEncoder(w).Encode(said) // the caller may have gone
+		_ = json.NewEncoder(w).Encode(output) // the caller may have gone
 	})
 }
 

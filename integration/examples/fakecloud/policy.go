@@ -102,8 +102,8 @@ func (s *Server) set(resource string, present, wanted policy) (policy, error) {
 }
 
 func checkMember(member string) error {
-	kind, of, _ := strings.Cut(member, ":")
-	if of == "" || !slices.Contains([]string{"user", "serviceAccount", "group", "domain", "principal", "principalSet"}, kind) {
+	kind, name, _ := strings.Cut(member, ":")
+	if name == "" || !slices.Contains([]string{"user", "serviceAccount", "group", "domain", "principal", "principalSet"}, kind) {
 		return refuse(http.StatusBadRequest, "The member %s is of an unknown type.", member)
 	}
 	return nil
