@@ -59,7 +59,7 @@ func attackerOn(t testing.TB, node string) (clientset.Interface, *rest.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.QPS = -1 // the tests ask faster than the library lets
+	config.QPS = -1 // the tests send requests faster than the library's limit
 	client, err := clientset.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ func TestAdmission_StolenTokenGetsNoAPIServerToken(t *testing.T) {
 	})
 }
 
-// acceptedAs is whom the API server takes the bearer of the token for, or empty.
+// acceptedAs is the user that the API server takes the bearer of the token for, or empty.
 func acceptedAs(t testing.TB, config *rest.Config, token string) string {
 	t.Helper()
 	bearer := rest.AnonymousClientConfig(config)
@@ -209,7 +209,7 @@ func TestAdmission_DaemonRemovesOnlyItsOwnTaint(t *testing.T) {
 	for _, test := range []struct {
 		name, node, subresource string
 		patch                   map[string]any
-		policy                  bool // refused by it, or else by RBAC; granted where nil
+		policy                  bool // refused by the policy, or else by RBAC; granted if nil
 		granted                 bool
 	}{
 		{name: "the taint of another node", node: neighbour, patch: taints(others), policy: true},

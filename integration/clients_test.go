@@ -84,7 +84,7 @@ func startStandalone(t *testing.T) string {
 	}
 }
 
-// Every exported getter of Google's Go client answers as it would on GKE.
+// Every exported getter of Google's Go client returns the same as on GKE.
 func TestGoMetadataClient(t *testing.T) {
 	for name, target := range targets(t) {
 		t.Run(name, func(t *testing.T) {

@@ -40,7 +40,7 @@ type audited struct {
 	google     *fakegoogle.Running
 	log        string
 	kubeconfig string
-	sent       atomic.Int64 // to the daemon, with what TLS adds
+	sent       atomic.Int64 // to the daemon, including the overhead of TLS
 	binary     string
 	node, ns   string
 	cgroups    podtest.Cgroup
@@ -188,7 +188,7 @@ func since(before, after map[string]int) (total int, each string) {
 	return total, strings.Join(all, ", ")
 }
 
-// elsewhere makes KSAs in namespaces without pods here, until there are so many.
+// elsewhere makes KSAs in namespaces without pods of this node, up to a number.
 func (a *audited) elsewhere(from, to int) {
 	a.t.Helper()
 	const each = 100

@@ -20,7 +20,7 @@ const (
 
 func annotated(gsa string) map[string]string { return map[string]string{identity.AnnotationGSA: gsa} }
 
-// An annotated pod gets the GSA's token, and Google sees through whom.
+// An annotated pod gets the GSA's token, and Google sees the KSA behind it.
 func TestFederation_AnnotatedPodGetsItsGSA(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
@@ -58,7 +58,7 @@ func TestFederation_AnnotatedPodGetsItsGSA(t *testing.T) {
 	}
 }
 
-// A scope asked for is a scope of the token.
+// A requested scope is a scope of the token.
 func TestFederation_TokenHasTheRequestedScopes(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")

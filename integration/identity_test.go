@@ -17,7 +17,7 @@ import (
 const tokenPath = "instance/service-accounts/default/token"
 
 // An address that changes hands never carries the old identity along, however
-// soon the new pod asks and however late the watch is.
+// soon the new pod sends a request and however late the watch is.
 func TestIdentity_ReusedAddressHasTheNewPod(t *testing.T) {
 	t.Run("at once", func(t *testing.T) { reuseAddress(t, startNode(t, asInstalled).ready(t), 200) })
 	t.Run("with a late watch", func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestIdentity_AddressOfTwoPodsIsRefused(t *testing.T) {
 	})
 }
 
-// A pod may ask before its address is in its status, before its node's watch has
+// A pod can send a request before its address is in its status, before its node's watch has
 // it, and before its service account has been created: the request waits.
 func TestIdentity_EarlyRequestWaits(t *testing.T) {
 	n := startNode(t).ready(t)

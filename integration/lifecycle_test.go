@@ -24,7 +24,7 @@ import (
 	"gke-metadata-emulator/internal/daemon"
 )
 
-// When the daemon ends nothing of it goes on.
+// When the daemon has ended, no goroutine of it is left.
 func TestDaemon_LeavesNoGoroutine(t *testing.T) {
 	google := newGoogle(t, cluster)
 	before := goleak.IgnoreCurrent()
@@ -160,7 +160,7 @@ func TestAPIServerOutage(t *testing.T) {
 	own.KSA(t, ns, "app", annotated(writer))
 	google.Bind(writer, "roles/iam.workloadIdentityUser", principal(ns, "app"))
 	s := settings(t, own, google)
-	s.IdentityWait = 3 * time.Second // longer than an answer takes that waits for nothing
+	s.IdentityWait = 3 * time.Second // longer than any answer that does not wait
 	own.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.NodeName, IP: "127.0.1.1"})
 	if err := own.StopAPIServer(); err != nil {
 		t.Fatal(err)

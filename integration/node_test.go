@@ -218,14 +218,14 @@ func (n *node) pod(t testing.TB, ip string) *pod {
 	return &pod{t: t, client: kubernetes.Client(t, ip), node: n, ip: ip}
 }
 
-// reply is an answer as it came.
+// reply is an unparsed answer.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// get asks for a path below /computeMetadata/v1/.
+// get requests a path below /computeMetadata/v1/.
 func (p *pod) get(path string) reply {
 	p.t.Helper()
 	r, err := p.try(path)
@@ -250,7 +250,7 @@ func (p *pod) try(path string) (reply, error) {
 	return reply{response.StatusCode, response.Header, string(body)}, err
 }
 
-// value asks for a path that must answer 200.
+// value requests a path that must be answered with 200.
 func (p *pod) value(path string) string {
 	p.t.Helper()
 	r := p.get(path)

@@ -19,7 +19,7 @@ const (
 	churnedPods        = 200
 )
 
-// Most of the memory at start is the program's own pages, so it depends on what is linked.
+// Most of the memory at start is the program's own pages, so it depends on the linked packages.
 var (
 	mostAtStart  = memory{peak: 30 << 20, own: 10 << 20}
 	mostWithPods = memory{peak: 40 << 20, own: 16 << 20}
@@ -87,7 +87,7 @@ func TestNodeCost_DoesNotGrowWithTheCluster(t *testing.T) {
 	t.Logf("%d pods of %d KSAs that all have a token, %d KSAs in the cluster: %d requests (%s), %.1f KiB read, %s", loadPods, loadKSAs, made, requests, each, float64(a.sent.Load())/1024, memory)
 	memory.expect(t, mostWithPods)
 
-	// Jobs that come, ask and go.
+	// Jobs that start, request a token and end.
 	before = a.requests()
 	a.sent.Store(0)
 	start := time.Now()

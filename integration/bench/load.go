@@ -54,7 +54,7 @@ func (o outcome) percentile(p float64) time.Duration {
 	return o.latencies[min(int(float64(len(o.latencies))*p/100), len(o.latencies)-1)]
 }
 
-// run asks a server until the time is over. An answer that is not 200 is an error.
+// run sends requests to a server until the time is over. An answer that is not 200 is an error.
 func (l load) run(ctx context.Context, address string, d time.Duration) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, d+10*time.Second)
 	defer cancel()

@@ -14,10 +14,10 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// upstream is how long Google takes for a call in these measurements.
+// upstream is the duration of a call to Google in these measurements.
 const upstream = 50 * time.Millisecond
 
-// Hundreds of pods of a few KSAs start at once and all ask, several times, before
+// Hundreds of pods of a few KSAs start at once and all request tokens, several times, before
 // there is any token.
 func TestStampede(t *testing.T) {
 	const pods, accounts, each = 200, 20, 3

@@ -22,7 +22,7 @@ type client struct {
 	anyVersion bool
 	// sometimes are requests that do not come every time: of probes that race.
 	sometimes []string
-	// shortLife is how long tokens live that the client outlives; 8 s where zero.
+	// shortLife is the lifetime of the tokens that the client outlives; default: 8 s.
 	shortLife time.Duration
 }
 
@@ -61,7 +61,7 @@ func newSession(t testing.TB, m *metadataServer, i installed) *session {
 // do runs one of the client's programs to its end.
 func (s *session) do(program ...string) (string, error) { return s.run(s.t, s.env, program...) }
 
-// checkAccess returns an error unless Google takes the token for the right GSA's.
+// checkAccess returns an error unless the token belongs to the right GSA.
 func (s *session) checkAccess(token string) error {
 	got, err := s.server.google.inspect(s.t.Context(), token)
 	if err != nil {

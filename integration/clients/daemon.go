@@ -33,7 +33,7 @@ const (
 	daemonName    = "gke-metadata-emulator" // of the namespace, the KSA and the role in deploy/
 )
 
-// project is where both of the server's programs claim to be.
+// project is the project that both of the server's programs report.
 var project = daemon.Project{ID: projectID, Number: projectNumber, ClusterName: "cluster-1", ClusterLocation: "europe-west1", Zone: zone, UniverseDomain: "googleapis.com"}
 
 var logging = daemon.Logging{Level: "debug", Format: "json"}
@@ -82,7 +82,7 @@ var podIPs atomic.Int32
 
 // serveOptions is how a test wants the daemon of a node.
 type serveOptions struct {
-	tokenLife time.Duration // as Google gives it; an hour where zero
+	tokenLife time.Duration // lifetime of Google's tokens; default: an hour
 	early     bool          // the server has just begun to listen, and the pod has no address yet
 }
 

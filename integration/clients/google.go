@@ -73,7 +73,7 @@ func newGoogle(t testing.TB, fake, principal string) *google {
 	return g
 }
 
-// names are those that a client can resolve, and to what.
+// names are the names that a client can resolve, and their addresses.
 func (g *google) names() map[string]string {
 	names := map[string]string{"metadata.google.internal": metadataAddress}
 	for name := range g.hosts {

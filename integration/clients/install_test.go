@@ -27,7 +27,7 @@ func TestInstall_RunsOnce(t *testing.T) {
 	}
 }
 
-// What failed leaves nothing that the next one takes for complete.
+// A failed installation leaves nothing that looks complete.
 func TestInstall_FailureLeavesNothing(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "tool")
 	failure := errors.New("no network")

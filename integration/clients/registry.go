@@ -26,7 +26,7 @@ type imageRegistry struct {
 	records []imageRecord
 }
 
-// imageRecord is one request of which it was known who made it.
+// imageRecord is one request with a known caller.
 type imageRecord struct {
 	Principal string
 	Expiry    time.Time // of the access token

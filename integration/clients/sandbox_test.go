@@ -33,7 +33,7 @@ func (s *sandbox) client(t *testing.T, google *google, to string) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
-// token asks the metadata server for one with a scope.
+// token requests a token with a scope from the metadata server.
 func (s *sandbox) token(t *testing.T, google *google, scope string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://metadata/computeMetadata/v1/instance/service-accounts/default/token?scopes="+scope, nil)

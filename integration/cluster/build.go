@@ -50,7 +50,7 @@ var modules = []module{
 		packages: []string{"github.com/opencontainers/runc"},
 		takes:    "about 20 seconds on 2 cores",
 		tags:     "urfave_cli_no_docs,seccomp",
-		cgo:      true, // its first steps are C; seccomp is what RuntimeDefault needs
+		cgo:      true, // its first steps are written in C; RuntimeDefault needs seccomp
 	}, {
 		folder:   "cni",
 		versions: "github.com/containernetworking/plugins",

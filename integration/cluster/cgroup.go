@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// killWithin bounds how long killed processes may take to be gone.
+// killWithin bounds the time until killed processes have ended.
 const killWithin = 20 * time.Second
 
 // cgroups is a cgroup by its path, in all hierarchies of the machine: with

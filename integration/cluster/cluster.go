@@ -24,7 +24,7 @@ import (
 // cores.
 const upWithin = 3 * time.Minute
 
-// stepWithin bounds what takes seconds: the start of a node, an image, manifests.
+// stepWithin bounds steps that take seconds: the start of a node, an image, manifests.
 const stepWithin = 2 * time.Minute
 
 func bounded(ctx context.Context, step string) (context.Context, context.CancelFunc) {
@@ -40,7 +40,7 @@ const (
 	PTP    CNI = "ptp"    // each pod on a separate link
 )
 
-// Config is what may differ between clusters. The zero value is one node with a
+// Config is the part that differs between clusters. The zero value is one node with a
 // bridge.
 type Config struct {
 	Nodes    int
@@ -66,7 +66,7 @@ type Cluster struct {
 	relay    *relay
 	control  *process.Process // has the control plane's network
 
-	mu        sync.Mutex // of what follows
+	mu        sync.Mutex // guards the fields below
 	closed    bool
 	processes []*process.Process // of the control plane
 	keys      signingKeys
@@ -216,7 +216,7 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 	return c.awaitDNS(ctx)
 }
 
-// cancelOnCrash ends a wait for what will not come any more.
+// cancelOnCrash ends a wait if a component has crashed.
 func (c *Cluster) cancelOnCrash(ctx context.Context, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()

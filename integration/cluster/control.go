@@ -113,7 +113,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	})
 }
 
-// startControllers starts what ends itself when the API server is not ready.
+// startControllers starts the components that exit if the API server is not ready.
 func (c *Cluster) startControllers() error {
 	for _, program := range []struct {
 		name  string
@@ -143,7 +143,7 @@ func (c *Cluster) startControllers() error {
 	return nil
 }
 
-// Address is where nodes and pods reach what [Cluster.Listen] listens for.
+// Address is the address at which nodes and pods reach listeners of [Cluster.Listen].
 const Address = controlAddress
 
 // Listen listens beside the control plane, in its network, where nodes and pods

@@ -50,7 +50,7 @@ var cnis = []cluster.CNI{cluster.Bridge, cluster.PTP}
 type check struct {
 	name string
 	run  func(*testing.T, *environment)
-	once bool // in one column: it takes long, and the others would show the same
+	once bool // in one column only, because it takes long and does not depend on the mode
 }
 
 func checks() []check {

@@ -21,7 +21,7 @@ const (
 	matrixEnd   = "<!-- generated: end -->\n"
 )
 
-// matrix is what worked where: a column for each routing mode and CNI that ran,
+// matrix has the results of the checks: a column for each routing mode and CNI that ran,
 // and a row for each check.
 type matrix struct {
 	columns []string

@@ -37,7 +37,7 @@ func needForBuild(ctx context.Context, log io.Writer) error {
 	)
 }
 
-// needForNodes is what kube-proxy and the start of a node call.
+// needForNodes are the programs that kube-proxy and the start of a node call.
 func needForNodes(ctx context.Context, log io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a cluster needs root, for namespaces and cgroups")

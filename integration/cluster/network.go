@@ -112,7 +112,7 @@ func connect(controlPID, nodePID, index, nodes int) error {
 	}
 	outer := fmt.Sprintf("node-%d", index)
 	if old, err := control.LinkByName(outer); err == nil {
-		// Of the node before its reboot: it goes with that network, but not at once.
+		// The link of the node before its reboot: it ends with that network, but not at once.
 		if err := control.LinkDel(old); err != nil {
 			return fmt.Errorf("old link: %w", err)
 		}

@@ -27,7 +27,7 @@ import (
 //go:embed files
 var files embed.FS
 
-// Node is a machine of the cluster, to all who run on it.
+// Node is a machine of the cluster, as programs on it see it.
 type Node struct {
 	Name    string
 	Address string
@@ -37,7 +37,7 @@ type Node struct {
 	folder  string
 	groups  cgroups
 
-	mu        sync.Mutex         // of what follows
+	mu        sync.Mutex         // guards the fields below
 	init      *process.Process   // has the node's namespaces; nil while the node is off
 	processes []*process.Process // the others
 }
@@ -84,7 +84,7 @@ func (c *Cluster) newNode(index int) (*Node, error) {
 	if err := os.Mkdir(n.file("static-pods"), 0o755); err != nil {
 		return nil, err
 	}
-	// Of pods that do not ask the cluster: there is no other server to ask.
+	// For pods that do not use the cluster's DNS: there is no other server.
 	return n, os.WriteFile(n.file("resolv.conf"), nil, 0o644)
 }
 

@@ -131,7 +131,7 @@ func parse(content []byte, into any) error {
 	return nil
 }
 
-// ask asks a client that serves, through the API server.
+// ask sends a request to a serving client, through the API server.
 func (e *environment) ask(ctx context.Context, namespace, name, path string, into any) error {
 	ctx, cancel := within(ctx, podWithin)
 	defer cancel()

@@ -62,8 +62,8 @@ func programs(t *testing.T, n *cluster.Node, name string) []int {
 	})
 }
 
-// Power goes off and on: all processes, addresses, routes and mounts are gone,
-// files are there.
+// Power is cut and restored: all processes, addresses, routes and mounts are lost,
+// files are kept.
 func rebootedNodeServesAgain(t *testing.T, e *environment) {
 	ns := e.Namespace(t)
 	gsa := e.KSA(t, ns, "app")

@@ -101,7 +101,7 @@ func prepareClients(t *testing.T) map[string]installedWorkload {
 	return all
 }
 
-// topLevel are what programs of a machine expect beside /usr: links into it on
+// topLevel are the folders that programs of a machine expect beside /usr: links into it on
 // most, folders on some.
 func topLevel(t *testing.T) (links map[string]string, folders []string) {
 	t.Helper()

@@ -13,7 +13,7 @@ import (
 type Chain struct {
 	KSA       string   // NAMESPACE/NAME, of the Kubernetes token at the beginning
 	Through   []string // principals whose tokens were requested on the way
-	Principal string   // who made the call
+	Principal string   // caller
 }
 
 // String is the chain for a reader: KSA ns/name → principal:… → serviceAccount:….
@@ -27,7 +27,7 @@ func (c Chain) String() string {
 }
 
 // Federated returns an error unless the chain is a KSA whose federated principal became a
-// GSA. An empty GSA stands for a KSA without annotation, which calls as the federated
+// GSA. An empty GSA means a KSA without annotation, which calls as the federated
 // principal itself.
 func (c Chain) Federated(namespace, ksa, gsa string) error {
 	federated := deployment.Principal(namespace, ksa)
@@ -51,7 +51,7 @@ func (c Chain) equal(want Chain) error {
 	return nil
 }
 
-// Upload is an object that was written, and by whom.
+// Upload is an object that was written, and its writer.
 type Upload struct {
 	Object string
 	Chain  Chain

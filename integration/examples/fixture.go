@@ -21,7 +21,7 @@ import (
 	"gke-metadata-emulator/integration/registry"
 )
 
-// The projects that there are at the offline Google, and who owns them.
+// The projects of the offline Google, and their owner.
 const (
 	ProjectID          = deployment.ProjectID
 	ProjectNumber      = deployment.ProjectNumber
@@ -35,7 +35,7 @@ const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
 const removedWithin = time.Minute
 
-// T is what this package needs of *testing.T.
+// T is the part of *testing.T that this package needs.
 type T interface {
 	deployment.T
 	Failed() bool
@@ -48,9 +48,9 @@ type T interface {
 type Fixture struct {
 	Cluster  *cluster.Cluster
 	Google   *fakegoogle.Running // STS, IAM Credentials, OAuth 2.0, and the owners of tokens
-	Storage  *gcs.Server         // storage.googleapis.com; its Records say who did what
+	Storage  *gcs.Server         // storage.googleapis.com; its Records have the requests and their callers
 	Registry *registry.Server    // LOCATION-docker.pkg.dev; its Records, too
-	Cloud    *fakecloud.Server   // what gcloud talks to; Cloud.Bind is add-iam-policy-binding
+	Cloud    *fakecloud.Server   // the APIs that gcloud calls; Cloud.Bind is add-iam-policy-binding
 
 	// CAFile is a file of certificate authorities, in which the Internet's is the
 	// only one. [Fixture.Load] puts it into images.

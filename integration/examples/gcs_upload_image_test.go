@@ -21,7 +21,7 @@ import (
 
 const installWithin = 10 * time.Minute
 
-// goImage is what examples/gcs-upload/go/Dockerfile makes.
+// goImage is the image of examples/gcs-upload/go/Dockerfile.
 func goImage(t *testing.T, s *Fixture) cluster.Image {
 	t.Helper()
 	program, err := s.Cluster.BuildStatic(t.Context(), "examples/gcs-upload/go", ".", "gcs-upload-go")
@@ -34,7 +34,7 @@ func goImage(t *testing.T, s *Fixture) cluster.Image {
 	}
 }
 
-// pythonImage is what examples/gcs-upload/python/Dockerfile makes, of this
+// pythonImage is the image of examples/gcs-upload/python/Dockerfile, made of this
 // machine's Python in place of a base image's: the same libraries by the same
 // hashes, the same program.
 func pythonImage(t *testing.T, s *Fixture) cluster.Image {

@@ -59,11 +59,11 @@ func gcsUpload(t *testing.T, s *Fixture) {
 	}
 }
 
-// uploadMode is what differs with the product's credentials.
+// uploadMode is the part of the test that depends on the product's credentials.
 type uploadMode struct {
 	name   string
 	member func(ksa string) string              // as which IAM is to trust a KSA
-	chain  func(c Chain, gsa, ksa string) error // what Google has to see of it
+	chain  func(c Chain, gsa, ksa string) error // error unless Google sees the right chain
 	denied string                               // is in the refusal of a KSA that is not trusted
 }
 
@@ -160,7 +160,7 @@ func (u *upload) checkObject(t *testing.T, pod, name string, size, least int) {
 	}
 }
 
-// checkPrincipals looks at who used the bucket: the GSA, each time, through the
+// checkPrincipals checks the callers that used the bucket: always the GSA, through the
 // right others; a signed URL is the GSA's without any.
 func (u *upload) checkPrincipals(records []gcs.Record) {
 	t := u.t
@@ -227,7 +227,7 @@ func (u *upload) checkOthers() {
 	}
 }
 
-// checkRefused looks at what came to Cloud Storage while another KSA's pod ran.
+// checkRefused checks the requests to Cloud Storage while another KSA's pod ran.
 func (u *upload) checkRefused(t *testing.T, records []gcs.Record, ksa, gsa string) {
 	t.Helper()
 	refused := 0

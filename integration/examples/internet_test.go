@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// browser asks by the proxy, and trusts the CA file alone.
+// browser is a client that uses the proxy and trusts only the CA file.
 func (s *Fixture) browser(t *testing.T) *http.Client {
 	t.Helper()
 	pem, err := os.ReadFile(s.CAFile)

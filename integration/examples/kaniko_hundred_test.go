@@ -66,11 +66,11 @@ func (b *builds) hundred() {
 			b.Errorf("%d %s, want 1 to %d: one chain for each KSA and node", count.got, count.description, count.bound+retries)
 		}
 	}
-	b.checkCrowd(ctx, gsa)
+	b.checkAll(ctx, gsa)
 }
 
-// checkCrowd looks at what each of them did, and when it had its first token.
-func (b *builds) checkCrowd(ctx context.Context, gsa string) {
+// checkAll checks the requests of each build, and when it had its first token.
+func (b *builds) checkAll(ctx context.Context, gsa string) {
 	pods, err := b.s.Cluster.Client.CoreV1().Pods(kanikoNamespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		b.Fatal(err)

@@ -166,7 +166,7 @@ func (h handled) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// pushes are the manifests that were written of an image, and by whom.
+// pushes are the manifests that were written for an image, and their writers.
 func (b *builds) pushes(project, image string) []registry.Record {
 	var found []registry.Record
 	path := "/v2/" + project + "/images/" + image + "/"

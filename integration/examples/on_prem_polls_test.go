@@ -187,7 +187,7 @@ func (p *polls) await(t *testing.T, pod string, v verdict, least int, within tim
 	}
 }
 
-// check is what holds from rotation to recovery.
+// check checks the answers from rotation to recovery.
 func (p *polls) check(t *testing.T) {
 	t.Helper()
 	p.mu.Lock()

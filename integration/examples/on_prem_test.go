@@ -201,7 +201,7 @@ func (o *onPremises) sign(key cluster.SigningKey, others ...cluster.SigningKey) 
 	o.t.Logf("%s: the API server was restarted in %s", o.polls.now(), time.Since(start).Round(100*time.Millisecond))
 }
 
-// newcomers are pods, one on each node, of a KSA that has asked for nothing yet.
+// newcomers are pods, one on each node, of a KSA that has requested nothing yet.
 func (o *onPremises) newcomers(ksa string) []string {
 	gsa := reportsGSA(ksa)
 	o.s.Google.Bind(gsa, "roles/iam.workloadIdentityUser", deployment.Principal(onPremNamespace, ksa))

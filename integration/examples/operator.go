@@ -14,7 +14,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// credentialsFile is where gcloud auth application-default login writes, in the
+// credentialsFile is the file that gcloud auth application-default login writes, in the
 // home folder.
 const credentialsFile = ".config/gcloud/application_default_credentials.json"
 
@@ -77,8 +77,8 @@ func (s *Fixture) redeem(ctx context.Context, credentials []byte) (string, error
 	return token.AccessToken, nil
 }
 
-// environment is all that the operator's programs get: nothing of the caller's
-// but where programs and caches are.
+// environment is the complete environment of the operator's programs. The caller's
+// environment only contributes the locations of programs and caches.
 func (s *Fixture) environment() []string {
 	env := []string{
 		"HOME=" + s.home,

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// host is where Cloud Storage is.
+// host is the host of Cloud Storage.
 const host = "storage.googleapis.com"
 
 // The IAM permissions that the stand-in checks.

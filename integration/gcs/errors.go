@@ -103,7 +103,7 @@ type xmlRefusal struct {
 	status int // if it is another than in JSON
 }
 
-// plainer writes what encoding/xml escapes in text without need, as Google does.
+// plainer undoes escapes of encoding/xml that text does not need, as Google does.
 var plainer = strings.NewReplacer("&#39;", "'", "&#34;", `"`, "&#xA;", "\n")
 
 func writeError(w http.ResponseWriter, r *http.Request, refused *refusal) {

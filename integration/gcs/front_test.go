@@ -144,7 +144,7 @@ func TestRecord_HasTheObjectNameFromTheBody(t *testing.T) {
 	}
 }
 
-// grants are permissions on buckets, by principal and bucket: what IAM would say.
+// grants are permissions on buckets, by principal and bucket, as in IAM.
 type grants map[[2]string][]string
 
 func (g grants) authorize(o *Options) {

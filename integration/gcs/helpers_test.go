@@ -18,7 +18,7 @@ const (
 	cloudPlatform = auth + "cloud-platform"
 )
 
-// bench is a stand-in, the Google that it asks, and all that it logs.
+// bench is a stand-in, its offline Google, and its log.
 type bench struct {
 	*Running
 	t      *testing.T

@@ -87,7 +87,7 @@ type tunnel struct {
 
 func (t tunnel) Read(b []byte) (int, error) { return t.reader.Read(b) }
 
-// tunnels is the listener that accepts what CONNECT opened.
+// tunnels is a listener for connections that CONNECT opened.
 type tunnels struct {
 	address net.Addr
 	opened  chan net.Conn

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// T is what [Start] needs of a testing.TB.
+// T is the part of testing.TB that [Start] needs.
 type T interface {
 	Helper()
 	Cleanup(func())

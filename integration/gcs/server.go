@@ -23,7 +23,7 @@ type Options struct {
 	// storage.objects.create, on a bucket. The bucket is empty if buckets are listed or
 	// created. Default: everything is allowed.
 	Authorize func(bucket, principal, permission string) bool
-	// Client asks fakegoogle; one that never uses a proxy by default.
+	// Client looks up tokens in fakegoogle. Default: a client that never uses a proxy.
 	Client *http.Client
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
@@ -32,8 +32,8 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Server is the stand-in as a handler: the JSON API, and of the XML API what
-// reads and what URLs are signed for.
+// Server is the stand-in as a handler: the JSON API, and the parts of the XML API that
+// read and that URLs are signed for.
 type Server struct {
 	tokens    *standin.Tokens
 	authorize func(bucket, principal, permission string) bool

@@ -24,7 +24,7 @@ const folderPrefix = "gke-metadata-emulator-kubernetes-"
 // upWithin bounds the start of a cluster, which takes 3 s on an idle machine.
 const upWithin = 2 * time.Minute
 
-// Config is what may differ between clusters. The zero value is good.
+// Config is the part that differs between clusters. The zero value is usable.
 type Config struct {
 	Log            io.Writer // progress of building the binaries, os.Stderr if nil
 	APIServerFlags []string  // come after the package's own, so the last one counts
@@ -41,7 +41,7 @@ type Cluster struct {
 	flags []string
 	port  *port
 
-	mu        sync.Mutex // of what follows
+	mu        sync.Mutex // guards the fields below
 	closed    bool
 	etcd      *process.Process
 	apiServer *process.Process // nil while stopped

@@ -9,7 +9,7 @@ import (
 	"gke-metadata-emulator/integration/internal/process"
 )
 
-// longestSocketPath is what fits into a Unix socket address on every system.
+// longestSocketPath is the length that fits into a Unix socket address on every system.
 const longestSocketPath = 103
 
 // startEtcd starts etcd on Unix sockets: no ports, and only for this user.

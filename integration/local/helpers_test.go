@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// commandTime is far more than any command here takes.
+// commandTime is far longer than any of these commands takes.
 const commandTime = 2 * time.Minute
 
 // run runs a command in the namespace, and returns its standard output. An error has its

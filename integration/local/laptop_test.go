@@ -88,7 +88,7 @@ func TestLaptop(t *testing.T) {
 
 	t.Run("without an account", func(t *testing.T) {
 		l := newLaptop(t, folder)
-		// A developer who has never logged in has no such file.
+		// Before the first login there is no such file.
 		if err := os.RemoveAll(filepath.Join(l.home, ".config")); err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +118,7 @@ func TestLaptop(t *testing.T) {
 }
 
 // python is a folder for PATH with a python3 that has google-auth, kept in the
-// user's cache; "" where this machine has no Python.
+// user's cache; "" if this machine has no Python.
 func python(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {

@@ -30,7 +30,7 @@ const (
 	admin  = "roles/artifactregistry.repoAdmin"
 )
 
-// bench is a stand-in behind TLS, the Google that it asks, and all that it logs.
+// bench is a stand-in behind TLS, its offline Google, and its log.
 type bench struct {
 	*Server
 	t        *testing.T

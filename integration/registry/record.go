@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Record is one request and who made it. There is no token in it.
+// Record is one request and its caller. It contains no token.
 type Record struct {
 	Time       time.Time
 	Principal  string        // like serviceAccount:EMAIL; empty if the token was refused
-	Through    []string      // how the token came about, who asked for it first
+	Through    []string      // delegate chain of the token, the first caller first
 	KSA        string        // NAMESPACE/NAME, of the Kubernetes token at the beginning
 	Remaining  time.Duration // lifetime of the access token
 	Method     string

@@ -21,7 +21,7 @@ type Options struct {
 	Fake string
 	// Policy knows the repositories and the permissions on them.
 	Policy Policy
-	// Client asks fakegoogle; one that never uses a proxy by default.
+	// Client looks up tokens in fakegoogle. Default: a client that never uses a proxy.
 	Client *http.Client
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
@@ -133,7 +133,7 @@ func (s *Server) authenticate(r *http.Request) (*standin.Caller, *grant, *refusa
 	return caller, nil, refused
 }
 
-// permit refuses accesses that the caller has no permission for.
+// permit refuses an access for which the caller has no permission.
 func (s *Server) permit(c *standin.Caller, a access) *refusal {
 	switch {
 	case !hasScope(c, a.permission):

@@ -71,7 +71,7 @@ func New(names ...string) (certificate tls.Certificate, authority []byte, err er
 }
 
 // domains are the names without wildcards, as name constraints have them: a constraint
-// permits the name and what is below it (RFC 5280, section 4.2.1.10).
+// permits the name and its subdomains (RFC 5280, section 4.2.1.10).
 func domains(names []string) []string {
 	var permitted []string
 	for _, name := range names {

@@ -53,7 +53,7 @@ func Abandoned(prefix string) []*Folder {
 // Path is the folder's path.
 func (f *Folder) Path() string { return f.path }
 
-// Remove removes the folder and what is in it.
+// Remove removes the folder and its contents.
 func (f *Folder) Remove() error {
 	err := os.RemoveAll(f.path)
 	return errors.Join(err, f.Release())
