@@ -22,12 +22,13 @@ type client struct {
 	anyVersion bool
 	// sometimes are requests that do not come every time: of probes that race.
 	sometimes []string
-	// shortLife is the lifetime of the tokens that the client outlives; default: 8 s.
+	// shortLife is the lifetime of the tokens that the client outlives; default: 20 s.
 	shortLife time.Duration
 }
 
-// shortLife is shorter than the remaining lifetime at which any library renews a token.
-const shortLife = 8 * time.Second
+// shortLife is shorter than the remaining lifetime at which any library renews a token,
+// and longer than an upload takes on a busy machine.
+const shortLife = 20 * time.Second
 
 // installed is a client that can run here.
 type installed struct {

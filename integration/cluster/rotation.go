@@ -14,7 +14,7 @@ import (
 )
 
 // endWithin is how long a component of the control plane has to end after a signal.
-const endWithin = 5 * time.Second
+const endWithin = 10 * time.Second
 
 // SigningKey signs KSA tokens, and verifies them.
 type SigningKey struct{ file string }

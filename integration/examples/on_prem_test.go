@@ -24,12 +24,13 @@ const (
 	onPremFolder    = "examples/on-prem"
 	onPremNamespace = "reports"
 
-	// recoversWithin is from the upload to the first token: the daemon believes a
-	// refusal for five seconds, and a pod asks five times a second.
-	recoversWithin = 10 * time.Second
+	// recoversWithin bounds the time from the upload to the first token: the daemon caches a
+	// refusal for five seconds, and a pod sends five requests a second. The rest is for
+	// busy machines.
+	recoversWithin = time.Minute
 	alertsWithin   = 2 * time.Minute
-	// answersWithin is long, as a kubelet takes its time to come back to an API
-	// server that was away, and starts no pods until then.
+	// answersWithin is long, because a kubelet reconnects slowly to an API server that was
+	// down, and starts no pods until then.
 	answersWithin = 3 * time.Minute
 )
 

@@ -23,12 +23,7 @@ func TestRefusals(t *testing.T) {
 	if response, text := b.do("POST", uploadPath, good, "red"); response.StatusCode != http.StatusOK {
 		t.Fatalf("upload: %s %s", response.Status, text)
 	}
-	b.google.SetTokenLife(time.Second)
-	expired := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Hour)
-	for _, live := b.google.Inspect(expired); live; _, live = b.google.Inspect(expired) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	expired := b.google.ExpiredToken(t, "shop", "cart", testGSA, cloudPlatform)
 
 	const missing = "Anonymous caller does not have storage.objects.%s access to the Google Cloud Storage object. Permission 'storage.objects.%[1]s' denied on resource (or it may not exist)."
 	for _, test := range []struct {

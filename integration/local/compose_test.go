@@ -83,7 +83,7 @@ func (c *composition) start(t *testing.T) {
 	if check == nil || len(check.Test) < 2 || check.Test[0] != "CMD" {
 		t.Fatalf("service metadata has no health check that an image without a shell can run: %+v", check)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()

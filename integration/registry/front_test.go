@@ -27,12 +27,7 @@ func TestRefusals(t *testing.T) {
 	b := newBench(t)
 	b.bind(admin)
 	good := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Second)
-	expired := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Hour)
-	for _, live := b.google.Inspect(expired); live; _, live = b.google.Inspect(expired) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	expired := b.google.ExpiredToken(t, "ci", "builder", testGSA, cloudPlatform)
 	email, readOnly := b.token(auth+"userinfo.email"), b.token(auth+"devstorage.read_only")
 	const insufficient = "Request had insufficient authentication scopes."
 	for _, test := range []struct {
@@ -195,11 +190,11 @@ func TestExchangedToken_NumberIsBounded(t *testing.T) {
 		t.Errorf("%d tokens are remembered", n)
 	}
 	b.tokens = map[string]grant{}
-	count := b.issue(live)
+	valid := b.issue(live)
 	for range maxTokens + 10 {
 		b.issue(grant{})
 	}
-	if _, ok := b.issued(count); !ok {
+	if _, ok := b.issued(valid); !ok {
 		t.Error("a token was forgotten while there were expired ones")
 	}
 }

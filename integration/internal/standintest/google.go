@@ -63,6 +63,28 @@ func Principal(namespace, ksa string) string {
 // Token is the access token that a KSA gets for a GSA.
 func (g *Google) Token(t testing.TB, namespace, ksa, gsa string, scopes ...string) string {
 	t.Helper()
+	return g.mint(t, g.federated(t, namespace, ksa), gsa, scopes...)
+}
+
+// ExpiredToken is an access token that has expired.
+func (g *Google) ExpiredToken(t testing.TB, namespace, ksa, gsa string, scopes ...string) string {
+	t.Helper()
+	// Only the minted token may expire soon: the federated one has to last until the mint.
+	federated := g.federated(t, namespace, ksa)
+	g.SetTokenLife(time.Second)
+	token := g.mint(t, federated, gsa, scopes...)
+	g.SetTokenLife(time.Hour)
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for _, live := g.Inspect(token); live; _, live = g.Inspect(token) {
+		<-ticker.C
+	}
+	return token
+}
+
+// federated exchanges a token of the KSA.
+func (g *Google) federated(t testing.TB, namespace, ksa string) string {
+	t.Helper()
 	now := time.Now()
 	token, err := jwt.Signed(g.signer).Claims(map[string]any{
 		"iss": issuer, "sub": "system:serviceaccount:" + namespace + ":" + ksa, "aud": "https:" + provider,
@@ -83,6 +105,12 @@ func (g *Google) Token(t testing.TB, namespace, ksa, gsa string, scopes ...strin
 		"audience":             {provider},
 		"scope":                {CloudPlatform},
 	}.Encode(), &federated)
+	return federated.Token
+}
+
+// mint requests a token of the GSA with a federated token.
+func (g *Google) mint(t testing.TB, federated, gsa string, scopes ...string) string {
+	t.Helper()
 	body, err := json.Marshal(map[string]any{"scope": scopes})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +118,7 @@ func (g *Google) Token(t testing.TB, namespace, ksa, gsa string, scopes ...strin
 	var minted struct {
 		Token string `json:"accessToken"`
 	}
-	g.Post(t, "/v1/projects/-/serviceAccounts/"+gsa+":generateAccessToken", federated.Token, "application/json", string(body), &minted)
+	g.Post(t, "/v1/projects/-/serviceAccounts/"+gsa+":generateAccessToken", federated, "application/json", string(body), &minted)
 	return minted.Token
 }
 
