@@ -3,9 +3,13 @@
 SHELL := /bin/bash
 BIN   := bin
 # The modules beside the product's own, which the product does not depend on.
-MODULES := integration/gcs integration/registry examples/demo examples/unit-test examples/gcs-upload/go integration/clients integration/local examples/laptop deploy/helm/test internal/dns/coredns
+MODULES := integration examples/demo examples/unit-test examples/gcs-upload/go examples/laptop deploy/helm/test internal/dns/coredns
 
-.PHONY: build demo test e2e bench cluster-binaries check unit kubernetes-binaries modules bpf bpf-check bpf-tools update image clean
+# A go.work, which `make workspace` writes for editors, raises the versions that a
+# module builds with. Here, each module builds with its own go.mod.
+export GOWORK := off
+
+.PHONY: build demo test e2e bench cluster-binaries check kubernetes-binaries bpf bpf-check bpf-tools update workspace image clean
 
 build: $(BIN)/gke-metadata-emulator ## build the program
 
@@ -22,21 +26,23 @@ demo: build ## upload to Cloud Storage with a workload's identity; ONESHOT=1 exi
 # Verbose, with the passed tests filtered out: go test reports the reason of a skip only with -v.
 GOTEST := go test -race -count=1 -v
 LOUD   := grep --line-buffered -vE '^(=== | *--- PASS|PASS$$)'
+# The packages of `make e2e`: they need root and the programs of real nodes.
+E2E    := ^gke-metadata-emulator/integration/(cluster|examples)(/|$$)
 
 test: check kubernetes-binaries ## run all tests
 	set -o pipefail; $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)
-	set -eo pipefail; for m in $(MODULES); do (cd $$m && go vet ./... && $(GOTEST) -timeout 30m ./... 2>&1 | $(LOUD)); done
+	set -eo pipefail; for m in $(MODULES); do (cd $$m && go vet ./... && $(GOTEST) -timeout 30m $$(go list ./... | grep -vE '$(E2E)') 2>&1 | $(LOUD)); done
 
 cluster-binaries: ## build the programs of real nodes, once for each version
-	cd integration/cluster && go run ./cmd/cluster-binaries
+	cd integration && go run ./cluster/cmd/cluster-binaries
 
 e2e: cluster-binaries ## test the product on two real nodes, in each routing mode and with each CNI, and the examples; needs root
-	set -o pipefail; cd integration/cluster && go vet ./... && go test -count=1 -v -timeout 40m ./... 2>&1 | $(LOUD)
-	set -o pipefail; cd integration/examples && go vet ./... && go test -count=1 -v -timeout 40m ./... 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go vet ./cluster/... ./examples/... && go test -count=1 -v -timeout 40m ./cluster/... 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go test -count=1 -v -timeout 40m ./examples/... 2>&1 | $(LOUD)
 
 bench: kubernetes-binaries ## measure what the daemon costs, in ratios; run it on an idle machine
-	set -o pipefail; go test -count=1 -v -timeout 30m ./integration/bench -measure 2>&1 | $(LOUD)
-	set -o pipefail; go test -count=1 -v -timeout 30m -run TestWhatANodeCosts ./integration 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m ./bench -measure 2>&1 | $(LOUD)
+	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m -run TestNodeCost . 2>&1 | $(LOUD)
 
 EXAMPLES := example-gcs-upload example-kaniko example-on-prem
 LOCAL_EXAMPLES := example-laptop example-docker-compose
@@ -53,12 +59,13 @@ example-unit-test: ## run a program's unit tests with metadatatest
 	cd examples/unit-test && go test -count=1 -v ./...
 
 kubernetes-binaries: ## build kube-apiserver and etcd for the tests, once for each version
-	go run ./integration/kubernetes/cmd/kubernetes-binaries >/dev/null
+	cd integration && go run ./kubernetes/cmd/kubernetes-binaries >/dev/null
 
 check: ## run static analysis
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: not formatted:" $$unformatted; exit 1; fi
 	go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
+	cd integration && go tool -modfile=../tools/go.mod staticcheck ./...
 	@go tool -modfile=tools/go.mod govulncheck ./... >$(or $(TMPDIR),/tmp)/govulncheck.$$$$ 2>&1; code=$$?; \
 	out=$(or $(TMPDIR),/tmp)/govulncheck.$$$$; \
 	case $$code in \
@@ -76,10 +83,10 @@ update: ## regenerate golden files and tables
 # internal/bpf/generate.go pins the version.
 BPF_PACKAGES := clang-14 llvm-14
 
-bpf: bpf-tools ## the eBPF objects and their Go bindings, from internal/bpf/*.c
+bpf: bpf-tools ## regenerate the eBPF objects and their Go bindings, from internal/bpf/*.c
 	cd internal/bpf && go generate .
 
-bpf-check: ## whether the eBPF objects are those of internal/bpf/*.c, byte by byte; on Debian installs clang if it is missing
+bpf-check: ## compare the eBPF objects with internal/bpf/*.c, byte by byte; on Debian installs clang if it is missing
 	-@$(MAKE) --no-print-directory bpf-tools
 	set -o pipefail; go test -count=1 -v -run '^(TestChecksums|TestObjects)_' ./internal/bpf 2>&1 | $(LOUD)
 
@@ -91,6 +98,10 @@ bpf-tools:
 	echo "clang-14 or llvm-strip-14 not found: apt-get install $(BPF_PACKAGES)"; \
 	install() { DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(BPF_PACKAGES) >/dev/null; }; \
 	install || { apt-get update -qq && install; }
+
+workspace: ## write a go.work, which Git ignores, so an editor sees all modules
+	rm -f go.work go.work.sum
+	GOWORK= go work init . $(MODULES) examples/on-prem integration/clients/golang
 
 image: ## build a container image
 	docker build -t gke-metadata-emulator .
