@@ -77,7 +77,7 @@ check: ## run static analysis
 update: ## regenerate golden files and tables
 	go test ./server ./internal/daemon ./cmd/... ./internal/dns -update
 	cd deploy/helm/test && go run . && go test . -update
-	cd integration/clients && go test ./... -update
+	cd integration && go test ./clients -update
 
 # The programs of the kernel are committed as objects, so a build needs no clang.
 # internal/bpf/generate.go pins the version.

@@ -18,9 +18,18 @@ type Caller struct {
 	Unrecorded bool
 }
 
-// Attestor finds the caller of a connection.
-type Attestor interface {
-	Attest(ctx context.Context, conn Connection) (Caller, error)
+// Attested is an accepted connection that carries the proof of its caller.
+type Attested interface {
+	// Caller is constant for the connection. Its errors are of type [*Error].
+	Caller() (Caller, error)
+}
+
+// caller is the attested caller of a connection, or else its source address.
+func (c Connection) caller(ctx context.Context) (Caller, error) {
+	if c.Attested != nil {
+		return c.Attested.Caller()
+	}
+	return SourceIP{}.Attest(ctx, c)
 }
 
 // SourceIP attests nothing but the source address. It is weak: whoever can send
@@ -28,7 +37,7 @@ type Attestor interface {
 // server, once for each connection, that the pod still exists.
 type SourceIP struct{}
 
-// Attest implements [Attestor]. An address that connects to itself belongs to
+// Attest returns the source address. An address that connects to itself belongs to
 // the node's own network namespace: the kernel picks the destination as source
 // for its local routes.
 func (SourceIP) Attest(_ context.Context, conn Connection) (Caller, error) {

@@ -146,6 +146,7 @@ type bench struct {
 	t        *testing.T
 	pods     *fake.Clientset
 	metadata *metadatafake.FakeMetadataClient
+	attestor attestor // of all callers; nil if they are known by their addresses alone
 	stop     context.CancelFunc
 	stopped  chan error
 }
@@ -184,11 +185,30 @@ func from(ip string) Connection {
 	return Connection{Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 40000), Local: netip.MustParseAddrPort("169.254.169.254:80")}
 }
 
+// attestor names the caller of a connection, as the kernel would.
+type attestor interface {
+	Attest(context.Context, Connection) (Caller, error)
+}
+
+// attestedConn is a connection with what an attestor says of it.
+type attestedConn struct {
+	attestor
+	Connection
+}
+
+func (c attestedConn) Caller() (Caller, error) {
+	return c.Attest(context.Background(), c.Connection)
+}
+
 // podAt asks for the pod at an address, and waits for up to a second.
 func (b *bench) podAt(ip string) (Pod, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Second)
 	defer cancel()
-	return b.Pod(ctx, from(ip))
+	conn := from(ip)
+	if b.attestor != nil {
+		conn.Attested = attestedConn{b.attestor, conn}
+	}
+	return b.Pod(ctx, conn)
 }
 
 func (b *bench) wantPodAt(ip, name string) Pod {

@@ -27,13 +27,12 @@ type Pods interface {
 	PodsOf(node string) cache.ListerWatcher
 }
 
-// KubernetesOptions is what a [Kubernetes] resolver needs. All but Log, Metrics,
-// Attestor and Now are required.
+// KubernetesOptions configures a [Kubernetes] resolver. All but Log, Metrics and Now
+// are required.
 type KubernetesOptions struct {
 	Node     string // the node whose pods may call
 	Pods     Pods
 	Metadata metadata.Interface // for service accounts: list, watch
-	Attestor Attestor           // SourceIP where nil
 	Now      func() time.Time   // time.Now where nil
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
@@ -43,7 +42,6 @@ type KubernetesOptions struct {
 // and the service accounts of the namespaces that they are in.
 type Kubernetes struct {
 	node     string
-	attestor Attestor
 	pods     *podWatch
 	accounts *accountWatches
 	confirm  *confirmer
@@ -58,9 +56,6 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	if o.Node == "" {
 		return nil, errors.New("identity: no node name")
 	}
-	if o.Attestor == nil {
-		o.Attestor = SourceIP{}
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -70,7 +65,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	k := &Kubernetes{node: o.Node, attestor: o.Attestor, work: make(chan struct{}, 1), metrics: newMetrics(o.Metrics), log: o.Log}
+	k := &Kubernetes{node: o.Node, work: make(chan struct{}, 1), metrics: newMetrics(o.Metrics), log: o.Log}
 	k.confirm = &confirmer{pods: o.Pods, now: o.Now, count: func(result string) { k.metrics.confirmations.WithLabelValues(result).Inc() }}
 	k.accounts = newAccountWatches(o.Metadata, o.Now, k.events.Raise, k.watchFailed("serviceaccounts"))
 	k.metrics.namespaces(o.Metrics, k.accounts.count)
@@ -128,7 +123,7 @@ func (k *Kubernetes) Ready() error {
 // Pod finds the pod that opened conn. It waits until ctx ends for a pod that the
 // watch has not announced. Its errors are of type [*Error].
 func (k *Kubernetes) Pod(ctx context.Context, conn Connection) (Pod, error) {
-	caller, err := k.attestor.Attest(ctx, conn)
+	caller, err := conn.caller(ctx)
 	if err != nil {
 		return Pod{}, k.counted(err)
 	}

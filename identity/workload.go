@@ -20,6 +20,9 @@ const (
 type Connection struct {
 	Remote netip.AddrPort // the caller's end
 	Local  netip.AddrPort // our end
+	// Attested is the accepted connection, if its listener attests the caller; nil if
+	// nothing is known of the caller but its address.
+	Attested Attested
 }
 
 // Pod is the pod at the other end of a connection. It does not change while the

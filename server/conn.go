@@ -62,9 +62,10 @@ type conn struct {
 
 // newConn looks nothing up yet.
 func newConn(accepted net.Conn, draining <-chan struct{}) *conn {
+	attested, _ := accepted.(identity.Attested)
 	return &conn{
 		Conn:      accepted,
-		addresses: identity.Connection{Remote: addrPort(accepted.RemoteAddr()), Local: addrPort(accepted.LocalAddr())},
+		addresses: identity.Connection{Remote: addrPort(accepted.RemoteAddr()), Local: addrPort(accepted.LocalAddr()), Attested: attested},
 		source:    sourceOf(accepted),
 		draining:  draining,
 	}

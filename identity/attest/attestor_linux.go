@@ -27,7 +27,6 @@ type Attestor struct {
 	records   *Recorder
 	sockets   *sockets
 	conntrack conntrack
-	kept      proofs
 	metrics   *metrics
 	log       *slog.Logger
 }
@@ -44,7 +43,6 @@ var errNoProof = errors.New("the kernel has no record of who opened the connecti
 // New makes an attestor. It attests the connections that come through its listener.
 func New(o Options) (*Attestor, error) {
 	a := &Attestor{policy: o.Policy, cgroups: o.Cgroups, records: o.Records, log: o.Log}
-	a.kept.of = map[identity.Connection]proof{}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -81,26 +79,20 @@ func (a *Attestor) Close() {
 	}
 }
 
-// Attest implements [identity.Attestor].
-func (a *Attestor) Attest(ctx context.Context, conn identity.Connection) (identity.Caller, error) {
+// caller applies the policy to the proof of a connection.
+func (a *Attestor) caller(p proof, seen identity.Connection) (identity.Caller, error) {
 	if a.policy == IP {
-		return identity.SourceIP{}.Attest(ctx, conn)
+		return identity.SourceIP{}.Attest(context.Background(), seen)
 	}
-	of := proof{err: errNoProof}
-	key := identity.Connection{Remote: unmap(conn.Remote), Local: unmap(conn.Local)}
-	if kept, found := a.kept.get(key); found {
-		of = kept
+	if p.err == nil {
+		return identity.Caller{PodUID: p.podUID, IP: seen.Remote.Addr()}, nil
 	}
-	remote := key.Remote.Addr()
-	if of.err == nil {
-		return identity.Caller{PodUID: of.podUID, IP: remote}, nil
-	}
-	if errors.Is(of.err, errNoProof) && a.policy == Prefer {
-		caller, err := identity.SourceIP{}.Attest(ctx, conn)
+	if errors.Is(p.err, errNoProof) && a.policy == Prefer {
+		caller, err := identity.SourceIP{}.Attest(context.Background(), seen)
 		caller.Unrecorded = a.records != nil
 		return caller, err
 	}
-	return identity.Caller{}, refused(of.err, remote)
+	return identity.Caller{}, refused(p.err, seen.Remote.Addr())
 }
 
 // prove asks the kernel. It is done once for a connection, when it is accepted.

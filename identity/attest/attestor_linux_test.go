@@ -143,7 +143,7 @@ func TestFullMapGivesNoIdentityAndNeverAnothers(t *testing.T) {
 			}
 			for range 2 * each {
 				c := b.accept()
-				caller, err := b.Attest(t.Context(), connection(c))
+				caller, err := c.(identity.Attested).Caller()
 				from := connection(c).Remote.Addr().String()
 				switch {
 				case err == nil && caller.PodUID == "" && policy == Prefer: // by its address
@@ -251,17 +251,32 @@ func TestContainerThatHasEndedIsSaidSo(t *testing.T) {
 	b.wantRefused(b.accept(), identity.Gone, "its container has ended")
 }
 
-func TestForgottenConnectionIsNotAttested(t *testing.T) {
-	b := newBench(t, benchOptions{policy: Require})
-	b.cart.Start(t).MustConnect(metadata)
-	c := b.accept()
-	of := connection(c)
-	_ = c.Close()
-	if caller, err := b.Attest(t.Context(), of); err == nil {
-		t.Errorf("a closed connection is attested as %+v", caller)
-	}
-	if n := len(b.kept.of); n != 0 {
-		t.Errorf("%d proofs are kept", n)
+// The caller resets a connection and connects from the same port before the server
+// has closed its end of the old one.
+func TestProof_IsKeptWhenAnOldConnectionOfTheSameAddressesCloses(t *testing.T) {
+	for _, policy := range []Policy{Require, Prefer} {
+		b := newBench(t, benchOptions{policy: policy})
+		b.node.NewPod(t, "cart0", "10.244.0.1", "10.244.0.7").Enter(t)
+		const from = "10.244.0.7:40007"
+		old, err := b.cart.Start(t).Connect("4", from, metadata)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replaced := b.accept()
+		if err := old.Reset(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.bill.Start(t).Connect("4", from, metadata); err != nil {
+			t.Fatal(err)
+		}
+		c := b.accept()
+		if c.RemoteAddr().String() != from || replaced.RemoteAddr().String() != from {
+			t.Fatalf("the connections come from %s and %s, want both from %s", replaced.RemoteAddr(), c.RemoteAddr(), from)
+		}
+		b.wantPod(c, bill)
+		b.wantPod(replaced, cart)
+		_ = replaced.Close()
+		b.wantPod(c, bill)
 	}
 }
 

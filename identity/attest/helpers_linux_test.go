@@ -1,7 +1,6 @@
 package attest
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -115,7 +114,7 @@ func connection(c net.Conn) identity.Connection {
 // that it is known by its address alone.
 func (b *bench) wantPod(c net.Conn, uid string) {
 	b.t.Helper()
-	caller, err := b.Attest(context.Background(), connection(c))
+	caller, err := c.(identity.Attested).Caller()
 	if err != nil || caller.PodUID != uid {
 		b.t.Errorf("from %s: pod %q (%v), want %q", c.RemoteAddr(), caller.PodUID, err, uid)
 	}
@@ -126,7 +125,7 @@ func (b *bench) wantPod(c net.Conn, uid string) {
 
 func (b *bench) wantRefused(c net.Conn, reason identity.Reason, text string) {
 	b.t.Helper()
-	caller, err := b.Attest(context.Background(), connection(c))
+	caller, err := c.(identity.Attested).Caller()
 	var e *identity.Error
 	if !errors.As(err, &e) || e.Reason != reason || !strings.Contains(e.Error(), text) {
 		b.t.Errorf("from %s: pod %q, error %v, want one for the reason %s that holds %q", c.RemoteAddr(), caller.PodUID, err, reason, text)

@@ -3,14 +3,13 @@ package attest
 import (
 	"net"
 	"net/netip"
-	"sync"
 
 	"gke-metadata-emulator/identity"
 )
 
-// Listener proves who is at the other end of each connection when it is accepted,
-// and keeps the proof for as long as the connection is open: the kernel's record
-// is of the moment, and a connection may live for hours.
+// Listener asks the kernel for the pod at the other end of each connection when it is
+// accepted. The proof travels with the connection: the kernel's record is gone once
+// it is read, and a connection can live for hours.
 func (a *Attestor) Listener(l net.Listener) net.Listener { return listener{l, a} }
 
 type listener struct {
@@ -19,30 +18,32 @@ type listener struct {
 }
 
 func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
+	accepted, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	of := identity.Connection{Remote: addrPort(c.RemoteAddr()), Local: addrPort(c.LocalAddr())}
-	proved := l.attestor.prove(clientTuple(c, of), of)
-	l.attestor.kept.add(of, proved)
-	return &conn{Conn: c, podUID: proved.podUID, of: of, kept: &l.attestor.kept}, nil
+	seen := identity.Connection{Remote: addrPort(accepted.RemoteAddr()), Local: addrPort(accepted.LocalAddr())}
+	proof := l.attestor.prove(clientTuple(accepted, seen), seen)
+	return &conn{Conn: accepted, attestor: l.attestor, seen: seen, proof: proof}, nil
 }
 
-// conn forgets its proof before its addresses and ports are free for others.
+// conn is an accepted connection with the proof of its caller. It is constant.
 type conn struct {
 	net.Conn
-	podUID string
-	of     identity.Connection
-	kept   *proofs
-	closed sync.Once
+	attestor *Attestor
+	seen     identity.Connection
+	proof    proof
 }
 
-// PodUID is the pod at the other end, as the kernel proves it; empty where it does
-// not. It tells callers apart, and gives none an identity: see [Attestor.Attest].
-func (c *conn) PodUID() string { return c.podUID }
+// PodUID is the UID of the pod at the other end, if the kernel proves one; else it is
+// empty. It groups connections for limits. For an identity, see [conn.Caller].
+func (c *conn) PodUID() string { return c.proof.podUID }
 
-// CloseWrite is what net/http ends some refusals with, so that they arrive.
+// Caller implements [identity.Attested]. It applies the attestor's policy to the proof.
+func (c *conn) Caller() (identity.Caller, error) { return c.attestor.caller(c.proof, c.seen) }
+
+// CloseWrite is how net/http ends some refusals, so the client reads them before the
+// connection is reset.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -50,13 +51,8 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-func (c *conn) Close() error {
-	c.closed.Do(func() { c.kept.remove(c.of) })
-	return c.Conn.Close()
-}
-
-// clientTuple is a connection as the client sees it: where its destination was
-// translated on the way, conntrack knows the one it had before.
+// clientTuple is the connection as the client sees it. If the destination was
+// translated on the way, conntrack knows the original one.
 func clientTuple(c net.Conn, seen identity.Connection) Tuple {
 	t := Tuple{Client: seen.Remote, Server: seen.Local}
 	if original, ok := originalDestination(c, seen.Remote.Addr()); ok {
@@ -70,29 +66,4 @@ func addrPort(a net.Addr) netip.AddrPort {
 		return netip.AddrPortFrom(tcp.AddrPort().Addr().Unmap().WithZone(""), tcp.AddrPort().Port())
 	}
 	return netip.AddrPort{}
-}
-
-// proofs are those of the open connections.
-type proofs struct {
-	mu sync.Mutex
-	of map[identity.Connection]proof
-}
-
-func (p *proofs) add(c identity.Connection, of proof) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.of[c] = of
-}
-
-func (p *proofs) remove(c identity.Connection) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.of, c)
-}
-
-func (p *proofs) get(c identity.Connection) (proof, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of, found := p.of[c]
-	return of, found
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -131,7 +130,7 @@ func (n *testNode) wantUID(f *front, a *attestation, p *podtest.Process, family,
 	n.check(err)
 	c, err := f.callers.Accept()
 	n.check(err)
-	caller, err := a.Attest(n.t.Context(), identity.Connection{Remote: c.RemoteAddr().(*net.TCPAddr).AddrPort(), Local: c.LocalAddr().(*net.TCPAddr).AddrPort()})
+	caller, err := c.(identity.Attested).Caller()
 	if err != nil || caller.PodUID != uid {
 		n.t.Errorf("a socket of IPv%s to %s: pod %q (%v), want %q", family, to, caller.PodUID, err, uid)
 	}

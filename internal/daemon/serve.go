@@ -59,7 +59,7 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	}
 	defer func() { _ = attested.close() }()
 	who, err := identity.NewKubernetes(identity.KubernetesOptions{
-		Node: s.NodeName, Pods: clients.watching, Metadata: clients.metadata, Attestor: attested, Log: log, Metrics: registry,
+		Node: s.NodeName, Pods: clients.watching, Metadata: clients.metadata, Log: log, Metrics: registry,
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package podtest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -44,13 +45,18 @@ func execute(words []string) (string, error) {
 		return connect(words[1], words[2], words[3])
 	case "forge":
 		return forge(words[1], words[2])
-	case "send", "close":
+	case "send", "close", "reset":
 		fd, err := strconv.Atoi(words[1])
 		if err != nil {
 			return "", err
 		}
 		if words[0] == "close" {
 			return "ok", unix.Close(fd)
+		}
+		if words[0] == "reset" {
+			// socket(7): a linger time of 0 makes close send a reset.
+			err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			return "ok", errors.Join(err, unix.Close(fd))
 		}
 		_, err = unix.Write(fd, []byte(words[2]))
 		return "ok", err
@@ -232,3 +238,6 @@ func (s Socket) Read() (string, error) { return s.p.ask("read", s.fd) }
 
 // Close closes the socket.
 func (s Socket) Close() error { _, err := s.p.ask("close", s.fd); return err }
+
+// Reset closes the socket and resets its connection.
+func (s Socket) Reset() error { _, err := s.p.ask("reset", s.fd); return err }
