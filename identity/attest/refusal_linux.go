@@ -7,10 +7,6 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-func unmap(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
-}
-
 // refused returns the error that tells a caller why it has no identity.
 func refused(err error, caller netip.Addr) *identity.Error {
 	var noPod *NotAPodError
