@@ -73,7 +73,7 @@ func TestAttributesFile(t *testing.T) {
 
 	write("instance:\n  attributes:\n    team: [red]\n")
 	eventually(t, 20*time.Second, "the bad file is refused", func() error {
-		if !strings.Contains(n.log.String(), "line 3: the value of team is not a text") {
+		if !strings.Contains(n.log.String(), "line 3: the value of team is not a string") {
 			return errors.New("not in the log")
 		}
 		return nil

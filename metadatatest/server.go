@@ -103,7 +103,7 @@ func (s *Server) serve() error {
 		Logging: daemon.Logging{Level: "error", Format: "text"},
 		Listen:  free, AdminListen: free, Credentials: daemon.Fake,
 		Listening: func(clients, _ net.Addr) { listening <- clients.String() },
-		Parts: daemon.Parts{Identity: s.callers, Google: s.fake, Tokens: func(next tokens.Source) tokens.Source {
+		Overrides: daemon.Overrides{Identity: s.callers, Google: s.fake, Tokens: func(next tokens.Source) tokens.Source {
 			s.gate.next = next
 			return s.gate
 		}},

@@ -128,25 +128,25 @@ func (s *Serve) checkRouting() error {
 	s.BPFFS = cmp.Or(s.BPFFS, "/sys/fs/bpf")
 	listen, err := netip.ParseAddrPort(s.Listen)
 	if err != nil {
-		return wrong("listen", "give one like 127.0.0.1:8989", "%q is not IP:PORT", s.Listen)
+		return FlagErrorf("listen", "give one like 127.0.0.1:8989", "%q is not IP:PORT", s.Listen)
 	}
 	switch s.Routing {
 	case RoutingEBPF, RoutingNFTables:
 		if isMetadata(listen) {
-			return wrong("listen", "give an address of the node, in a pod by the downward API (status.hostIP), with a port of your choice", "%s contradicts --routing=%s, which sends there what pods send to %s:80", s.Listen, s.Routing, MetadataAddress)
+			return FlagErrorf("listen", "give an address of the node, in a pod by the downward API (status.hostIP), with a port of your choice", "%s contradicts --routing=%s, which sends there what pods send to %s:80", s.Listen, s.Routing, MetadataAddress)
 		}
 		fallthrough
 	case RoutingAuto:
 		if ip := listen.Addr(); !isMetadata(listen) && (ip.IsLoopback() || ip.IsUnspecified()) {
-			return wrong("listen", "give an address of the node, in a pod by the downward API (status.hostIP)", "%s is not one that pods can be sent to by --routing=%s", s.Listen, s.Routing)
+			return FlagErrorf("listen", "give an address of the node, in a pod by the downward API (status.hostIP)", "%s is not one that pods can be sent to by --routing=%s", s.Listen, s.Routing)
 		}
 	case RoutingAddress:
 		if !isMetadata(listen) {
-			return wrong("listen", "use --routing=none and let pods set GCE_METADATA_HOST, or leave it out", "%s contradicts --routing=address, which brings %s:80 to the node", s.Listen, MetadataAddress)
+			return FlagErrorf("listen", "use --routing=none and let pods set GCE_METADATA_HOST, or leave it out", "%s contradicts --routing=address, which brings %s:80 to the node", s.Listen, MetadataAddress)
 		}
 	}
 	if s.Interface == "" && (s.Routing == RoutingAddress || s.Routing == RoutingAuto && isMetadata(listen)) {
-		return wrong("interface", "use lo", "is needed with --routing=%s", s.Routing)
+		return FlagErrorf("interface", "use lo", "is needed with --routing=%s", s.Routing)
 	}
 	return nil
 }
@@ -154,17 +154,17 @@ func (s *Serve) checkRouting() error {
 // openRouted opens what callers connect to, with the way there: for the mode
 // address that is there before, because its address is where the server listens;
 // for any other after, when callers can be answered.
-func (s *Serve) openRouted(r router, mode string, a *attestation) (*front, Routing, error) {
+func (s *Serve) openRouted(r router, mode string, a *attestation) (*listeners, Routing, error) {
 	if mode == RoutingAddress {
 		if err := r.address().Install(); err != nil {
 			return nil, nil, err
 		}
 	}
-	front, err := openFront(s.Listen, s.AdminListen)
+	listeners, err := openListeners(s.Listen, s.AdminListen)
 	if err != nil {
 		return nil, nil, err
 	}
-	listens, err := netip.ParseAddrPort(front.callers.Addr().String())
+	listens, err := netip.ParseAddrPort(listeners.callers.Addr().String())
 	if err == nil {
 		err = a.watch(listens)
 	}
@@ -176,21 +176,21 @@ func (s *Serve) openRouted(r router, mode string, a *attestation) (*front, Routi
 		err = r.alone(route)
 	}
 	if err != nil {
-		front.close()
+		listeners.close()
 		return nil, nil, err
 	}
 	if some, ok := route.(partial); ok && some.LeftOut() != nil {
-		front.leavesOutNode = true
+		listeners.leavesOutNode = true
 	}
-	front.callers = a.Listener(front.callers)
-	return front, route, nil
+	listeners.callers = a.Listener(listeners.callers)
+	return listeners, route, nil
 }
 
 // modeOf is the mode of the settings, or the one that auto chooses.
 func (s *Serve) modeOf(r router) (mode, why string, err error) {
 	if s.Routing != RoutingAuto {
 		if s.Routing == RoutingEBPF && r.kubepods == "" {
-			return "", "", wrong("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "the cgroup of all pods was not found, which --routing=ebpf needs")
+			return "", "", FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "the cgroup of all pods was not found, which --routing=ebpf needs")
 		}
 		return s.Routing, "--routing says so", nil
 	}

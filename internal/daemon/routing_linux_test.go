@@ -108,7 +108,7 @@ func (n *testNode) check(err error) {
 }
 
 // start is what Run does of it.
-func (n *testNode) start() (*front, *attestation, string) {
+func (n *testNode) start() (*listeners, *attestation, string) {
 	n.t.Helper()
 	a, err := n.settings.attestation(prometheus.NewRegistry(), discard)
 	if errors.Is(err, os.ErrPermission) {
@@ -118,15 +118,15 @@ func (n *testNode) start() (*front, *attestation, string) {
 	router := router{iface: "lo", bpffs: n.settings.BPFFS, kubepods: a.kubepods(), repaired: routing.NewRepaired(prometheus.NewRegistry()), log: discard}
 	mode, _, err := n.settings.modeOf(router)
 	n.check(err)
-	front, _, err := n.settings.openRouted(router, mode, a)
+	listeners, _, err := n.settings.openRouted(router, mode, a)
 	if err != nil {
 		_ = a.close()
 	}
 	n.check(err)
-	return front, a, mode
+	return listeners, a, mode
 }
 
-func (n *testNode) wantUID(f *front, a *attestation, p *podtest.Process, family, to, uid string) {
+func (n *testNode) wantUID(f *listeners, a *attestation, p *podtest.Process, family, to, uid string) {
 	n.t.Helper()
 	s, err := p.Connect(family, "-", to)
 	n.check(err)
@@ -155,22 +155,22 @@ func TestEachRoutingBringsPodsThatTheKernelProvesAndCleanupLeavesNothing(t *test
 		t.Run(of.mode+" "+of.listen, func(t *testing.T) {
 			n := newTestNode(t, of.mode, of.listen)
 			for range 2 { // as after a restart
-				front, a, mode := n.start()
+				listeners, a, mode := n.start()
 				if mode != of.chosen {
 					t.Errorf("the mode is %s", mode)
 				}
-				if front.leavesOutNode {
+				if listeners.leavesOutNode {
 					t.Error("it says that pods of the node's network are left out")
 				}
 				to := of.to
 				if to == "" {
-					to = front.callers.Addr().String()
+					to = listeners.callers.Addr().String()
 				}
 				for _, family := range []string{"4", "6"} {
-					n.wantUID(front, a, n.host, family, to, cartUID)
-					n.wantUID(front, a, n.pod, family, to, billUID)
+					n.wantUID(listeners, a, n.host, family, to, cartUID)
+					n.wantUID(listeners, a, n.pod, family, to, billUID)
 				}
-				front.close()
+				listeners.close()
 				n.check(a.close())
 				if s, err := n.pod.Connect("4", "-", to); err == nil || !strings.Contains(err.Error(), "connection refused") {
 					t.Errorf("after the end a pod reaches %v (%v)", s, err)
@@ -200,10 +200,10 @@ func TestReadinessSaysWhereTheNodeFindsAServerThatTheMetadataAddressDoesNotLeadT
 	t.Cleanup(func() { n.check(a.close()) })
 	n.settings.Listen = "192.0.2.1:8988"
 	blind := router{iface: "lo", bpffs: n.settings.BPFFS, repaired: routing.NewRepaired(prometheus.NewRegistry()), log: discard}
-	front, _, err := n.settings.openRouted(blind, RoutingNFTables, a)
+	listeners, _, err := n.settings.openRouted(blind, RoutingNFTables, a)
 	n.check(err)
-	t.Cleanup(front.close)
-	if got, want := front.readyText("42"), readyText("42", "http://192.0.2.1:8988"); got != want {
+	t.Cleanup(listeners.close)
+	if got, want := listeners.nodeURL(), "http://192.0.2.1:8988"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -221,10 +221,10 @@ func TestAnotherModeTakesThePlaceOfTheOneBefore(t *testing.T) {
 	} {
 		n.settings.Routing, n.settings.Listen = of.mode, of.listen
 		t.Log(of.mode, of.listen)
-		front, a, _ := n.start()
-		n.wantUID(front, a, n.host, "4", "169.254.169.254:80", cartUID)
-		n.wantUID(front, a, n.pod, "4", "169.254.169.254:80", billUID)
-		front.close()
+		listeners, a, _ := n.start()
+		n.wantUID(listeners, a, n.host, "4", "169.254.169.254:80", cartUID)
+		n.wantUID(listeners, a, n.pod, "4", "169.254.169.254:80", billUID)
+		listeners.close()
 		n.check(a.close())
 		traces := strings.Join(n.traces(), ", ")
 		for mode, trace := range map[string]string{RoutingEBPF: "pin gke", RoutingNFTables: "table ", RoutingAddress: "address 169.254.169.254"} {
