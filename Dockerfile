@@ -1,5 +1,5 @@
-# For another base, such as one with a shell or a policy's own: --build-arg BASE=...
-# For another architecture: docker buildx build --platform linux/arm64.
+# To use another base image, for example one with a shell: --build-arg BASE=...
+# To build for another architecture: docker buildx build --platform linux/arm64.
 ARG BASE=scratch
 
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
@@ -14,8 +14,8 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -tags grp
 FROM ${BASE}
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /gke-metadata-emulator /gke-metadata-emulator
-# As root: a capability is of use to a process of another user only where the file
-# has it too, which not every registry and runtime keeps. The DaemonSet drops all
-# but those of its mode. standalone needs none: docker run --user 65532.
+# The daemon runs as root: for another user, capabilities work only if the file has them as
+# well, and not every registry and runtime preserves file capabilities. The DaemonSet drops
+# all capabilities except those of its modes. standalone needs none: docker run --user 65532.
 ENTRYPOINT ["/gke-metadata-emulator"]
 CMD ["serve"]

@@ -2,32 +2,33 @@ package conformance
 
 import "slices"
 
-// Truth says how what a case expects is known.
+// Truth is the kind of evidence for the expectation of a case.
 type Truth string
 
-// The kinds of truth, the firmest first.
+// The kinds of evidence, the strongest first.
 const (
-	Documented Truth = "documented" // Google's documentation says it
+	Documented Truth = "documented" // it is in Google's documentation
 	Client     Truth = "client"     // a client needs it: its source was read, or it was run
-	Observed   Truth = "observed"   // somebody has published what a real server answered
-	Inferred   Truth = "inferred"   // it follows from the others, or nothing says otherwise
+	Observed   Truth = "observed"   // a real server's answer has been published
+	Inferred   Truth = "inferred"   // it follows from the others, or no source contradicts it
 )
 
-// Truths are all kinds.
+// Truths returns all kinds of evidence, the strongest first.
 func Truths() []Truth { return []Truth{Documented, Client, Observed, Inferred} }
 
-// Case is one thing that is true of a metadata server.
+// Case is one fact about a metadata server.
 type Case struct {
-	Name   string // subject/what
+	Name   string // SUBJECT/FACT
 	Truth  Truth
-	Source string // what was read: a document's title, a client with its version, a capture
+	Source string // a document's title, a client with its version, or a published capture
 	check  check
 }
 
-// check asks the server. It returns nil, a [*mismatch] or [notApplicable].
+// check sends requests to the server. It returns nil, a [*mismatch] or
+// [notApplicable].
 type check func(*session) error
 
-// Cases are all, in the order in which they are run.
+// Cases returns all cases in the order in which [Run] runs them.
 func Cases() []Case {
 	return slices.Concat(
 		rootCases(), headerCases(), valueCases(), listingCases(), directoryCases(), recursiveCases(), parameterCases(),
@@ -35,7 +36,7 @@ func Cases() []Case {
 	)
 }
 
-// The documents that most cases refer to by their titles.
+// The titles of Google's documents that are the source of most cases.
 const (
 	queryDoc = `"View and query VM metadata"`
 	keysDoc  = `"Predefined metadata keys"`
@@ -49,26 +50,38 @@ type mismatch struct{ request, expected, seen string }
 
 func (m *mismatch) Error() string { return "expected " + m.expected }
 
-// notApplicable is why a case says nothing of this server.
+// notApplicable is the reason why a case does not apply to the caller.
 type notApplicable string
 
 func (n notApplicable) Error() string { return string(n) }
 
-// asks is the check of one request.
-func asks(request string, expectations ...expectation) check {
-	return func(s *session) error { return s.expect(s.ask(request), expectations...) }
+// expect is the check of one request.
+func expect(request string, expectations ...expectation) check {
+	return func(s *session) error { return s.expect(s.send(request), expectations...) }
 }
 
-// only is a check for one kind of callers.
-func only(kind caller, c check) check {
+// onlyFor is a check that applies to some kinds of callers.
+func onlyFor(c check, kinds ...caller) check {
 	return func(s *session) error {
-		is, err := s.caller()
+		kind, err := s.caller()
 		if err != nil {
 			return err
 		}
-		if is != kind {
-			return notApplicable("the caller is " + string(is))
+		if !slices.Contains(kinds, kind) {
+			return notApplicable("the caller is " + string(kind))
 		}
 		return c(s)
 	}
 }
+
+// ifLinked is a check for callers with a GSA.
+func ifLinked(c check) check { return onlyFor(c, linked) }
+
+// ifNotLinked is a check for callers without a GSA.
+func ifNotLinked(c check) check { return onlyFor(c, unlinked, principal) }
+
+// ifUnlinked is a check for callers that are shown as their workload pool.
+func ifUnlinked(c check) check { return onlyFor(c, unlinked) }
+
+// ifPrincipal is a check for callers that are shown as their principal identifier.
+func ifPrincipal(c check) check { return onlyFor(c, principal) }

@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// Our own server, for each kind of callers.
-func TestEveryCasePassesOnTheServer(t *testing.T) {
+// On our own server, for each kind of caller.
+func TestCases_PassOnOwnServer(t *testing.T) {
 	var mu sync.Mutex
 	applied := map[string]bool{}
 	t.Run("callers", func(t *testing.T) {
-		for kind, world := range worlds() {
+		for kind, backend := range backends() {
 			t.Run(string(kind), func(t *testing.T) {
 				t.Parallel()
-				for _, r := range run(t, Options{Target: serve(t, world)}) {
+				for _, r := range run(t, Options{Target: serve(t, backend)}) {
 					mu.Lock()
 					applied[r.Name] = applied[r.Name] || r.Outcome != NotApplicable
 					mu.Unlock()
@@ -29,17 +29,17 @@ func TestEveryCasePassesOnTheServer(t *testing.T) {
 	})
 	for _, c := range Cases() {
 		if !applied[c.Name] {
-			t.Errorf("%s applies to no caller", c.Name)
+			t.Errorf("the case %s applies to no kind of caller", c.Name)
 		}
 	}
 }
 
-func TestEveryCaseHasANameOfItsOwnATruthAndASource(t *testing.T) {
+func TestCases_HaveUniqueNameAndSource(t *testing.T) {
 	names := map[string]bool{}
 	for _, c := range Cases() {
-		subject, what, _ := strings.Cut(c.Name, "/")
-		if names[c.Name] || subject == "" || what == "" || c.Source == "" || c.check == nil {
-			t.Errorf("%q (%q, %q)", c.Name, c.Truth, c.Source)
+		subject, fact, _ := strings.Cut(c.Name, "/")
+		if names[c.Name] || subject == "" || fact == "" || c.Source == "" || c.check == nil {
+			t.Errorf("the case %q (%q, %q) has no unique name, no source or no check", c.Name, c.Truth, c.Source)
 		}
 		names[c.Name] = true
 	}

@@ -1,8 +1,8 @@
-// Package conformance answers one question: does a metadata server say what
-// Google's says, byte by byte?
+// Package conformance answers one question: does a metadata server answer as
+// Google's does, byte by byte?
 //
-// [Cases] is a table of what is true of GKE's metadata server as seen from the wire.
-// Each case says how that is known ([Truth], Source). [Run] asks any server and
-// reports; it knows nothing of how the server is made, and of the values that the
-// server gives only their shape and how they agree with one another.
+// [Cases] is a table of facts about GKE's metadata server as seen on the wire. Each
+// case names its source ([Truth], Source). [Run] sends the requests to any server and
+// reports the results. It must not know how the server is made. Of the server's
+// values it knows only the shape, and that they agree with one another.
 package conformance

@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// expectation says what an answer lacks; nothing where it is as expected.
+// expectation returns a text that describes the expected answer, or nothing if the
+// answer is as expected.
 type expectation func(*session, reply) string
 
 const (
@@ -18,19 +19,19 @@ const (
 	jsonDoc = "application/json"
 )
 
-// status is one of those given.
+// status is one of the given status codes.
 func status(codes ...int) expectation {
 	return func(_ *session, r reply) string {
 		return unless(slices.Contains(codes, r.status), "status %s", strings.Trim(strings.Join(strings.Fields(fmt.Sprint(codes)), " or "), "[]"))
 	}
 }
 
-// refused is any status that says that the request was wrong.
+// refused is any status of a client error.
 func refused(_ *session, r reply) string {
 	return unless(r.status >= 400 && r.status < 500, "a status from 400 to 499")
 }
 
-// header is there once, with one of the values.
+// header occurs once, with one of the values.
 func header(name string, values ...string) expectation {
 	return func(_ *session, r reply) string {
 		got := r.header.Values(name)
@@ -38,7 +39,7 @@ func header(name string, values ...string) expectation {
 	}
 }
 
-// headerMatching is there once, and matches as a whole.
+// headerMatching occurs once, with a value that matches the whole pattern.
 func headerMatching(name, pattern string) expectation {
 	re := whole(pattern)
 	return func(_ *session, r reply) string {
@@ -47,12 +48,12 @@ func headerMatching(name, pattern string) expectation {
 	}
 }
 
-// exactly is the whole body.
+// exactly compares the whole body.
 func exactly(body string) expectation {
 	return func(_ *session, r reply) string { return unless(r.body == body, "body %q", body) }
 }
 
-// matching is a pattern of the whole body; a newline at its end is not overlooked.
+// matching is a pattern of the whole body, including a newline at its end.
 func matching(pattern string) expectation {
 	re := whole(pattern)
 	return func(_ *session, r reply) string {
@@ -62,7 +63,7 @@ func matching(pattern string) expectation {
 
 func whole(pattern string) *regexp.Regexp { return regexp.MustCompile(`\A(?:` + pattern + `)\z`) }
 
-// ok is 200 with a content type that is exactly this one.
+// ok is the status 200 with exactly this content type.
 func ok(contentType string) expectation {
 	return both(status(http.StatusOK), header("Content-Type", contentType))
 }
@@ -71,18 +72,19 @@ func both(a, b expectation) expectation {
 	return func(s *session, r reply) string { return strings.Trim(a(s, r)+"\n"+b(s, r), "\n") }
 }
 
-// lists says that a listing has the entries, and no other where they are all.
+// lists is a listing that contains the entries.
 func lists(entries ...string) expectation {
 	return func(s *session, r reply) string {
 		want := s.filled(entries)
-		got := entriesOf(r.body)
+		got := listingEntries(r.body)
 		return unless(!slices.ContainsFunc(want, func(e string) bool { return !slices.Contains(got, e) }), "a listing with %q", want)
 	}
 }
 
+// listsOnly is a listing that contains the entries and no other.
 func listsOnly(entries ...string) expectation {
 	return func(s *session, r reply) string {
-		want, got := s.filled(entries), entriesOf(r.body)
+		want, got := s.filled(entries), listingEntries(r.body)
 		slices.Sort(want)
 		slices.Sort(got)
 		return unless(slices.Equal(want, got), "a listing of %q and no other", want)
@@ -92,17 +94,17 @@ func listsOnly(entries ...string) expectation {
 func (s *session) filled(entries []string) []string {
 	filled := slices.Clone(entries)
 	for i := range filled {
-		if with, err := s.fill(filled[i]); err == nil {
-			filled[i] = with
+		if entry, err := s.fill(filled[i]); err == nil {
+			filled[i] = entry
 		}
 	}
 	return filled
 }
 
-func entriesOf(listing string) []string { return strings.Fields(listing) }
+func listingEntries(listing string) []string { return strings.Fields(listing) }
 
 func sorted(_ *session, r reply) string {
-	return unless(slices.IsSorted(entriesOf(r.body)), "entries in order")
+	return unless(slices.IsSorted(listingEntries(r.body)), "sorted entries")
 }
 
 func wholeLines(_ *session, r reply) string {
@@ -110,15 +112,15 @@ func wholeLines(_ *session, r reply) string {
 		"a newline after every line, the last one included, and no empty line")
 }
 
-// sameAs is the body that another request is answered with.
+// sameAs is the body of the answer to another request.
 func sameAs(request string) expectation {
 	return func(s *session, r reply) string {
-		other := s.ask(request)
+		other := s.send(request)
 		return unless(other.status == http.StatusOK && other.body == r.body, "the body of GET %s, which is %q", target(other.request), other.body)
 	}
 }
 
-// document is the body as JSON, with numbers as they are written.
+// document returns the body as a JSON object, with numbers as they are written.
 func (r reply) document() (map[string]any, bool) {
 	var document map[string]any
 	decoder := json.NewDecoder(strings.NewReader(r.body))
@@ -127,7 +129,7 @@ func (r reply) document() (map[string]any, bool) {
 	return document, err == nil && !decoder.More()
 }
 
-// keys are those of the JSON object, and no other.
+// keys are the keys of the JSON object; it has no other.
 func keys(names ...string) expectation {
 	return func(s *session, r reply) string {
 		want := s.filled(names)
@@ -137,42 +139,42 @@ func keys(names ...string) expectation {
 	}
 }
 
-// at is the value at a place of the JSON object: keys with dots between them.
-func (r reply) at(place string) any {
-	var at any
-	at, _ = r.document()
-	for key := range strings.SplitSeq(place, ".") {
-		object, _ := at.(map[string]any)
-		at = object[key]
+// field returns a field of the JSON object by its path: keys separated by dots.
+func (r reply) field(path string) any {
+	var value any
+	value, _ = r.document()
+	for key := range strings.SplitSeq(path, ".") {
+		object, _ := value.(map[string]any)
+		value = object[key]
 	}
-	return at
+	return value
 }
 
-// has is a place of the JSON object that has a value.
-func has(place string) expectation {
-	return func(_ *session, r reply) string { return unless(r.at(place) != nil, "JSON with %s", place) }
+// hasField is a JSON object with a field.
+func hasField(field string) expectation {
+	return func(_ *session, r reply) string { return unless(r.field(field) != nil, "JSON with %s", field) }
 }
 
-// agrees says that a place of the JSON object, a string, is what a single key says.
-func agrees(place, path string) expectation {
+// fieldIsString is a JSON object with a field, a string, that has the value of a key.
+func fieldIsString(field, path string) expectation {
 	return func(s *session, r reply) string {
-		single := s.ask(get(path))
-		return unless(single.status == http.StatusOK && r.at(place) == any(single.body), "%s: the string %q, as %s says", place, single.body, path)
+		single := s.send(get(path))
+		return unless(single.status == http.StatusOK && r.field(field) == any(single.body), "%s: the string %q, the value of %s", field, single.body, path)
 	}
 }
 
-// agreesAsNumber says the same of a JSON number. None of its digits may be lost.
-func agreesAsNumber(place, path string) expectation {
+// fieldIsNumber is the same for a JSON number, with all its digits.
+func fieldIsNumber(field, path string) expectation {
 	return func(s *session, r reply) string {
-		single := s.ask(get(path))
-		return unless(single.status == http.StatusOK && r.at(place) == any(json.Number(single.body)), "%s: the number %s, as %s says", place, single.body, path)
+		single := s.send(get(path))
+		return unless(single.status == http.StatusOK && r.field(field) == any(json.Number(single.body)), "%s: the number %s, the value of %s", field, single.body, path)
 	}
 }
 
-// unless is what is missing where something does not hold.
-func unless(holds bool, missing string, args ...any) string {
+// unless returns nothing if the condition holds, and else the expected answer.
+func unless(holds bool, expected string, args ...any) string {
 	if holds {
 		return ""
 	}
-	return fmt.Sprintf(missing, args...)
+	return fmt.Sprintf(expected, args...)
 }

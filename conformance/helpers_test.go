@@ -22,41 +22,42 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	testGSA  = "cart@demo-project.iam.gserviceaccount.com"
 	testPool = "demo-project.svc.id.goog"
-	opaque   = "An-0paque_t0ken.of~no+known.form=" // as a federated token may be
+	opaque   = "An-0paque_t0ken.of~no+known.form=" // a federated token can have any form
 )
 
-// world is one pod, what its KSA says, and its tokens.
-type world struct{ identity.Workload }
+// backend is a server's identity and tokens for one workload.
+type backend struct{ identity.Workload }
 
-// worlds are the kinds of callers.
-func worlds() map[caller]world {
-	w := func(gsa string, principal bool) world {
-		return world{identity.Workload{
+// backends returns one for each kind of caller.
+func backends() map[caller]backend {
+	w := func(gsa string, principal bool) backend {
+		return backend{identity.Workload{
 			Pod: identity.Pod{Namespace: "shop", Name: "cart-0", UID: "pod-uid"},
 			KSA: identity.ServiceAccount{Namespace: "shop", Name: "cart", UID: "ksa-uid"},
 			GSA: gsa, PrincipalEmail: principal,
 		}}
 	}
-	return map[caller]world{linked: w(testGSA, false), unlinked: w("", false), principal: w("", true)}
+	return map[caller]backend{linked: w(testGSA, false), unlinked: w("", false), principal: w("", true)}
 }
 
-func (w world) Pod(context.Context, identity.Connection) (identity.Pod, error) {
+func (w backend) Pod(context.Context, identity.Connection) (identity.Pod, error) {
 	return w.Workload.Pod, nil
 }
-func (w world) Changed() <-chan struct{} { return nil }
+func (w backend) Changed() <-chan struct{} { return nil }
 
-// cluster is what the server asks of a world: the name Workload is taken there.
-type cluster struct{ world }
+// identities is the server's identity of a backend, in which the name Workload is
+// that of a field.
+type identities struct{ backend }
 
-func (c cluster) Workload(context.Context, identity.Pod) (identity.Workload, error) {
-	return c.world.Workload, nil
+func (i identities) Workload(context.Context, identity.Pod) (identity.Workload, error) {
+	return i.backend.Workload, nil
 }
 
-func (w world) AccessToken(_ context.Context, _ identity.Workload, scopes tokens.Scopes) (tokens.Token, error) {
+func (w backend) AccessToken(_ context.Context, _ identity.Workload, scopes tokens.Scopes) (tokens.Token, error) {
 	return tokens.NewToken(opaque+base64.RawURLEncoding.EncodeToString([]byte(strings.Join(scopes, " "))), time.Now().Add(time.Hour)), nil
 }
 
-func (w world) IDToken(_ context.Context, _ identity.Workload, r tokens.IDTokenRequest) (tokens.Token, error) {
+func (w backend) IDToken(_ context.Context, _ identity.Workload, r tokens.IDTokenRequest) (tokens.Token, error) {
 	if w.GSA == "" {
 		return tokens.Token{}, &tokens.Error{Kind: tokens.NotLinked, Message: "Your Kubernetes service account (shop/cart) is not annotated with a target Google service account, …"}
 	}
@@ -64,14 +65,14 @@ func (w world) IDToken(_ context.Context, _ identity.Workload, r tokens.IDTokenR
 	return tokens.NewToken(jwt(fmt.Sprintf(`{"aud":%q,"email":%q,"exp":%d}`, r.Audience, w.GSA, expiry.Unix())), expiry), nil
 }
 
-// serve is the right server, for the life of the test.
-func serve(t *testing.T, w world) string {
+// serve runs our own server until the test ends, and returns its address.
+func serve(t *testing.T, w backend) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(server.Options{Identity: cluster{w}, Tokens: w, Facts: func() server.Facts {
+	s := server.New(server.Options{Identity: identities{w}, Tokens: w, Facts: func() server.Facts {
 		return server.Facts{
 			ProjectID: "demo-project", NumericProjectID: "123456789012", WorkloadPool: testPool, UniverseDomain: "googleapis.com",
 			InstanceID: "15534023222112865485", Hostname: "node-1.europe-west1-b.c.demo-project.internal", Zone: "europe-west1-b",
@@ -90,7 +91,7 @@ func serve(t *testing.T, w world) string {
 	return listener.Addr().String()
 }
 
-// run runs the cases with these names; all where there are none.
+// run runs the cases with the given names; default: all cases.
 func run(t *testing.T, o Options, names ...string) []Result {
 	t.Helper()
 	var results []Result
@@ -101,7 +102,7 @@ func run(t *testing.T, o Options, names ...string) []Result {
 	return results
 }
 
-// jwt is a token with these claims, which nobody has signed.
+// jwt returns a token with the claims and an invalid signature.
 func jwt(claims string) string {
 	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	return part(`{"alg":"RS256"}`) + "." + part(claims) + "." + part("signature")

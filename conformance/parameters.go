@@ -1,15 +1,15 @@
 package conformance
 
-// parameterCases are about what stands behind the question mark.
+// parameterCases are about query parameters.
 func parameterCases() []Case {
 	const id, number, email = "project/project-id", "project/numeric-project-id", sa + "default/email"
 	cases := []Case{
-		{"parameters/alt=text of a value is the value", Documented, queryDoc, asks(get(id+"?alt=text"), ok(text), sameAs(get(id)))},
-		{"parameters/alt=json of a value is a JSON string", Documented, queryDoc, asks(get(id+"?alt=json"), ok(jsonDoc), quoted(id, `"`))},
-		{"parameters/alt=json of a number is a JSON number", Inferred, "as in recursive answers", asks(get(number+"?alt=json"), ok(jsonDoc), quoted(number, ""))},
-		{"parameters/alt=json of the scopes is a list", Observed, "kubernetes#28871: the kubelet asked so", asks(get(sa+"default/scopes?alt=json"), ok(jsonDoc), matching(`\["https://[^"]+"(, ?"https://[^"]+")*\]\n?`))},
-		{"parameters/recursive=true of a value is the value", Inferred, "there is nothing below it", asks(get(email+"?recursive=true&alt=text"), status(200), sameAs(get(email)))},
-		{"parameters/recursive=false is a listing", Inferred, "as Compute Engine", asks(get("project/?recursive=false"), ok(text), sameAs(get("project/")))},
+		{"parameters/alt=text of a value is the value", Documented, queryDoc, expect(get(id+"?alt=text"), ok(text), sameAs(get(id)))},
+		{"parameters/alt=json of a value is a JSON string", Documented, queryDoc, expect(get(id+"?alt=json"), ok(jsonDoc), quoted(id, `"`))},
+		{"parameters/alt=json of a number is a JSON number", Inferred, "as in recursive answers", expect(get(number+"?alt=json"), ok(jsonDoc), quoted(number, ""))},
+		{"parameters/alt=json of the scopes is a list", Observed, "kubernetes#28871: the kubelet sent this", expect(get(sa+"default/scopes?alt=json"), ok(jsonDoc), matching(`\["https://[^"]+"(, ?"https://[^"]+")*\]\n?`))},
+		{"parameters/recursive=true of a value is the value", Inferred, "there is nothing below it", expect(get(email+"?recursive=true&alt=text"), status(200), sameAs(get(email)))},
+		{"parameters/recursive=false is a listing", Inferred, "as Compute Engine", expect(get("project/?recursive=false"), ok(text), sameAs(get("project/")))},
 	}
 	for _, p := range []struct {
 		path, query string
@@ -24,7 +24,7 @@ func parameterCases() []Case {
 		{sa + "default/scopes", "transport=rest", Inferred, "unknown parameters are ignored"},
 		{"instance/", "transport=rest", Inferred, "unknown parameters are ignored"},
 	} {
-		cases = append(cases, Case{"parameters/" + p.path + "?" + p.query + " is ignored", p.truth, p.source, asks(get(p.path+"?"+p.query), status(200), sameAs(get(p.path)))})
+		cases = append(cases, Case{"parameters/" + p.path + "?" + p.query + " is ignored", p.truth, p.source, expect(get(p.path+"?"+p.query), status(200), sameAs(get(p.path)))})
 	}
 	for _, p := range []struct {
 		query  string
@@ -40,10 +40,10 @@ func parameterCases() []Case {
 		{"scopes=" + cloudPlatform + "%2C" + readOnly, Client, "the libraries for Go and Python, run: an escaped comma"},
 		{"scopes=" + cloudPlatform + "%20" + readOnly, Inferred, "OAuth 2.0 separates scopes by a space"},
 		{"scopes=" + cloudPlatform + "+" + readOnly, Inferred, "OAuth 2.0 separates scopes by a space"},
-		{"scopes=" + cloudPlatform + "&scopes=" + readOnly, Inferred, "a parameter may come again"},
-		{"scopes=", Inferred, "as without"},
+		{"scopes=" + cloudPlatform + "&scopes=" + readOnly, Inferred, "a parameter can be repeated"},
+		{"scopes=", Inferred, "as without the parameter"},
 	} {
-		cases = append(cases, Case{"parameters/token?" + p.query, p.truth, p.source, asks(get(sa+"default/token?"+p.query), accessToken()...)})
+		cases = append(cases, Case{"parameters/token?" + p.query, p.truth, p.source, expect(get(sa+"default/token?"+p.query), accessToken()...)})
 	}
 	return cases
 }
@@ -53,10 +53,10 @@ const (
 	readOnly      = "https://www.googleapis.com/auth/devstorage.read_only"
 )
 
-// quoted is the JSON form of what the key says alone.
+// quoted is the JSON form of a key's value.
 func quoted(path, quote string) expectation {
 	return func(s *session, r reply) string {
-		single := s.ask(get(path))
+		single := s.send(get(path))
 		want := quote + single.body + quote
 		return unless(single.status == 200 && (r.body == want || r.body == want+"\n"), "body %q", want)
 	}

@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// breakage is one thing that a server does wrong.
+// breakage is one mistake of a server.
 type breakage struct {
 	name   string
-	before func(*ask)          // changes what the right server is asked
-	after  func(*ask, *answer) // changes what it says
-	conn   func(net.Conn)      // does it all on a connection
-	// noBodies says that what follows a head is the next request.
+	before func(*ask)          // changes the request to the correct server
+	after  func(*ask, *answer) // changes the answer
+	conn   func(net.Conn)      // serves the connection instead of the correct server
+	// noBodies takes a request's body for the next request.
 	noBodies bool
-	as       caller        // linked where empty
+	caller   caller        // default: linked
 	breaks   []string      // patterns of the names of the cases that must fail, all of them
-	wait     time.Duration // for a case; 3 s where zero
+	timeout  time.Duration // of a case; default: that of Options
 }
 
-// ask is a request on its way to the right server.
+// ask is a request on its way to the correct server.
 type ask struct {
 	method, target, version, host string
 	header                        http.Header
@@ -45,30 +45,30 @@ func (a *ask) query() string {
 	return query
 }
 
-// answer is one on its way back.
+// answer is the answer on its way back.
 type answer struct {
-	status int
-	header http.Header
-	body   string
-	bodily bool // the body stands on the wire also where the request was HEAD
-	keep   bool // the connection is not closed, whatever was said
-	hangUp bool // it is closed, whatever was said
-	silent bool // there is no answer: the client gives up
+	status   int
+	header   http.Header
+	body     string
+	headBody bool // the body is sent even if the method is HEAD
+	keep     bool // the connection stays open, regardless of its headers
+	hangUp   bool // the connection is closed, regardless of its headers
+	silent   bool // there is no answer: the client gives up
 }
 
-func (a *answer) says(status int, contentType, body string) {
+func (a *answer) set(status int, contentType, body string) {
 	a.status, a.body = status, body
 	a.header.Set("Content-Type", contentType)
 }
 
-// proxy stands before the right server and breaks it.
+// proxy is a server in front of the correct one, with a breakage.
 type proxy struct {
 	t      *testing.T
 	target string
 	breakage
 }
 
-// start returns its address.
+// start serves until the test ends, and returns the proxy's address.
 func (p *proxy) start() string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -102,11 +102,11 @@ func (p *proxy) connection(c net.Conn) {
 			return
 		}
 		if err != nil {
-			said := &answer{status: 400, header: http.Header{"Metadata-Flavor": {"Google"}, "Connection": {"close"}}}
+			reply := &answer{status: 400, header: http.Header{"Metadata-Flavor": {"Google"}, "Connection": {"close"}}}
 			if p.after != nil {
-				p.after(&ask{}, said)
+				p.after(&ask{}, reply)
 			}
-			write(c, &ask{}, said)
+			write(c, &ask{}, reply)
 			return
 		}
 		if !p.noBodies {
@@ -118,20 +118,20 @@ func (p *proxy) connection(c net.Conn) {
 		if p.before != nil {
 			p.before(a)
 		}
-		said, err := p.forward(a)
+		reply, err := p.forward(a)
 		if err != nil {
-			p.t.Errorf("%s: the right server: %v", p.name, err)
+			p.t.Errorf("%s: the correct server: %v", p.name, err)
 			return
 		}
 		if p.after != nil {
-			p.after(a, said)
+			p.after(a, reply)
 		}
-		if said.silent {
+		if reply.silent {
 			_, _ = io.Copy(io.Discard, reader)
 			return
 		}
-		write(c, a, said)
-		if said.hangUp || ends && !said.keep {
+		write(c, a, reply)
+		if reply.hangUp || ends && !reply.keep {
 			return
 		}
 		if ends {
@@ -141,7 +141,7 @@ func (p *proxy) connection(c net.Conn) {
 	}
 }
 
-// readHead reads a request and keeps its head as it came.
+// readHead reads a request, and stores its head unchanged.
 func readHead(reader *bufio.Reader, head *bytes.Buffer) (*http.Request, error) {
 	for !bytes.HasSuffix(head.Bytes(), []byte("\r\n\r\n")) {
 		line, err := reader.ReadBytes('\n')
@@ -152,7 +152,7 @@ func readHead(reader *bufio.Reader, head *bytes.Buffer) (*http.Request, error) {
 	return http.ReadRequest(bufio.NewReader(bytes.NewReader(head.Bytes())))
 }
 
-// forward asks the right server on a connection of its own.
+// forward sends a request to the correct server on its own connection.
 func (p *proxy) forward(a *ask) (*answer, error) {
 	c, err := net.Dial("tcp", p.target)
 	if err != nil {
@@ -178,13 +178,13 @@ func (p *proxy) forward(a *ask) (*answer, error) {
 	return &answer{status: response.StatusCode, header: response.Header, body: string(body)}, nil
 }
 
-func write(c net.Conn, a *ask, said *answer) {
+func write(c net.Conn, a *ask, reply *answer) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Length: %d\r\n", said.status, http.StatusText(said.status), len(said.body))
-	_ = said.header.Write(&b)
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Length: %d\r\n", reply.status, http.StatusText(reply.status), len(reply.body))
+	_ = reply.header.Write(&b)
 	b.WriteString("\r\n")
-	if a.method != http.MethodHead || said.bodily {
-		b.WriteString(said.body)
+	if a.method != http.MethodHead || reply.headBody {
+		b.WriteString(reply.body)
 	}
 	_, _ = io.WriteString(c, b.String())
 }

@@ -2,77 +2,77 @@ package conformance
 
 import "strings"
 
-// recursiveCases are about recursive=true: all below a directory as JSON.
+// recursiveCases are about recursive=true: the tree below a directory as JSON.
 func recursiveCases() []Case {
 	account := func(name string) []Case {
 		request := get(sa + name + "/?recursive=true")
 		return []Case{
-			{"recursive/" + sa + name + "/ is " + jsonDoc, Client, "google-auth for Python 2.48, run: it crashes on any other", asks(request, ok(jsonDoc))},
-			{"recursive/" + sa + name + "/ has aliases, email and scopes alone", Client, "google-auth for Python 2.48, run; " + queryDoc + ": tokens are left out",
-				asks(request, status(200), keys("aliases", "email", "scopes"))},
+			{"recursive/" + sa + name + "/ is " + jsonDoc, Client, "google-auth for Python 2.48, run: it crashes on any other", expect(request, ok(jsonDoc))},
+			{"recursive/" + sa + name + "/ has only aliases, email and scopes", Client, "google-auth for Python 2.48, run; " + queryDoc + ": tokens are left out",
+				expect(request, status(200), keys("aliases", "email", "scopes"))},
 			{"recursive/" + sa + name + "/ agrees with the single values", Inferred, "one value, two forms",
-				asks(request, status(200), agrees("email", sa+name+"/email"), agreesAsList("scopes", sa+name+"/scopes"), agreesAsList("aliases", sa+name+"/aliases"))},
+				expect(request, status(200), fieldIsString("email", sa+name+"/email"), fieldIsList("scopes", sa+name+"/scopes"), fieldIsList("aliases", sa+name+"/aliases"))},
 		}
 	}
 	tree, accounts := get("?recursive=true"), get(sa+"?recursive=true")
 	cases := append(account("default"), account("{email}")...)
 	return append(cases, []Case{
-		{"recursive/" + sa + " has both names", Client, "google-auth-library for Java 1.23, run: it reads default.email", asks(accounts, ok(jsonDoc), keys("default", "{email}"))},
-		{"recursive/" + sa + " says the e-mail address", Client, "google-auth-library for Java 1.23, run: it reads default.email", asks(accounts, status(200), agrees("default.email", sa+"default/email"))},
-		{"recursive/" + sa + " says the same of both names", Inferred, "one account, two names", asks(accounts, status(200), sameTwice)},
-		{"recursive/project/ has camel case keys", Documented, queryDoc, asks(get("project/?recursive=true"), ok(jsonDoc), has("projectId"), has("numericProjectId"))},
-		{"recursive/project/ agrees with the single value", Inferred, "one value, two forms", asks(get("project/?recursive=true"), status(200), agrees("projectId", "project/project-id"))},
-		{"recursive/project/ has the number as a number", Inferred, "as Compute Engine", asks(get("project/?recursive=true"), status(200), agreesAsNumber("numericProjectId", "project/numeric-project-id"))},
-		{"recursive/instance/ has the ID as a number of all its digits", Inferred, "as Compute Engine; it is larger than a float64 holds", asks(get("instance/?recursive=true"), ok(jsonDoc), agreesAsNumber("id", "instance/id"))},
+		{"recursive/" + sa + " has both names", Client, "google-auth-library for Java 1.23, run: it reads default.email", expect(accounts, ok(jsonDoc), keys("default", "{email}"))},
+		{"recursive/" + sa + " has the e-mail address", Client, "google-auth-library for Java 1.23, run: it reads default.email", expect(accounts, status(200), fieldIsString("default.email", sa+"default/email"))},
+		{"recursive/" + sa + " has the same account under both names", Inferred, "one account, two names", expect(accounts, status(200), sameAccounts)},
+		{"recursive/project/ has camel case keys", Documented, queryDoc, expect(get("project/?recursive=true"), ok(jsonDoc), hasField("projectId"), hasField("numericProjectId"))},
+		{"recursive/project/ agrees with the single value", Inferred, "one value, two forms", expect(get("project/?recursive=true"), status(200), fieldIsString("projectId", "project/project-id"))},
+		{"recursive/project/ has the number as a JSON number", Inferred, "as Compute Engine", expect(get("project/?recursive=true"), status(200), fieldIsNumber("numericProjectId", "project/numeric-project-id"))},
+		{"recursive/instance/ has the ID as a number with all its digits", Inferred, "as Compute Engine; it is larger than a float64 holds", expect(get("instance/?recursive=true"), ok(jsonDoc), fieldIsNumber("id", "instance/id"))},
 		{"recursive/instance/ agrees with the single values", Inferred, "one value, two forms",
-			asks(get("instance/?recursive=true"), status(200), agrees("zone", "instance/zone"), agrees("hostname", "instance/hostname"))},
-		{"recursive/instance/attributes/ has its names untouched", Documented, queryDoc,
-			asks(get("instance/attributes/?recursive=true"), ok(jsonDoc), agrees("cluster-name", "instance/attributes/cluster-name"), agrees("cluster-location", "instance/attributes/cluster-location"))},
-		{"recursive/the whole tree", Inferred, "as every directory", asks(tree, ok(jsonDoc), has("instance.serviceAccounts.default.email"), has("instance.attributes.cluster-name"), has("project.projectId"))},
-		{"recursive/the whole tree has no token", Documented, queryDoc, asks(tree, status(200), noToken)},
-		{"recursive/the whole tree is JSON on one line", Inferred, "as Compute Engine", asks(tree, status(200), matching(`\{[^\n]*\}\n?`))},
+			expect(get("instance/?recursive=true"), status(200), fieldIsString("zone", "instance/zone"), fieldIsString("hostname", "instance/hostname"))},
+		{"recursive/instance/attributes/ keeps the names of the attributes", Documented, queryDoc,
+			expect(get("instance/attributes/?recursive=true"), ok(jsonDoc), fieldIsString("cluster-name", "instance/attributes/cluster-name"), fieldIsString("cluster-location", "instance/attributes/cluster-location"))},
+		{"recursive/the whole tree", Inferred, "as every directory", expect(tree, ok(jsonDoc), hasField("instance.serviceAccounts.default.email"), hasField("instance.attributes.cluster-name"), hasField("project.projectId"))},
+		{"recursive/the whole tree has no token", Documented, queryDoc, expect(tree, status(200), noToken)},
+		{"recursive/the whole tree is JSON on one line", Inferred, "as Compute Engine", expect(tree, status(200), matching(`\{[^\n]*\}\n?`))},
 		{"recursive/HEAD has no body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", sa+"default/?recursive=true", ok(jsonDoc))},
 		{"recursive/as lines with alt=text", Documented, queryDoc,
-			asks(get("project/?recursive=true&alt=text"), ok(text), wholeLines, linesOf("project-id", "project/project-id"), linesOf("numeric-project-id", "project/numeric-project-id"))},
+			expect(get("project/?recursive=true&alt=text"), ok(text), wholeLines, hasLine("project-id", "project/project-id"), hasLine("numeric-project-id", "project/numeric-project-id"))},
 		{"recursive/lines have the path and the name of the account", Documented, queryDoc,
-			asks(get(sa+"?recursive=true&alt=text"), ok(text), wholeLines, linesOf("default/email", sa+"default/email"), linesOf("{email}/email", sa+"default/email"))},
-		{"recursive/lines have no token", Documented, queryDoc, asks(get("?recursive=true&alt=text"), ok(text), noToken)},
+			expect(get(sa+"?recursive=true&alt=text"), ok(text), wholeLines, hasLine("default/email", sa+"default/email"), hasLine("{email}/email", sa+"default/email"))},
+		{"recursive/lines have no token", Documented, queryDoc, expect(get("?recursive=true&alt=text"), ok(text), noToken)},
 	}...)
 }
 
-// agreesAsList says that a place of the JSON object is the list that a key says by lines.
-func agreesAsList(place, path string) expectation {
+// fieldIsList is a JSON object with a field whose list has the lines of a key.
+func fieldIsList(field, path string) expectation {
 	return func(s *session, r reply) string {
-		single := s.ask(get(path))
-		list, _ := r.at(place).([]any)
+		single := s.send(get(path))
+		list, _ := r.field(field).([]any)
 		var b strings.Builder
 		for _, entry := range list {
 			line, _ := entry.(string)
 			b.WriteString(line + "\n")
 		}
-		return unless(single.status == 200 && b.String() == single.body, "%s: a list of %q, as %s says", place, single.body, path)
+		return unless(single.status == 200 && b.String() == single.body, "%s: a list of %q, the lines of %s", field, single.body, path)
 	}
 }
 
-// linesOf is a line with a key and the value that the key has alone.
-func linesOf(name, path string) expectation {
+// hasLine is a body with a line of a name and the value of a key.
+func hasLine(name, path string) expectation {
 	return func(s *session, r reply) string {
-		single := s.ask(get(path))
+		single := s.send(get(path))
 		want := s.filled([]string{name + " " + single.body + "\n"})[0]
 		return unless(single.status == 200 && strings.Contains("\n"+r.body, "\n"+want), "the line %q", want)
 	}
 }
 
-// sameTwice says that the two names of the account have the same value.
-func sameTwice(s *session, r reply) string {
+// sameAccounts is a JSON object with the same account under both of its names.
+func sameAccounts(s *session, r reply) string {
 	document, _ := r.document()
 	email, err := s.email()
 	a, _ := document["default"].(map[string]any)
 	b, _ := document[email].(map[string]any)
-	return unless(err == nil && a != nil && a["email"] == b["email"] && len(a) == len(b), "the same of default and %s", email)
+	return unless(err == nil && a != nil && a["email"] == b["email"] && len(a) == len(b), "the same account under default and %s", email)
 }
 
-// noToken is a body without anything like a token, and without the keys of tokens.
+// noToken is a body without a token, and without the keys of tokens.
 func noToken(s *session, r reply) string {
 	hidden := s.secrets.hide(r.body) != r.body
 	for _, key := range []string{`"token"`, `"identity"`, "/token ", "/identity "} {

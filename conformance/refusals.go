@@ -1,62 +1,62 @@
 package conformance
 
-// refusalCases are about requests that get no value, whatever they ask for.
+// refusalCases are about requests that get no value for any key.
 func refusalCases() []Case {
 	const (
-		key    = "project/project-id"
-		token  = sa + "default/token"
-		capt   = "google-api-dotnet-client#1409, google-oauth-plugin#91 (GKE, 2020)"
-		compar = "the value is compared exactly"
-		proxy  = queryDoc + ": rejected; k8s-metadata-proxy: with 403"
+		key     = "project/project-id"
+		token   = sa + "default/token"
+		capture = "google-api-dotnet-client#1409, google-oauth-plugin#91 (GKE, 2020)"
+		exact   = "the value is compared exactly"
+		proxy   = queryDoc + ": rejected; k8s-metadata-proxy: with 403"
 	)
 	cases := []Case{
-		{"refusals/no flavor header says what is missing", Observed, capt,
-			asks(bare("GET", key), status(403), exactly("Missing required header \"Metadata-Flavor\": \"Google\"\n"))},
-		{"refusals/no flavor header is plain text", Observed, capt,
-			asks(bare("GET", key), status(403), header("Content-Type", "text/plain; charset=utf-8"), header("X-Content-Type-Options", "nosniff"))},
-		{"refusals/X-Forwarded-For at the root", Documented, proxy, asks(get("/", "X-Forwarded-For: 10.0.0.1"), status(403))},
-		{"refusals/X-Forwarded-For for a token", Documented, proxy, asks(get(token, "X-Forwarded-For: 10.0.0.1"), status(403))},
-		{"refusals/X-Forwarded-For in small letters", Documented, proxy, asks(get(key, "x-forwarded-for: 10.0.0.1"), status(403))},
-		{"refusals/X-Forwarded-For with the server's own address", Documented, proxy, asks(get(key, "X-Forwarded-For: "+address), status(403))},
-		{"refusals/X-Forwarded-For that is empty", Inferred, "any such header", asks(get(key, "X-Forwarded-For:"), status(403))},
-		{"refusals/404 says Not Found", Observed, "google-auth-library-python#745 (GKE, 2021): 10 bytes", asks(get("instance/nothing"), status(404), exactly("Not Found\n"))},
+		{"refusals/no flavor header names the missing header", Observed, capture,
+			expect(bare("GET", key), status(403), exactly("Missing required header \"Metadata-Flavor\": \"Google\"\n"))},
+		{"refusals/no flavor header is plain text", Observed, capture,
+			expect(bare("GET", key), status(403), header("Content-Type", "text/plain; charset=utf-8"), header("X-Content-Type-Options", "nosniff"))},
+		{"refusals/X-Forwarded-For at the root", Documented, proxy, expect(get("/", "X-Forwarded-For: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For for a token", Documented, proxy, expect(get(token, "X-Forwarded-For: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For in lower case", Documented, proxy, expect(get(key, "x-forwarded-for: 10.0.0.1"), status(403))},
+		{"refusals/X-Forwarded-For with the server's own address", Documented, proxy, expect(get(key, "X-Forwarded-For: "+address), status(403))},
+		{"refusals/X-Forwarded-For that is empty", Inferred, "any such header is rejected", expect(get(key, "X-Forwarded-For:"), status(403))},
+		{"refusals/404 has the text Not Found", Observed, "google-auth-library-python#745 (GKE, 2021): 10 bytes", expect(get("instance/nothing"), status(404), exactly("Not Found\n"))},
 	}
 	for _, path := range []string{"", "instance", "instance/", key, "instance/id", sa, sa + "default/email", sa + "{email}/email", token, sa + "{email}/token", sa + "default/identity?audience={audience}", "?recursive=true"} {
-		cases = append(cases, Case{"refusals/no flavor header: " + path, Observed, capt + "; " + queryDoc + ": the header is required", asks(bare("GET", path), status(403))})
+		cases = append(cases, Case{"refusals/no flavor header: " + path, Observed, capture + "; " + queryDoc + ": the header is required", expect(bare("GET", path), status(403))})
 	}
-	for _, wrong := range []struct {
+	for _, refusal := range []struct {
 		header string
 		truth  Truth
 		source string
 	}{
-		{"Metadata-Flavor: google", Inferred, compar},
-		{"Metadata-Flavor: Googles", Inferred, compar},
-		{"Metadata-Flavor:", Inferred, compar},
-		{"Metadata-Flavor: Amazon", Inferred, compar},
+		{"Metadata-Flavor: google", Inferred, exact},
+		{"Metadata-Flavor: Googles", Inferred, exact},
+		{"Metadata-Flavor:", Inferred, exact},
+		{"Metadata-Flavor: Amazon", Inferred, exact},
 		{"X-Google-Metadata-Request: True", Observed, "google-oauth-plugin#91 (GKE, 2020)"},
-		{"X-Metadata-Flavor: Google", Inferred, compar},
+		{"X-Metadata-Flavor: Google", Inferred, exact},
 	} {
-		cases = append(cases, Case{"refusals/" + wrong.header, wrong.truth, wrong.source, asks(bare("GET", token, wrong.header), status(403))})
+		cases = append(cases, Case{"refusals/" + refusal.header, refusal.truth, refusal.source, expect(bare("GET", token, refusal.header), status(403))})
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
 		cases = append(cases,
-			Case{"refusals/" + method + " of a value", Inferred, "the metadata is read only", asks(bare(method, key, flavor, "Content-Length: 0"), refused)},
-			Case{"refusals/" + method + " of a token", Inferred, "the metadata is read only", asks(bare(method, token, flavor, "Content-Length: 0"), refused, noToken)})
+			Case{"refusals/" + method + " of a value", Inferred, "the metadata is read only", expect(bare(method, key, flavor, "Content-Length: 0"), refused)},
+			Case{"refusals/" + method + " of a token", Inferred, "the metadata is read only", expect(bare(method, token, flavor, "Content-Length: 0"), refused, noToken)})
 	}
 	return append(cases,
 		Case{"refusals/HEAD of a value is GET without its body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", key, ok(text))},
 		Case{"refusals/HEAD of a token has no body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", token, status(200))},
-		Case{"refusals/HEAD of what is not there", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", "instance/nothing", status(404))},
+		Case{"refusals/HEAD of an absent key", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", "instance/nothing", status(404))},
 	)
 }
 
-// absentCases are about what Compute Engine serves, in part, and GKE does not.
-// Software tells the two apart by it.
+// absentCases are about keys that GKE does not serve. Compute Engine serves some of
+// them, and software distinguishes the two by their absence.
 func absentCases() []Case {
 	const (
-		subset = gkeDoc + ": GKE serves a part of the keys; Compute Engine has it"
-		legacy = gkeDoc + ": never served by GKE; with which status is not said"
-		nobody = "no server has it"
+		subset   = gkeDoc + ": GKE serves a part of the keys; Compute Engine has this one"
+		legacy   = gkeDoc + ": never served by GKE; the status is not documented"
+		noServer = "no server has it"
 	)
 	var cases []Case
 	for _, a := range []struct {
@@ -64,8 +64,8 @@ func absentCases() []Case {
 		truth  Truth
 		source string
 	}{
-		{"instance/machine-type", Client, "OpenTelemetry detectors for Go 1.38: its absence keeps them from saying Compute Engine"},
-		{"instance/name", Client, "Datadog agent: util/cloudproviders/gce/gce.go falls back as GKE has none"},
+		{"instance/machine-type", Client, "OpenTelemetry detectors for Go 1.38: its absence keeps them from reporting Compute Engine"},
+		{"instance/name", Client, "Datadog agent: util/cloudproviders/gce/gce.go falls back because GKE has none"},
 		{"instance/tags", Documented, subset},
 		{"instance/image", Documented, subset},
 		{"instance/cpu-platform", Documented, subset},
@@ -86,26 +86,26 @@ func absentCases() []Case {
 		{"project/attributes/", Documented, subset},
 		{"project/attributes/ssh-keys", Documented, subset},
 		{"oslogin/users", Observed, "google-oauth-plugin#91 (GKE, 2020): v1/ has instance/ and project/"},
-		{"universe/universe_domain", Client, "google-auth-library for Java 1.23, run: it misspells so, and takes 404 for the usual domain"},
+		{"universe/universe_domain", Client, "google-auth-library for Java 1.23, run: it uses this misspelling, and takes 404 for the usual domain"},
 		{"/0.1/", Inferred, legacy},
 		{"/0.1/meta-data/service-accounts/default/acquire", Inferred, legacy},
 		{"/computeMetadata/v1beta1/", Inferred, legacy},
 		{"/computeMetadata/v1beta1/" + sa + "default/token", Inferred, legacy},
-		{"/latest/meta-data/", Inferred, nobody + ": it is another cloud's"},
-		{"instance/nothing", Inferred, nobody},
-		{"nothing/", Inferred, nobody},
-		{"/nothing", Inferred, nobody},
-		{sa + "default/nothing", Inferred, nobody},
-		{sa + "DEFAULT/email", Inferred, nobody + ": names are compared exactly"},
-		{sa + "other@other-project.iam.gserviceaccount.com/", Inferred, nobody + " but the account's own names"},
-		{sa + "other@other-project.iam.gserviceaccount.com/email", Inferred, nobody + " but the account's own names"},
-		{sa + "other@other-project.iam.gserviceaccount.com/token", Inferred, nobody + " but the account's own names"},
-		{sa + "other@other-project.iam.gserviceaccount.com/identity?audience={audience}", Inferred, nobody + " but the account's own names"},
-		{sa + "other@other-project.iam.gserviceaccount.com/?recursive=true", Inferred, nobody + " but the account's own names"},
-		{sa + "{email}x/token", Inferred, nobody + " but the account's own names"},
-		{sa + "x{email}/token", Inferred, nobody + " but the account's own names"},
+		{"/latest/meta-data/", Inferred, noServer + ": it is another cloud's path"},
+		{"instance/nothing", Inferred, noServer},
+		{"nothing/", Inferred, noServer},
+		{"/nothing", Inferred, noServer},
+		{sa + "default/nothing", Inferred, noServer},
+		{sa + "DEFAULT/email", Inferred, noServer + ": names are compared exactly"},
+		{sa + "other@other-project.iam.gserviceaccount.com/", Inferred, noServer + " except under the account's own names"},
+		{sa + "other@other-project.iam.gserviceaccount.com/email", Inferred, noServer + " except under the account's own names"},
+		{sa + "other@other-project.iam.gserviceaccount.com/token", Inferred, noServer + " except under the account's own names"},
+		{sa + "other@other-project.iam.gserviceaccount.com/identity?audience={audience}", Inferred, noServer + " except under the account's own names"},
+		{sa + "other@other-project.iam.gserviceaccount.com/?recursive=true", Inferred, noServer + " except under the account's own names"},
+		{sa + "{email}x/token", Inferred, noServer + " except under the account's own names"},
+		{sa + "x{email}/token", Inferred, noServer + " except under the account's own names"},
 	} {
-		cases = append(cases, Case{"absent/" + a.path, a.truth, a.source, asks(get(a.path), status(404))})
+		cases = append(cases, Case{"absent/" + a.path, a.truth, a.source, expect(get(a.path), status(404))})
 	}
 	return cases
 }

@@ -4,31 +4,35 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 )
 
-// Report collects results for people or for programs.
+// Report collects results, and writes them for people or for programs. The zero value
+// is empty.
 type Report struct {
 	results []Result
 }
 
-// Add writes a result down.
+// Add adds a result.
 func (p *Report) Add(r Result) { p.results = append(p.results, r) }
 
-// Count is how many cases had an outcome, all together or of some truths only.
-func (p *Report) Count(outcome Outcome, of ...Truth) int {
+// Count returns the number of cases with an outcome: of all kinds of evidence, or
+// only of the given ones.
+func (p *Report) Count(outcome Outcome, truths ...Truth) int {
 	count := 0
 	for _, r := range p.results {
-		if r.Outcome == outcome && (len(of) == 0 || r.Truth == of[0]) {
+		if r.Outcome == outcome && (len(truths) == 0 || slices.Contains(truths, r.Truth)) {
 			count++
 		}
 	}
 	return count
 }
 
-// Summary is one line: how many passed, failed and were not applicable, by truth.
+// Summary returns one line with the number of cases that passed, failed and were not
+// applicable, by kind of evidence.
 func (p *Report) Summary() string {
 	var parts []string
 	for _, outcome := range []struct {
@@ -36,21 +40,21 @@ func (p *Report) Summary() string {
 		verb string
 	}{{Pass, "passed"}, {Fail, "failed"}, {NotApplicable, "not applicable"}} {
 		part := fmt.Sprintf("%d %s", p.Count(outcome.Outcome), outcome.verb)
-		var by []string
+		var counts []string
 		for _, truth := range Truths() {
 			if n := p.Count(outcome.Outcome, truth); n > 0 {
-				by = append(by, fmt.Sprintf("%s %d", truth, n))
+				counts = append(counts, fmt.Sprintf("%s %d", truth, n))
 			}
 		}
-		if by != nil {
-			part += " (" + strings.Join(by, ", ") + ")"
+		if counts != nil {
+			part += " (" + strings.Join(counts, ", ") + ")"
 		}
 		parts = append(parts, part)
 	}
 	return strings.Join(parts, "; ")
 }
 
-// JSON writes all results as one document.
+// JSON writes all results as one JSON document. The target is a field of it.
 func (p *Report) JSON(w io.Writer, target string) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -64,8 +68,9 @@ func (p *Report) JSON(w io.Writer, target string) error {
 	}{target, p.Count(Pass), p.Count(Fail), p.Count(NotApplicable), p.results})
 }
 
-// Text writes a result: a line, and where it failed what was sent (>), what is not
-// so, and what was seen: the head (<) and the body (|) of the answer.
+// Text writes a result as one line. If the case has failed, more lines show its
+// source, the expectations that are not met, the request (>), and the head (<) and the
+// body (|) of the answer.
 func (r Result) Text(w io.Writer) error {
 	var b strings.Builder
 	outcome := strings.ToUpper(string(r.Outcome))
@@ -100,7 +105,7 @@ func prefixed(b *strings.Builder, prefix, text, separator string) {
 	}
 }
 
-// printable keeps what a server sends from moving a terminal's cursor.
+// printable escapes characters with which a server could move a terminal's cursor.
 func printable(line string) string {
 	var b strings.Builder
 	for _, r := range line {

@@ -3,21 +3,23 @@ package conformance
 import (
 	"net/url"
 	"strings"
+
+	"gke-metadata-emulator/internal/wellknown"
 )
 
 const (
 	root    = "/computeMetadata/v1/"
 	sa      = "instance/service-accounts/"
 	flavor  = "Metadata-Flavor: Google"
-	dnsName = "metadata.google.internal"
-	address = "169.254.169.254"
+	dnsName = wellknown.MetadataHost
+	address = wellknown.MetadataIPv4
 )
 
-// A request is the exact bytes that are sent, but for what stands in braces:
+// A request is the exact bytes that are sent, except for these placeholders:
 //
 //	{host}       host and port of the server
-//	{email}      the e-mail address of the caller's account, as default/email says
-//	{collapsed}  the same with double slashes made single
+//	{email}      the e-mail address of the caller's account: the value of default/email
+//	{collapsed}  the same, with double slashes collapsed
 //	{escaped}    the same, percent-encoded
 //	{audience}   the audience of ID tokens, as a query parameter
 
@@ -27,40 +29,40 @@ func get(path string, headers ...string) string {
 	return bare("GET", path, append([]string{flavor}, headers...)...)
 }
 
-// bare is a request with the headers given and Host alone.
+// bare is a request with only the given headers and Host.
 func bare(method, path string, headers ...string) string {
-	return to(dnsName, method, path, headers...)
+	return requestTo(dnsName, method, path, headers...)
 }
 
-func to(host, method, path string, headers ...string) string {
-	return lines(append([]string{method + " " + full(path) + " HTTP/1.1", "Host: " + host}, headers...)...)
+func requestTo(host, method, path string, headers ...string) string {
+	return head(append([]string{method + " " + fullPath(path) + " HTTP/1.1", "Host: " + host}, headers...)...)
 }
 
-// lines are the head of a request.
-func lines(all ...string) string { return strings.Join(all, "\r\n") + "\r\n\r\n" }
+// head is the head of a request, of its lines.
+func head(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
 
-func full(path string) string {
+func fullPath(path string) string {
 	if strings.HasPrefix(path, "/") || strings.HasPrefix(path, "http://") {
 		return path
 	}
 	return root + path
 }
 
-// fill puts in what stands in braces.
+// fill replaces the placeholders of a request.
 func (s *session) fill(request string) (string, error) {
-	fill := []string{"{host}", s.options.Target, "{audience}", url.QueryEscape(s.options.Audience)}
+	values := []string{"{host}", s.options.Target, "{audience}", url.QueryEscape(s.options.Audience)}
 	if strings.Contains(request, "{email}") || strings.Contains(request, "{collapsed}") || strings.Contains(request, "{escaped}") {
 		email, err := s.email()
 		if err != nil {
 			return "", err
 		}
-		fill = append(fill, "{email}", email, "{collapsed}", strings.ReplaceAll(email, "//", "/"),
+		values = append(values, "{email}", email, "{collapsed}", strings.ReplaceAll(email, "//", "/"),
 			"{escaped}", strings.NewReplacer("@", "%40", "/", "%2F", ":", "%3A").Replace(email))
 	}
-	return strings.NewReplacer(fill...).Replace(request), nil
+	return strings.NewReplacer(values...).Replace(request), nil
 }
 
-// target is the request's: what stands between its method and its version.
+// target is the request target: the part between method and version.
 func target(request string) string {
 	line, _, _ := strings.Cut(request, "\r\n")
 	_, line, _ = strings.Cut(line, " ")

@@ -4,9 +4,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"gke-metadata-emulator/internal/wellknown"
 )
 
-// robustnessCases are about connections, and about requests that no client sends.
+// robustnessCases are about connections, and about requests that no usual client
+// sends.
 func robustnessCases() []Case {
 	const (
 		key    = "project/project-id"
@@ -15,30 +18,30 @@ func robustnessCases() []Case {
 	)
 	id, number := get(key), get("project/numeric-project-id")
 	cases := []Case{
-		{"robustness/a connection is kept for the next request", Inferred, http11 + ", section 9.3", kept(id, number, id)},
-		{"robustness/a connection is kept after an error", Inferred, http11 + ", section 9.3", kept(get("instance/nothing"), id)},
-		{"robustness/pipelined requests are answered in order", Inferred, http11 + ", section 9.3.2", inOrder(number, get("instance/nothing"), id, number)},
+		{"robustness/a connection is kept for the next request", Inferred, http11 + ", section 9.3", keepAlive(id, number, id)},
+		{"robustness/a connection is kept after an error", Inferred, http11 + ", section 9.3", keepAlive(get("instance/nothing"), id)},
+		{"robustness/pipelined requests are answered in order", Inferred, http11 + ", section 9.3.2", pipelined(number, get("instance/nothing"), id, number)},
 		{"robustness/the body of a GET is not the next request", Inferred, http11 + ", section 6",
-			inOrder(get(key, "Content-Length: 16")+"GET / HTTP/1.0\r\n", number)},
-		{"robustness/HTTP/1.0 without Host", Inferred, http11 + ", section 3.2", asks(lines("GET "+root+key+" HTTP/1.0", flavor), status(200), sameAs(id))},
-		{"robustness/HTTP/1.0 is not kept", Inferred, http11 + ", section 9.3", endsAfter(lines("GET "+root+key+" HTTP/1.0", flavor))},
-		{"robustness/Connection: close is honoured", Inferred, http11 + ", section 9.6", endsAfter(get(key, "Connection: close"))},
-		{"robustness/the whole URL as target", Inferred, http11 + ", section 3.2.2", asks(get("http://"+dnsName+root+key), status(200), sameAs(id))},
-		{"robustness/the whole URL as target needs the flavor header", Inferred, noWay, asks(bare("GET", "http://"+dnsName+root+sa+"default/token"), refused, noToken)},
-		{"robustness/characters that need not be encoded may be", Inferred, "RFC 3986, section 6.2.2.2", asks(get("project/%70roject%2Did"), status(200), sameAs(id))},
-		{"robustness/many headers are no flavor header", Inferred, noWay, asks(bare("GET", sa+"default/token", padding()...), refused, noToken)},
-		{"robustness/an overlong path is no flavor header", Inferred, noWay, asks(bare("GET", sa+strings.Repeat("x", 64<<10)+"/token"), refused, noToken)},
-		{"robustness/an overlong path is nobody's", Inferred, "it is not there", asks(get(sa+strings.Repeat("x", 64<<10)+"/token"), refused, noToken)},
-		{"robustness/what is not HTTP gets no value", Inferred, http11 + ", section 3", refusedOrClosed(notHTTP)},
-		{"robustness/a method that nobody knows gets no value", Inferred, "the metadata is read only", asks(bare("BREW", sa+"default/token", flavor), func(_ *session, r reply) string {
-			return unless(r.status >= 400, "a status from 400")
+			pipelined(get(key, "Content-Length: 16")+"GET / HTTP/1.0\r\n", number)},
+		{"robustness/HTTP/1.0 without Host", Inferred, http11 + ", section 3.2", expect(head("GET "+root+key+" HTTP/1.0", flavor), status(200), sameAs(id))},
+		{"robustness/HTTP/1.0 closes the connection", Inferred, http11 + ", section 9.3", closesAfter(head("GET "+root+key+" HTTP/1.0", flavor))},
+		{"robustness/Connection: close is honoured", Inferred, http11 + ", section 9.6", closesAfter(get(key, "Connection: close"))},
+		{"robustness/the whole URL as target", Inferred, http11 + ", section 3.2.2", expect(get("http://"+dnsName+root+key), status(200), sameAs(id))},
+		{"robustness/the whole URL as target needs the flavor header", Inferred, noWay, expect(bare("GET", "http://"+dnsName+root+sa+"default/token"), refused, noToken)},
+		{"robustness/unreserved characters can be percent-encoded", Inferred, "RFC 3986, section 6.2.2.2", expect(get("project/%70roject%2Did"), status(200), sameAs(id))},
+		{"robustness/many headers do not replace the flavor header", Inferred, noWay, expect(bare("GET", sa+"default/token", padding()...), refused, noToken)},
+		{"robustness/an overlong path does not replace the flavor header", Inferred, noWay, expect(bare("GET", sa+strings.Repeat("x", 64<<10)+"/token"), refused, noToken)},
+		{"robustness/an overlong path gets no value", Inferred, "there is no such key", expect(get(sa+strings.Repeat("x", 64<<10)+"/token"), refused, noToken)},
+		{"robustness/a request that is not HTTP gets no value", Inferred, http11 + ", section 3", refusedOrClosed(notHTTP)},
+		{"robustness/an unknown method gets no value", Inferred, "the metadata is read only", expect(bare("BREW", sa+"default/token", flavor), func(_ *session, r reply) string {
+			return unless(r.status >= 400, "a status of 400 or more")
 		}, noToken)},
 	}
-	cases = append(cases, Case{"robustness/a Host that is nobody's", Inferred, "the address is reached by any name; a guard against DNS rebinding refuses this one",
-		asks(to("elsewhere.example:8080", "GET", key, flavor), valueOrForbidden(id))})
-	for _, host := range []string{address, dnsName, dnsName + ".", "metadata", "{host}"} {
+	cases = append(cases, Case{"robustness/an unrelated Host", Inferred, "clients reach the address by any name; a guard against DNS rebinding refuses this one",
+		expect(requestTo("elsewhere.example:8080", "GET", key, flavor), valueOrForbidden(id))})
+	for _, host := range []string{address, dnsName, dnsName + ".", wellknown.MetadataShortHost, "{host}"} {
 		cases = append(cases, Case{"robustness/Host: " + host, Client, "clients name it by address, by name, by name with a dot at the end, or by GCE_METADATA_HOST",
-			asks(to(host, "GET", key, flavor), status(200), sameAs(id))})
+			expect(requestTo(host, "GET", key, flavor), status(200), sameAs(id))})
 	}
 	for _, trick := range []string{
 		"/" + root + key, "/./computeMetadata/v1/" + key, "/x/../computeMetadata/v1/" + key,
@@ -52,10 +55,10 @@ func robustnessCases() []Case {
 	return cases
 }
 
-// notHTTP is how somebody begins who takes the server for one of TLS.
+// notHTTP is the beginning of a TLS connection.
 const notHTTP = "\x16\x03\x01\x00\x05hello\r\n\r\n"
 
-// padding is more than any client sends: 64 KiB of headers.
+// padding is 64 KiB of headers, more than any client sends.
 func padding() []string {
 	headers := make([]string, 640)
 	for i := range headers {
@@ -64,11 +67,11 @@ func padding() []string {
 	return headers
 }
 
-// kept sends each request when the one before has been answered, on one connection,
-// and wants the answers that each has alone.
-func kept(requests ...string) check {
+// keepAlive sends requests one after the other on one connection. Each must have the
+// answer that it has on its own connection.
+func keepAlive(requests ...string) check {
 	return func(s *session) error {
-		return s.asAlone(s.on(func(c *conn) (replies []reply) {
+		return s.expectSameAlone(s.withConn(func(c *conn) (replies []reply) {
 			for _, request := range requests {
 				_, err := io.WriteString(c, request)
 				replies = append(replies, s.read(c, request, err))
@@ -78,16 +81,18 @@ func kept(requests ...string) check {
 	}
 }
 
-// inOrder sends all at once.
-func inOrder(requests ...string) check {
-	return func(s *session) error { return s.asAlone(s.converse(requests...)) }
+// pipelined sends all requests in one write.
+func pipelined(requests ...string) check {
+	return func(s *session) error { return s.expectSameAlone(s.pipeline(requests...)) }
 }
 
-func (s *session) asAlone(replies []reply) error {
+// expectSameAlone compares each answer with the answer to the same request on its own
+// connection.
+func (s *session) expectSameAlone(replies []reply) error {
 	for _, r := range replies {
-		alone := s.ask(r.request)
+		alone := s.send(r.request)
 		same := func(_ *session, r reply) string {
-			return unless(r.body == alone.body, "the body that it has alone, %q", alone.body)
+			return unless(r.body == alone.body, "the body that the request gets on its own connection, %q", alone.body)
 		}
 		if err := s.expect(r, status(alone.status), same); err != nil {
 			return err
@@ -96,15 +101,16 @@ func (s *session) asAlone(replies []reply) error {
 	return nil
 }
 
-// endsAfter wants a value, and the end of the connection.
-func endsAfter(request string) check {
-	return func(s *session) error { return s.expect(s.toTheEnd(request), status(200)) }
+// closesAfter is a value and the end of the connection.
+func closesAfter(request string) check {
+	return func(s *session) error { return s.expect(s.sendAndReadToEOF(request), status(200)) }
 }
 
-// refusedOrClosed allows a server to hang up on what is not a request.
+// refusedOrClosed is a refusal, or a connection that the server closes without an
+// answer.
 func refusedOrClosed(request string, expectations ...expectation) check {
 	return func(s *session) error {
-		r := s.ask(request)
+		r := s.send(request)
 		if r.closed {
 			return nil
 		}
@@ -112,9 +118,9 @@ func refusedOrClosed(request string, expectations ...expectation) check {
 	}
 }
 
-// valueOrForbidden is the value that another path has, or 403.
-func valueOrForbidden(path string) expectation {
-	value := both(status(http.StatusOK), sameAs(path))
+// valueOrForbidden is the answer to another request, or 403.
+func valueOrForbidden(request string) expectation {
+	value := both(status(http.StatusOK), sameAs(request))
 	return func(s *session, r reply) string {
 		if r.status == http.StatusForbidden {
 			return ""

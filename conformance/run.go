@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// Options is what [Run] needs. Target is required.
+// Options configures [Run]. Target is required.
 type Options struct {
-	Target   string         // host and port
-	Audience string         // of ID tokens; https://conformance.example where empty
-	Only     *regexp.Regexp // of the names of the cases to run; nil for all
-	Timeout  time.Duration  // of one case; 10 s where zero
+	Target   string         // host:port of the server
+	Audience string         // of ID tokens; default: https://conformance.example
+	Only     *regexp.Regexp // matches the names of the cases to run; default: all cases
+	Timeout  time.Duration  // of one case; default: 10 s
 
-	// Dial opens a connection; that of a [net.Dialer] where nil.
+	// Dial opens a connection; default: as a [net.Dialer] does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Outcome is what became of a case.
+// Outcome is the outcome of a case.
 type Outcome string
 
 // The outcomes.
@@ -32,20 +32,20 @@ const (
 	NotApplicable Outcome = "n/a"
 )
 
-// Result is a case with its outcome. No token stands in it.
+// Result is a case with its outcome. Tokens are replaced by [token].
 type Result struct {
 	Name     string  `json:"name"`
 	Truth    Truth   `json:"truth"`
 	Source   string  `json:"source"`
 	Outcome  Outcome `json:"outcome"`
-	Reason   string  `json:"reason,omitempty"`   // why it is not applicable
-	Request  string  `json:"request,omitempty"`  // this and the next two where it failed
-	Expected string  `json:"expected,omitempty"` // a line for each thing that is not so
+	Reason   string  `json:"reason,omitempty"`   // why the case is not applicable
+	Request  string  `json:"request,omitempty"`  // this and the next two if the case has failed
+	Expected string  `json:"expected,omitempty"` // one line for each expectation that is not met
 	Seen     string  `json:"seen,omitempty"`     // every byte of the answer
 }
 
-// Run asks a server, and calls report with each result as it comes. Its error is
-// that the server cannot be reached.
+// Run runs the cases against a server, and calls report with each result as soon as
+// it is there. It returns an error only if the server cannot be reached or ctx ends.
 func Run(ctx context.Context, o Options, report func(Result)) error {
 	return runCases(ctx, o, slices.DeleteFunc(Cases(), func(c Case) bool { return o.Only != nil && !o.Only.MatchString(c.Name) }), report)
 }
@@ -69,7 +69,7 @@ func runCases(ctx context.Context, o Options, cases []Case, report func(Result))
 	return nil
 }
 
-// reach connects, and nothing else.
+// reach opens and closes a connection.
 func (s *session) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
@@ -86,27 +86,27 @@ func (s *session) run(ctx context.Context, c Case) Result {
 	defer cancel()
 	s.ctx = ctx
 	result := Result{Name: c.Name, Truth: c.Truth, Source: c.Source, Outcome: Pass}
-	var differs *mismatch
-	var not notApplicable
+	var different *mismatch
+	var reason notApplicable
 	switch err := c.check(s); {
-	case errors.As(err, &not):
-		result.Outcome, result.Reason = NotApplicable, string(not)
-	case errors.As(err, &differs):
+	case errors.As(err, &reason):
+		result.Outcome, result.Reason = NotApplicable, string(reason)
+	case errors.As(err, &different):
 		result.Outcome = Fail
-		result.Request, result.Expected, result.Seen = s.show(differs.request), s.show(differs.expected), s.show(differs.seen)
+		result.Request, result.Expected, result.Seen = s.show(different.request), s.show(different.expected), s.show(different.seen)
 	case err != nil:
 		result.Outcome, result.Expected = Fail, s.show(err.Error())
 	}
 	return result
 }
 
-// shown is how much of a request or an answer a result holds.
-const shown = 4 << 10
+// maxShown is the longest request or answer in a result, in bytes.
+const maxShown = 4 << 10
 
-func (s *session) show(of string) string {
-	of = s.secrets.redact(of)
-	if len(of) > shown {
-		of = fmt.Sprintf("%s(and %d bytes more)", of[:shown], len(of)-shown)
+func (s *session) show(text string) string {
+	text = s.secrets.redact(text)
+	if len(text) > maxShown {
+		text = fmt.Sprintf("%s(and %d bytes more)", text[:maxShown], len(text)-maxShown)
 	}
-	return of
+	return text
 }

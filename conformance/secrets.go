@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// redacted is what stands where a token was.
+// redacted replaces a token.
 const redacted = "[token]"
 
-// secrets are the tokens that a server has given, which nothing may print.
+// secrets are the tokens that a server has sent. No output must contain them.
 type secrets struct {
-	seen  []string
-	forms []*regexp.Regexp // of tokens, also those not seen where they belong
-	run   *regexp.Regexp   // of characters that tokens are made of
+	known      []string
+	forms      []*regexp.Regexp // of tokens, wherever they occur
+	tokenChars *regexp.Regexp   // a run of characters that can occur in tokens
 }
 
 func newSecrets() *secrets {
@@ -24,12 +24,12 @@ func newSecrets() *secrets {
 			regexp.MustCompile(`ya29\.[\w.-]+`),               // access token of Google's
 			regexp.MustCompile(`(?i)(?P<key>(?:access|id|refresh)_?token["']?\s*[:=]\s*)["']?[^"',&}\s]+["']?`),
 		},
-		run: regexp.MustCompile(`[\w.~+=-]{24,}`),
+		tokenChars: regexp.MustCompile(`[\w.~+=-]{24,}`),
 	}
 }
 
-// learn keeps what an answer gives where tokens are given.
-func (x *secrets) learn(r reply) {
+// learn adds the token of an answer to a request for a token.
+func (k *secrets) learn(r reply) {
 	path, err := url.PathUnescape(target(r.request))
 	if err != nil {
 		path = target(r.request)
@@ -37,28 +37,28 @@ func (x *secrets) learn(r reply) {
 	if r.status != http.StatusOK || !strings.Contains(path, "token") && !strings.Contains(path, "identity") {
 		return
 	}
-	if token, is := r.at("access_token").(string); is && len(token) >= 8 {
-		x.seen = append(x.seen, token)
+	if token, ok := r.field("access_token").(string); ok && len(token) >= 8 {
+		k.known = append(k.known, token)
 		return
 	}
-	x.seen = append(x.seen, x.run.FindAllString(r.body+r.rest, -1)...)
+	k.known = append(k.known, k.tokenChars.FindAllString(r.body+r.trailing, -1)...)
 }
 
-// hide replaces tokens that are known, or known by their form.
-func (x *secrets) hide(s string) string {
-	for _, token := range x.seen {
+// hide replaces known tokens, and texts that have the form of a token.
+func (k *secrets) hide(s string) string {
+	for _, token := range k.known {
 		s = strings.ReplaceAll(s, token, redacted)
 	}
-	for _, form := range x.forms {
+	for _, form := range k.forms {
 		s = form.ReplaceAllString(s, "${key}"+redacted)
 	}
 	return s
 }
 
-// redact replaces also what may be a token: nothing else that a metadata server says
-// has so many characters in small letters, capitals and digits.
-func (x *secrets) redact(s string) string {
-	return x.run.ReplaceAllStringFunc(x.hide(s), func(run string) string {
+// redact also replaces texts that can be tokens: no other value of a metadata server
+// is a run of so many lower-case letters, capitals and digits.
+func (k *secrets) redact(s string) string {
+	return k.tokenChars.ReplaceAllStringFunc(k.hide(s), func(run string) string {
 		if strings.ContainsAny(run, "0123456789") && strings.ToLower(run) != run && strings.ToUpper(run) != run {
 			return redacted
 		}

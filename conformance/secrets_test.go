@@ -6,16 +6,16 @@ import (
 	"testing"
 )
 
-// Whatever form a server gives its tokens, and wherever, none is printed.
-func TestNoTokenIsPrinted(t *testing.T) {
+// In any form and in any place of an answer, a token is not printed.
+func TestReport_RedactsTokens(t *testing.T) {
 	id := jwt(`{"aud":"x"}`)
 	for name, body := range map[string]string{
-		"as they are":         "", // what the right server says
+		"unchanged":           "", // the correct server's
 		"JSON":                `{"access_token":"` + opaque + `","expires_in":0}`,
 		"JSON, broken":        `{"access_token" : "` + opaque + `","expires_in":3599.5`,
 		"another key":         `{"accessToken":"` + opaque + `"}`,
 		"bare":                opaque,
-		"in a page":           "<html><b>" + opaque + "</b>" + id,
+		"in HTML":             "<html><b>" + opaque + "</b>" + id,
 		"a JWT":               id,
 		"a JWT of two parts":  id[:strings.LastIndex(id, ".")],
 		"Google's own form":   "token ya29." + opaque,
@@ -25,20 +25,20 @@ func TestNoTokenIsPrinted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := &proxy{t: t, target: serve(t, worlds()[linked]), breakage: breakage{name: name, after: func(q *ask, a *answer) {
-				asked := strings.Contains(q.target, "token") || strings.Contains(q.target, "identity")
-				if asked && body != "" && a.status == 200 {
+			p := &proxy{t: t, target: serve(t, backends()[linked]), breakage: breakage{name: name, after: func(q *ask, a *answer) {
+				requested := strings.Contains(q.target, "token") || strings.Contains(q.target, "identity")
+				if requested && body != "" && a.status == 200 {
 					a.body = body
 				}
-				a.header.Set("Server", "breaks every case of headers, so that all is printed")
-				if !asked && strings.Contains(q.target, "recursive") {
+				a.header.Set("Server", "breaks every case of headers, so all answers are printed")
+				if !requested && strings.Contains(q.target, "recursive") {
 					a.body += `"` + opaque + `"` + id
 				}
 			}}}
 			var printed strings.Builder
 			report := &Report{}
 			failed := 0
-			for _, r := range run(t, Options{Target: p.start()}, namesOf(`tokens/[^w].*|identity/.*|headers/.*|recursive/.*|accounts/.*|refusals/.*|parameters/token.*`)...) {
+			for _, r := range run(t, Options{Target: p.start()}, matchingNames(`tokens/[^w].*|identity/.*|headers/.*|recursive/.*|accounts/.*|refusals/.*|parameters/token.*`)...) {
 				report.Add(r)
 				if err := r.Text(&printed); err != nil {
 					t.Fatal(err)
@@ -51,22 +51,22 @@ func TestNoTokenIsPrinted(t *testing.T) {
 				t.Fatal(err)
 			}
 			if failed == 0 {
-				t.Error("nothing has failed, so that nothing was printed")
+				t.Error("no case has failed, so no answer was printed")
 			}
 			for _, secret := range []string{opaque, "eyJ", "ya29."} {
 				if i := strings.Index(printed.String(), secret); i >= 0 {
-					t.Errorf("%s is printed: …%s…", secret, printed.String()[max(0, i-300):min(i+100, printed.Len())])
+					t.Errorf("the report contains %s: …%s…", secret, printed.String()[max(0, i-300):min(i+100, printed.Len())])
 				}
 			}
 			if !strings.Contains(printed.String(), redacted) {
-				t.Errorf("nothing says %s", redacted)
+				t.Errorf("the report does not contain %s", redacted)
 			}
 		})
 	}
 }
 
-// namesOf are the names that a pattern matches as a whole.
-func namesOf(pattern string) []string {
+// matchingNames returns the names of cases that match the whole pattern.
+func matchingNames(pattern string) []string {
 	var names []string
 	for _, c := range Cases() {
 		if whole(pattern).MatchString(c.Name) {
@@ -76,7 +76,7 @@ func namesOf(pattern string) []string {
 	return names
 }
 
-func TestTheReportShowsWhatWasExpectedAndEveryByteThatWasSeen(t *testing.T) {
+func TestReport_ShowsExpectationAndAnswer(t *testing.T) {
 	r := Result{Name: "values/x", Truth: Documented, Source: "a document", Outcome: Fail, Request: "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		Expected: "status 200\nbody \"y\"", Seen: "HTTP/1.1 404 Not Found\r\nX: \x1b[2J\r\n\r\nz\t\n\nno"}
 	var b strings.Builder
@@ -101,7 +101,7 @@ func TestTheReportShowsWhatWasExpectedAndEveryByteThatWasSeen(t *testing.T) {
 	}
 }
 
-func TestTheSummaryCountsByOutcomeAndByTruth(t *testing.T) {
+func TestReport_SummaryCountsByOutcomeAndTruth(t *testing.T) {
 	p := &Report{}
 	for _, r := range []Result{
 		{Truth: Documented, Outcome: Pass}, {Truth: Documented, Outcome: Pass}, {Truth: Inferred, Outcome: Pass},
@@ -123,14 +123,14 @@ func TestTheSummaryCountsByOutcomeAndByTruth(t *testing.T) {
 		Cases                         []Result
 	}
 	if err := json.Unmarshal([]byte(b.String()), &document); err != nil || document.Passed != 3 || document.Failed != 1 || document.NotApplicable != 1 || len(document.Cases) != 5 {
-		t.Errorf("%+v (%v)", document, err)
+		t.Errorf("the JSON report is %+v (%v)", document, err)
 	}
 }
 
-// Nothing is run where nobody listens, and one error names the server.
-func TestAServerThatCannotBeReachedIsAnError(t *testing.T) {
-	err := Run(t.Context(), Options{Target: "127.0.0.1:1"}, func(r Result) { t.Errorf("%s was run", r.Name) })
+// If no server listens, no case runs, and the error names the server.
+func TestRun_FailsIfServerIsUnreachable(t *testing.T) {
+	err := Run(t.Context(), Options{Target: "127.0.0.1:1"}, func(r Result) { t.Errorf("the case %s has run", r.Name) })
 	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
-		t.Errorf("%v", err)
+		t.Errorf("error %v, want one that names the server", err)
 	}
 }

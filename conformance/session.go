@@ -16,12 +16,12 @@ import (
 // session is one run against one server.
 type session struct {
 	options Options
-	ctx     context.Context // of the present case
+	ctx     context.Context // of the case that is running
 	secrets *secrets
-	account string // as default/email says, once it has
+	account string // the value of default/email, once it has been read
 }
 
-// caller is what the server takes us for.
+// caller is the kind of identity that the server gives this program.
 type caller string
 
 const (
@@ -30,16 +30,16 @@ const (
 	principal caller = "shown as a principal identifier"
 )
 
-// reply is an answer, or why there is none.
+// reply is an answer, or the reason why there is none.
 type reply struct {
-	request string
-	status  int // 0 where there is no answer
-	header  http.Header
-	body    string
-	seen    string // every byte
-	rest    string // what came behind the answer, where that was read
-	closed  bool   // no answer, as the server has closed the connection
-	took    time.Duration
+	request  string
+	status   int // 0 if there is no answer
+	header   http.Header
+	body     string
+	seen     string // every byte
+	trailing string // the bytes after the answer, if they were read
+	closed   bool   // the server has closed the connection without an answer
+	duration time.Duration
 }
 
 // conn is a connection with the deadline of the case.
@@ -67,12 +67,12 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// ask sends a request on a connection of its own.
-func (s *session) ask(request string) reply { return s.converse(request)[0] }
+// send sends a request on its own connection.
+func (s *session) send(request string) reply { return s.pipeline(request)[0] }
 
-// converse sends requests in one write, and reads an answer to each.
-func (s *session) converse(requests ...string) []reply {
-	return s.on(func(c *conn) []reply {
+// pipeline sends requests in one write, and reads an answer to each.
+func (s *session) pipeline(requests ...string) []reply {
+	return s.withConn(func(c *conn) []reply {
 		var filled []string
 		for _, request := range requests {
 			f, err := s.fill(request)
@@ -90,8 +90,9 @@ func (s *session) converse(requests ...string) []reply {
 	})
 }
 
-// on calls f with a new connection; where there is none, that is the reply.
-func (s *session) on(f func(*conn) []reply) []reply {
+// withConn calls f with a new connection. If it cannot connect, the error is the
+// reply.
+func (s *session) withConn(f func(*conn) []reply) []reply {
 	c, err := s.dial()
 	if err != nil {
 		return []reply{{seen: err.Error()}}
@@ -100,25 +101,25 @@ func (s *session) on(f func(*conn) []reply) []reply {
 	return f(c)
 }
 
-// limit is how much of a body is read.
-const limit = 1 << 20
+// maxBody is the part of a body that is read, in bytes.
+const maxBody = 1 << 20
 
-// read reads an answer. Where writing has failed it may have come all the same.
-func (s *session) read(c *conn, request string, written error) reply {
+// read reads an answer. The server can have answered even if writing failed.
+func (s *session) read(c *conn, request string, writeErr error) reply {
 	start := time.Now()
 	r := reply{request: request}
 	method, _, _ := strings.Cut(request, " ")
 	response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
 	var body []byte
 	if err == nil {
-		body, err = io.ReadAll(io.LimitReader(response.Body, limit))
+		body, err = io.ReadAll(io.LimitReader(response.Body, maxBody))
 	}
-	r.took, r.seen, r.body = time.Since(start), c.seen.String(), string(body)
+	r.duration, r.seen, r.body = time.Since(start), c.seen.String(), string(body)
 	c.seen.Reset()
 	if err != nil {
 		var timeout net.Error
 		r.closed = !(errors.As(err, &timeout) && timeout.Timeout()) && r.seen == ""
-		r.seen += fmt.Sprintf("(no whole answer: %v)", errors.Join(written, err))
+		r.seen += fmt.Sprintf("(incomplete answer: %v)", errors.Join(writeErr, err))
 		return r
 	}
 	r.status, r.header = response.StatusCode, response.Header
@@ -126,9 +127,10 @@ func (s *session) read(c *conn, request string, written error) reply {
 	return r
 }
 
-// toTheEnd sends a request that closes the connection, and reads all that comes.
-func (s *session) toTheEnd(request string) reply {
-	return s.on(func(c *conn) []reply {
+// sendAndReadToEOF sends a request that closes the connection, and reads until the
+// connection ends.
+func (s *session) sendAndReadToEOF(request string) reply {
+	return s.withConn(func(c *conn) []reply {
 		request, err := s.fill(request)
 		if err != nil {
 			return []reply{{request: request, seen: err.Error()}}
@@ -136,8 +138,8 @@ func (s *session) toTheEnd(request string) reply {
 		_, err = io.WriteString(c, request)
 		r := s.read(c, request, err)
 		if r.status != 0 {
-			rest, err := io.ReadAll(io.LimitReader(c.reader, limit))
-			r.rest = string(rest)
+			trailing, err := io.ReadAll(io.LimitReader(c.reader, maxBody))
+			r.trailing = string(trailing)
 			if r.seen += c.seen.String(); err != nil {
 				r.status, r.seen = 0, r.seen+fmt.Sprintf("(the connection stays open: %v)", err)
 			}
@@ -146,10 +148,10 @@ func (s *session) toTheEnd(request string) reply {
 	})[0]
 }
 
-// email is what default/email says.
+// email returns the value of default/email.
 func (s *session) email() (string, error) {
 	if s.account == "" {
-		r := s.ask(get(sa + "default/email"))
+		r := s.send(get(sa + "default/email"))
 		if err := s.expect(r, status(http.StatusOK)); err != nil {
 			return "", err
 		}
@@ -171,7 +173,7 @@ func (s *session) caller() (caller, error) {
 	return unlinked, nil
 }
 
-// expect compares an answer with all that is expected of it.
+// expect checks an answer. The error lists the expectations that are not met.
 func (s *session) expect(r reply, expectations ...expectation) error {
 	var missing []string
 	if r.status == 0 {

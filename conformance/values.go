@@ -1,6 +1,6 @@
 package conformance
 
-// valueCases are about the keys that are a bare value, without a newline.
+// valueCases are about keys whose answer is a bare value, without a newline.
 func valueCases() []Case {
 	var cases []Case
 	for _, v := range []struct {
@@ -9,40 +9,40 @@ func valueCases() []Case {
 		source       string
 	}{
 		{"project/project-id", `([a-z0-9.-]+:)?[a-z][a-z0-9-]*[a-z0-9]`, Documented, keysDoc},
-		{"project/numeric-project-id", `[0-9]+`, Client, "gcloud 528.0.0: core/credentials/gce_cache.py takes anything but digits for no Compute Engine"},
+		{"project/numeric-project-id", `[0-9]+`, Client, "gcloud 528.0.0: core/credentials/gce_cache.py takes any other text for a machine outside of Compute Engine"},
 		{"instance/id", `[0-9]{1,20}`, Documented, keysDoc},
 		{"instance/hostname", `[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?`, Documented, keysDoc},
-		{"instance/zone", `projects/[0-9]+/zones/[a-z0-9-]+`, Client, "Fluent Bit: out_stackdriver/gce_metadata.c wants exactly three slashes"},
+		{"instance/zone", `projects/[0-9]+/zones/[a-z0-9-]+`, Client, "Fluent Bit: out_stackdriver/gce_metadata.c requires exactly three slashes"},
 		{"instance/attributes/cluster-name", `\S+`, Documented, gkeDoc},
-		{"instance/attributes/cluster-location", `[^-\s]+(-[^-\s]+){1,2}`, Client, "OpenTelemetry detectors for Go 1.38: gke.go takes one dash for a region, two for a zone, and else fails"},
+		{"instance/attributes/cluster-location", `[^-\s]+(-[^-\s]+){1,2}`, Client, "OpenTelemetry detectors for Go 1.38: gke.go takes one dash for a region, two for a zone, and fails on any other number"},
 		{"instance/attributes/cluster-uid", `\S+`, Documented, gkeDoc},
 		{sa + "default/email", `\S+`, Client, "google-auth-library for Java 1.43 does not trim it"},
 		{sa + "{email}/email", `\S+`, Client, "google-auth-library for Java 1.43 does not trim it"},
 	} {
 		cases = append(cases,
-			Case{"values/" + v.key, v.truth, v.source, asks(get(v.key), status(200), matching(v.pattern))},
-			Case{"values/" + v.key + " is " + text, Inferred, "as / of GKE (google-auth-library-ruby#228, 2019)", asks(get(v.key), ok(text))})
+			Case{"values/" + v.key, v.truth, v.source, expect(get(v.key), status(200), matching(v.pattern))},
+			Case{"values/" + v.key + " is " + text, Inferred, "as / of GKE (google-auth-library-ruby#228, 2019)", expect(get(v.key), ok(text))})
 	}
 	return append(cases,
 		Case{"values/universe/universe-domain is a bare domain, empty or 404", Client, "cloud.google.com/go/auth 0.24: anything else is an error", universe},
-		Case{"values/instance/zone has the project's number", Documented, keysDoc, zoneOfProject},
-		Case{"values/" + sa + "default/aliases has a line", Inferred, "a list has a newline after each line", asks(get(sa+"default/aliases"), ok(text), exactly("default\n"))},
-		Case{"values/" + sa + "default/scopes are URLs, one a line", Documented, keysDoc,
-			asks(get(sa+"default/scopes"), ok(text), matching(`(https://\S+\n)+`))},
+		Case{"values/instance/zone has the project's number", Documented, keysDoc, projectZone},
+		Case{"values/" + sa + "default/aliases ends with a newline", Inferred, "a list has a newline after each line", expect(get(sa+"default/aliases"), ok(text), exactly("default\n"))},
+		Case{"values/" + sa + "default/scopes are URLs, one per line", Documented, keysDoc,
+			expect(get(sa+"default/scopes"), ok(text), matching(`(https://\S+\n)+`))},
 	)
 }
 
 func universe(s *session) error {
-	r := s.ask(get("universe/universe-domain"))
+	r := s.send(get("universe/universe-domain"))
 	if r.status == 404 {
 		return nil
 	}
 	return s.expect(r, status(200, 404), matching(`([a-z0-9-]+(\.[a-z0-9-]+)+)?`))
 }
 
-func zoneOfProject(s *session) error {
-	number := s.ask(get("project/numeric-project-id"))
-	return s.expect(s.ask(get("instance/zone")), status(200), func(_ *session, r reply) string {
+func projectZone(s *session) error {
+	number := s.send(get("project/numeric-project-id"))
+	return s.expect(s.send(get("instance/zone")), status(200), func(_ *session, r reply) string {
 		return matching(`projects/`+number.body+`/zones/[a-z0-9-]+`)(s, r)
 	})
 }

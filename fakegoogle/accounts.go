@@ -12,15 +12,15 @@ import (
 type account struct {
 	email    string
 	uniqueID string
-	// systemKey is the key that Google manages, made when first used.
+	// systemKey returns the key that Google manages. It is generated at first use.
 	systemKey func() (*signingKey, error)
-	// keys are those that a user downloaded, by key id.
+	// keys are the downloaded keys by ID. Server.mu guards them.
 	keys map[string]*accountKey
 }
 
 func (a *account) member() string { return "serviceAccount:" + a.email }
 
-// user is a person who ran gcloud auth application-default login.
+// user is a person after gcloud auth application-default login.
 type user struct {
 	email        string
 	subject      string
@@ -29,15 +29,15 @@ type user struct {
 	refreshToken string
 }
 
-// AddServiceAccount makes a service account; nothing changes if it is there.
+// AddServiceAccount creates a service account. It does nothing if the account exists.
 func (s *Server) AddServiceAccount(email string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ensureAccount(email)
 }
 
-// ensureAccount returns a service account and makes it if it is new. The lock
-// is held.
+// ensureAccount returns a service account, and creates it if it does not exist. The
+// caller holds s.mu.
 func (s *Server) ensureAccount(email string) *account {
 	email = strings.ToLower(email)
 	if a, ok := s.accounts[email]; ok {
@@ -53,29 +53,29 @@ func (s *Server) ensureAccount(email string) *account {
 	return a
 }
 
-// RemoveServiceAccount deletes a service account with its keys, its policy and
-// its tokens. In the policies of others it becomes what IAM makes of a deleted
-// member, so that a new account of the same name does not inherit its rights.
+// RemoveServiceAccount deletes a service account with its keys, its policy and its
+// tokens. Other policies name it as a deleted member from now on, as IAM does, so
+// that a new account with the same address does not inherit its roles.
 func (s *Server) RemoveServiceAccount(email string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	email = strings.ToLower(email)
-	gone, ok := s.accounts[email]
+	removed, ok := s.accounts[email]
 	if !ok {
 		return
 	}
 	delete(s.accounts, email)
 	delete(s.policies, email)
 	for token, granted := range s.grants.byToken {
-		if granted.Principal == gone.member() {
+		if granted.Principal == removed.member() {
 			delete(s.grants.byToken, token)
 		}
 	}
-	deleted := fmt.Sprintf("deleted:%s?uid=%s", gone.member(), gone.uniqueID)
+	deleted := fmt.Sprintf("deleted:%s?uid=%s", removed.member(), removed.uniqueID)
 	for _, p := range s.policies {
 		for _, b := range p {
 			for i, member := range b.members {
-				if member == gone.member() {
+				if member == removed.member() {
 					b.members[i] = deleted
 				}
 			}
@@ -83,8 +83,8 @@ func (s *Server) RemoveServiceAccount(email string) {
 	}
 }
 
-// account finds a service account by its e-mail address or unique id. The lock
-// is held.
+// account returns a service account by its e-mail address or unique ID. The caller
+// holds s.mu.
 func (s *Server) account(name string) (*account, bool) {
 	if s.allowAll && looksLikeEmail(name) {
 		return s.ensureAccount(name), true
@@ -105,9 +105,10 @@ func looksLikeEmail(s string) bool {
 	return ok && name != "" && strings.Contains(domain, ".") && !strings.ContainsAny(s, " /\t\n")
 }
 
-// projectOf is the project that a service account's address tells: see "Service
-// accounts overview" for the forms. Those of Compute Engine tell a number.
-func projectOf(email string) string {
+// accountProject returns the project in a service account's address: see "Service
+// accounts overview" for the forms. Compute Engine's address has the project's
+// number.
+func accountProject(email string) string {
 	name, domain, _ := strings.Cut(email, "@")
 	switch domain {
 	case "developer.gserviceaccount.com":
@@ -120,7 +121,7 @@ func projectOf(email string) string {
 	return scopedProject(project)
 }
 
-// scopedProject turns PROJECT.example.com into example.com:PROJECT, the id of a
+// scopedProject turns PROJECT.example.com into example.com:PROJECT, the ID of a
 // domain-scoped project.
 func scopedProject(s string) string {
 	if project, domain, ok := strings.Cut(s, "."); ok {
@@ -129,7 +130,7 @@ func scopedProject(s string) string {
 	return s
 }
 
-// newUniqueID is a number like those of Google's accounts: 21 digits.
+// newUniqueID returns a number like the IDs of Google's accounts: 21 digits.
 func newUniqueID() string {
 	limit := new(big.Int).Exp(big.NewInt(10), big.NewInt(20), nil)
 	n, err := rand.Int(rand.Reader, limit)

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// The endpoints below /fakegoogle/v1/ are ours: they are the Go API for those
-// who reach the server by HTTP only.
+// The endpoints below /fakegoogle/v1/ are not Google's: they offer the Go API to
+// clients that reach the server by HTTP only.
 //
-//	GET    token                     what the bearer token stands for
+//	GET    token                     the grant of the bearer token
 //	GET    counters                  calls per method
 //	PUT    faults/METHOD             {"latency": "1s", "status": 503, "retryAfter": "2s", "times": 3}
 //	DELETE faults
@@ -44,7 +44,7 @@ func (s *Server) adminRoutes(mux *http.ServeMux) {
 	handle("PUT state", func(c *call) (any, error) { return struct{}{}, badRequest(s.LoadState(c.body)) })
 }
 
-// badRequest passes on what an error says; nil stays nil.
+// badRequest answers 400 with the text of an error; nil stays nil.
 func badRequest(err error) error {
 	if err == nil {
 		return nil
@@ -53,22 +53,22 @@ func badRequest(err error) error {
 }
 
 func (s *Server) describeToken(c *call) (any, error) {
-	token, _ := bearer(c.Request)
+	token, _ := bearerToken(c.Request)
 	granted, ok := s.Inspect(token)
 	if !ok {
 		return nil, unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", apiName{"fakegoogle", "fakegoogle.v1.Token"})
 	}
 	return struct {
-		Principal    string   `json:"principal"`
-		Through      []string `json:"through"`
-		Pod          string   `json:"pod,omitempty"`
-		PodUID       string   `json:"pod_uid,omitempty"`
-		KSA          string   `json:"ksa,omitempty"`
-		Scopes       []string `json:"scopes"`
-		ExpiresAt    string   `json:"expires_at"`
-		QuotaProject string   `json:"quota_project,omitempty"`
+		Principal       string   `json:"principal"`
+		DelegationChain []string `json:"through"`
+		Pod             string   `json:"pod,omitempty"`
+		PodUID          string   `json:"pod_uid,omitempty"`
+		KSA             string   `json:"ksa,omitempty"`
+		Scopes          []string `json:"scopes"`
+		ExpiresAt       string   `json:"expires_at"`
+		QuotaProject    string   `json:"quota_project,omitempty"`
 	}{
-		granted.Principal, slices.Concat([]string{}, granted.Through), granted.Pod, granted.PodUID, granted.KSA,
+		granted.Principal, slices.Concat([]string{}, granted.DelegationChain), granted.Pod, granted.PodUID, granted.KSA,
 		granted.Scopes, rfc3339(granted.Expiry), granted.QuotaProject,
 	}, nil
 }
@@ -76,7 +76,7 @@ func (s *Server) describeToken(c *call) (any, error) {
 func (s *Server) putFault(c *call) (any, error) {
 	method := c.PathValue("method")
 	if !slices.Contains(Methods(), method) {
-		return nil, invalidArgument("unknown method %q: there are %s", method, strings.Join(Methods(), ", "))
+		return nil, invalidArgument("unknown method %q: the methods are %s", method, strings.Join(Methods(), ", "))
 	}
 	var request struct {
 		Latency    string `json:"latency"`
@@ -89,19 +89,19 @@ func (s *Server) putFault(c *call) (any, error) {
 	}
 	fault := Fault{Status: request.Status, Times: request.Times}
 	for _, d := range []struct {
-		text string
-		to   *time.Duration
+		text  string
+		field *time.Duration
 	}{{request.Latency, &fault.Latency}, {request.RetryAfter, &fault.RetryAfter}} {
 		if d.text == "" {
 			continue
 		}
 		var err error
-		if *d.to, err = time.ParseDuration(d.text); err != nil {
+		if *d.field, err = time.ParseDuration(d.text); err != nil {
 			return nil, badRequest(err)
 		}
 	}
 	if fault.Status != 0 && (fault.Status < 400 || fault.Status > 599) {
-		return nil, invalidArgument("status %d: write an HTTP status from 400 to 599, or 0 for a late answer", fault.Status)
+		return nil, invalidArgument("status %d: write an HTTP status from 400 to 599, or 0 for a normal answer after the latency", fault.Status)
 	}
 	s.SetFault(method, fault)
 	return struct{}{}, nil
@@ -113,7 +113,7 @@ func (s *Server) changeBinding(change func(resource, role, member string)) func(
 		if err := decode(c.body, &b); err != nil {
 			return nil, err
 		}
-		if field, value, remedy := b.wrong(); field != "" {
+		if field, value, remedy := b.invalidField(); field != "" {
 			return nil, invalidArgument("%s %q: %s", field, value, remedy)
 		}
 		change(b.Resource, b.Role, b.Member)
@@ -133,7 +133,7 @@ func (s *Server) putServiceAccount(c *call) (any, error) {
 	return struct{}{}, badRequest(s.Apply(&State{ServiceAccounts: []string{c.PathValue("email")}}))
 }
 
-// rawJSON is an answer that is JSON already.
+// rawJSON is an answer that is encoded already.
 type rawJSON []byte
 
 func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }

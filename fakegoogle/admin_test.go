@@ -8,11 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestAdminAPIAlone sets a Google up by HTTP and asks what a token stands for.
-func TestAdminAPIAlone(t *testing.T) {
-	c := &clock{now: start}
-	g := &bench{Server: New(Options{Now: c.Now}), t: t, clock: c}
-	ours := func(method, path, body string) answer {
+// The admin API alone configures a Google, and returns the grant of a token.
+func TestAdminAPI_ConfiguresServer(t *testing.T) {
+	g := newEmptyFixture(t, Options{})
+	admin := func(method, path, body string) response {
 		t.Helper()
 		got := g.do(method, "/fakegoogle/v1/"+path, nil, body)
 		if got.status != http.StatusOK {
@@ -20,19 +19,17 @@ func TestAdminAPIAlone(t *testing.T) {
 		}
 		return got
 	}
-	ours("PUT", "providers", `{"name":"`+testProvider+`","issuer":"`+testIssuer+`","jwks":`+string(testJWKS())+`}`)
-	ours("PUT", "serviceAccounts/"+testGSA, "")
+	admin("PUT", "providers", `{"name":"`+testProvider+`","issuer":"`+testIssuer+`","jwks":`+string(testJWKS())+`}`)
+	admin("PUT", "serviceAccounts/"+testGSA, "")
 	binding := `{"resource":"` + testGSA + `","role":"roles/iam.workloadIdentityUser","member":"` + testCaller + `"}`
-	ours("PUT", "bindings", binding)
+	admin("PUT", "bindings", binding)
 
-	ours("PUT", "bindings", `{"resource":"projects/billing","role":"roles/serviceusage.serviceUsageConsumer","member":"`+testCaller+`"}`)
+	admin("PUT", "bindings", `{"resource":"projects/billing","role":"roles/serviceusage.serviceUsageConsumer","member":"`+testCaller+`"}`)
 	federated := g.federate(nil)
-	mint := func() answer {
-		return g.do("POST", "/v1/projects/-/serviceAccounts/"+testGSA+":generateAccessToken", map[string]string{
-			"Authorization": "Bearer " + federated, "X-Goog-User-Project": "billing",
-		}, `{"scope":["`+scopeCloudPlatform+`"]}`)
+	mint := func() response {
+		return g.callBilled(federated, "billing", testGSA, "generateAccessToken", object{"scope": cloudPlatform})
 	}
-	got := g.do("GET", "/fakegoogle/v1/token", map[string]string{"Authorization": "Bearer " + mint().str(t, "accessToken")}, "")
+	got := g.do("GET", "/fakegoogle/v1/token", map[string]string{"Authorization": "Bearer " + mint().field(t, "accessToken")}, "")
 	want := object{
 		"principal":     "serviceAccount:" + testGSA,
 		"through":       []any{testCaller},
@@ -47,37 +44,37 @@ func TestAdminAPIAlone(t *testing.T) {
 		t.Error(diff)
 	}
 
-	ours("PUT", "faults/iamcredentials.generateAccessToken", `{"status":503,"retryAfter":"2s","times":1}`)
+	admin("PUT", "faults/iamcredentials.generateAccessToken", `{"status":503,"retryAfter":"2s","times":1}`)
 	if got := mint(); got.status != 503 || got.header.Get("Retry-After") != "2" {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	ours("PUT", "faults/iamcredentials.generateAccessToken", `{"status":503}`)
-	ours("DELETE", "faults", "")
+	admin("PUT", "faults/iamcredentials.generateAccessToken", `{"status":503}`)
+	admin("DELETE", "faults", "")
 	if got := mint(); got.status != http.StatusOK {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	if counters := ours("GET", "counters", "").decode(t); counters["iamcredentials.generateAccessToken"] != 3.0 || counters["sts.token"] != 1.0 {
+	if counters := admin("GET", "counters", "").decode(t); counters["iamcredentials.generateAccessToken"] != 3.0 || counters["sts.token"] != 1.0 {
 		t.Errorf("%v", counters)
 	}
-	ours("DELETE", "bindings", binding)
+	admin("DELETE", "bindings", binding)
 	checkAPIError(t, mint(), 403, "PERMISSION_DENIED", "")
-	ours("DELETE", "serviceAccounts/"+testGSA, "")
+	admin("DELETE", "serviceAccounts/"+testGSA, "")
 	checkAPIError(t, mint(), 404, "NOT_FOUND", "")
 
-	if file := ours("POST", "serviceAccounts/"+testGSA+"/keys", `{"tokenURI":"`+testTokenURI+`"}`); file.str(t, "client_email") != testGSA || file.str(t, "token_uri") != testTokenURI {
+	if file := admin("POST", "serviceAccounts/"+testGSA+"/keys", `{"tokenURI":"`+testTokenURI+`"}`); file.field(t, "client_email") != testGSA || file.field(t, "token_uri") != testTokenURI {
 		t.Errorf("%s", file.body)
 	}
-	if file := ours("POST", "users", `{"email":"dev@example.com","tokenURI":"`+testTokenURI+`"}`); file.str(t, "refresh_token") == "" {
+	if file := admin("POST", "users", `{"email":"dev@example.com","tokenURI":"`+testTokenURI+`"}`); file.field(t, "refresh_token") == "" {
 		t.Errorf("%s", file.body)
 	}
-	ours("PUT", "state", "tokenLife: 7s\n")
-	if got := g.form("/v1/token", exchangeForm(podToken(start, nil))); got.decode(t)["expires_in"] != 7.0 {
+	admin("PUT", "state", "tokenLife: 7s\n")
+	if got := g.form("/v1/token", exchangeForm(podToken(startTime, nil))); got.decode(t)["expires_in"] != 7.0 {
 		t.Errorf("%s", got.body)
 	}
 }
 
-func TestAdminAPIRefuses(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestAdminAPI_RefusesInvalidRequests(t *testing.T) {
+	g := newFixture(t, Options{})
 	expired := g.accessToken(testGSA, scopeIAM)
 	g.clock.advance(time.Hour)
 	for name, test := range map[string]struct {

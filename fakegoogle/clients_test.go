@@ -25,8 +25,7 @@ import (
 	"google.golang.org/api/sts/v1"
 )
 
-// These tests let Google's own client libraries judge whether the fake is like
-// the thing that they were made for.
+// In these tests Google's own client libraries talk to the fake.
 
 // startGoogle serves an offline Google that knows the tests' provider.
 func startGoogle(t *testing.T) *Running {
@@ -38,8 +37,8 @@ func startGoogle(t *testing.T) *Running {
 	return s
 }
 
-// federated is a token source that exchanges a pod's token by a generic OAuth
-// client.
+// federated is a token source in which a generic OAuth client exchanges a pod's
+// token.
 func federated(ctx context.Context, s *Running) oauth2.TokenSource {
 	config := clientcredentials.Config{
 		TokenURL:  s.URL + "/v1/token",
@@ -64,19 +63,18 @@ func checkPrincipal(t *testing.T, s *Running, token, want string) {
 	}
 }
 
-func TestOAuth2ClientExchanges(t *testing.T) {
+func TestOAuth2Client_ExchangesPodToken(t *testing.T) {
 	s := startGoogle(t)
+	before := time.Now()
 	token, err := federated(t.Context(), s).Token()
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkPrincipal(t, s, token.AccessToken, testCaller)
-	if left := time.Until(token.Expiry); left < 3590*time.Second || left > time.Hour {
-		t.Errorf("expires in %v", left)
-	}
+	checkExpiry(t, token.Expiry, before, time.Hour)
 }
 
-func TestSTSClientExchanges(t *testing.T) {
+func TestSTSClient_ExchangesPodToken(t *testing.T) {
 	s := startGoogle(t)
 	service, err := sts.NewService(t.Context(), option.WithEndpoint(s.URL), option.WithoutAuthentication())
 	if err != nil {
@@ -87,34 +85,57 @@ func TestSTSClientExchanges(t *testing.T) {
 		SubjectTokenType: tokenTypeJWT, SubjectToken: podToken(time.Now(), nil),
 		Audience: testProvider, Scope: scopeCloudPlatform,
 	}
+	before := time.Now()
 	response, err := service.V1.Token(request).Do()
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkPrincipal(t, s, response.AccessToken, testCaller)
-	if response.ExpiresIn < 3590 || response.TokenType != "Bearer" || response.IssuedTokenType != tokenTypeAccessToken {
+	checkExpiry(t, time.Now().Add(time.Duration(response.ExpiresIn)*time.Second), before, time.Hour)
+	if response.TokenType != "Bearer" || response.IssuedTokenType != tokenTypeAccessToken {
 		t.Errorf("%+v", response)
 	}
 }
 
-func TestIAMCredentialsClient(t *testing.T) {
-	s := startGoogle(t)
-	s.Bind(testGSA, tokenCreator, testCaller)
+// checkExpiry checks that a token that was requested after the time before expires
+// at the end of its lifetime. Google rounds both the expiry and expires_in down to
+// whole seconds, hence 2 s.
+func checkExpiry(t *testing.T, expiry, before time.Time, lifetime time.Duration) {
+	t.Helper()
+	earliest, latest := before.Add(lifetime-2*time.Second), time.Now().Add(lifetime)
+	if expiry.Before(earliest) || expiry.After(latest) {
+		t.Errorf("expires %s, want %s to %s", expiry, earliest, latest)
+	}
+}
+
+// credentialsClient is Google's client of the IAM Service Account Credentials API,
+// with a federated token.
+func credentialsClient(t *testing.T, s *Running) *iamcredentials.ProjectsServiceAccountsService {
+	t.Helper()
 	service, err := iamcredentials.NewService(t.Context(), option.WithEndpoint(s.URL), option.WithTokenSource(federated(t.Context(), s)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	accounts := service.Projects.ServiceAccounts
+	return service.Projects.ServiceAccounts
+}
+
+func TestIAMCredentialsClient_CallsEveryMethod(t *testing.T) {
+	s := startGoogle(t)
+	s.Bind(testGSA, tokenCreator, testCaller)
+	accounts := credentialsClient(t, s)
 	const name = "projects/-/serviceAccounts/" + testGSA
 
+	before := time.Now()
 	access, err := accounts.GenerateAccessToken(name, &iamcredentials.GenerateAccessTokenRequest{Scope: cloudPlatform, Lifetime: "600s"}).Do()
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkPrincipal(t, s, access.AccessToken, "serviceAccount:"+testGSA)
-	if expiry, err := time.Parse(time.RFC3339, access.ExpireTime); err != nil || time.Until(expiry) > 10*time.Minute || time.Until(expiry) < 9*time.Minute {
+	expiry, err := time.Parse(time.RFC3339, access.ExpireTime)
+	if err != nil {
 		t.Errorf("expireTime %q: %v", access.ExpireTime, err)
 	}
+	checkExpiry(t, expiry, before, 10*time.Minute)
 	blob, err := accounts.SignBlob(name, &iamcredentials.SignBlobRequest{Payload: "AAAA"}).Do()
 	if err != nil || blob.SignedBlob == "" || blob.KeyId == "" {
 		t.Errorf("%+v, %v", blob, err)
@@ -132,11 +153,11 @@ func TestIAMCredentialsClient(t *testing.T) {
 	}
 }
 
-// toFake sends every request to the fake, whatever host it is for: for client
+// redirectTransport sends every request to the fake instead of its host: for client
 // libraries whose URLs are constants.
-type toFake struct{ url string }
+type redirectTransport struct{ url string }
 
-func (f toFake) RoundTrip(r *http.Request) (*http.Response, error) {
+func (f redirectTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	target, err := url.Parse(f.url)
 	if err != nil {
 		return nil, err
@@ -146,19 +167,15 @@ func (f toFake) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-func TestIDTokenValidates(t *testing.T) {
+func TestIDToken_ValidatesWithGoogleLibrary(t *testing.T) {
 	s := startGoogle(t)
 	s.Bind(testGSA, wiUser, testCaller)
-	service, err := iamcredentials.NewService(t.Context(), option.WithEndpoint(s.URL), option.WithTokenSource(federated(t.Context(), s)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := service.Projects.ServiceAccounts.GenerateIdToken("projects/-/serviceAccounts/"+testGSA,
+	response, err := credentialsClient(t, s).GenerateIdToken("projects/-/serviceAccounts/"+testGSA,
 		&iamcredentials.GenerateIdTokenRequest{Audience: "https://shop.example", IncludeEmail: true}).Do()
 	if err != nil {
 		t.Fatal(err)
 	}
-	validator, err := idtoken.NewValidator(t.Context(), option.WithHTTPClient(&http.Client{Transport: toFake{s.URL}}))
+	validator, err := idtoken.NewValidator(t.Context(), option.WithHTTPClient(&http.Client{Transport: redirectTransport{s.URL}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,11 +187,11 @@ func TestIDTokenValidates(t *testing.T) {
 		t.Errorf("%+v", payload)
 	}
 	if _, err := validator.Validate(t.Context(), response.Token, "https://other.example"); err == nil {
-		t.Error("valid for another audience")
+		t.Error("the ID token is valid for another audience")
 	}
 }
 
-func TestIAMClientReadsThePolicy(t *testing.T) {
+func TestIAMClient_ReadsPolicy(t *testing.T) {
 	s := startGoogle(t)
 	s.Bind(testGSA, wiUser, "serviceAccount:demo-project.svc.id.goog[shop/cart]")
 	s.Bind("projects/demo-project", "roles/iam.securityReviewer", testCaller)
@@ -193,9 +210,9 @@ func TestIAMClientReadsThePolicy(t *testing.T) {
 	}
 }
 
-// TestCredentialsFiles says, for each kind of credentials file and each of
-// Google's two Go libraries, what it takes to send it to the fake.
-func TestCredentialsFiles(t *testing.T) {
+// For each type of credentials file and each of Google's two Go libraries: the
+// settings that lead the library to the fake.
+func TestCredentialsFiles_WorkWithGoogleLibraries(t *testing.T) {
 	s := startGoogle(t)
 	s.Bind(testGSA, tokenCreator, "user:dev@example.com")
 	s.Bind(testGSA, wiUser, testCaller)
@@ -245,9 +262,8 @@ func TestCredentialsFiles(t *testing.T) {
 			checkPrincipal(t, s, token.AccessToken, test.want)
 		})
 		t.Run("cloud.google.com/go/auth, "+name, func(t *testing.T) {
-			// A client that goes nowhere else: what is not pointed at the fake fails,
-			// and does not reach Google.
-			client := &http.Client{Transport: only{s.URL}}
+			// A request to any other host fails, and does not reach Google.
+			client := &http.Client{Transport: hostTransport{s.URL}}
 			c, err := credentials.NewCredentialsFromJSON(credentials.CredType(test.kind), test.file,
 				&credentials.DetectOptions{Scopes: cloudPlatform, TokenURL: test.tokenURL, Client: client})
 			if err != nil {
@@ -257,7 +273,7 @@ func TestCredentialsFiles(t *testing.T) {
 			// This library does not read token_uri of an authorized_user.
 			if needsOption := strings.Contains(string(test.file), "authorized_user") && test.tokenURL == ""; needsOption {
 				if err == nil {
-					t.Error("the library honours token_uri now: say so in the comment of AuthorizedUser")
+					t.Error("the library honours token_uri now: update the comment of AuthorizedUser")
 				}
 				return
 			}
@@ -269,17 +285,17 @@ func TestCredentialsFiles(t *testing.T) {
 	}
 }
 
-// only lets requests to one base URL through.
-type only struct{ url string }
+// hostTransport refuses requests to other base URLs.
+type hostTransport struct{ url string }
 
-func (o only) RoundTrip(r *http.Request) (*http.Response, error) {
+func (o hostTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !strings.HasPrefix(r.URL.String(), o.url+"/") {
 		return nil, &url.Error{Op: r.Method, URL: r.URL.Host, Err: http.ErrNotSupported}
 	}
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-func TestSelfSignedJWTsAreNotAccepted(t *testing.T) {
+func TestSelfSignedJWT_IsRefused(t *testing.T) {
 	s := startGoogle(t)
 	const runner = "runner@demo-project.iam.gserviceaccount.com"
 	s.Bind(testGSA, tokenCreator, "serviceAccount:"+runner)
@@ -291,19 +307,20 @@ func TestSelfSignedJWTsAreNotAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status := impersonateWith(t, s, c.TokenProvider)
-	if status != http.StatusUnauthorized {
-		t.Errorf("%d", status)
+	if status := impersonateWith(t, s, c.TokenProvider); status != http.StatusUnauthorized {
+		t.Errorf("a self-signed JWT: status %d, want 401", status)
 	}
 	c, err = credentials.NewCredentialsFromJSON(credentials.ServiceAccount, key, &credentials.DetectOptions{Scopes: cloudPlatform})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if status := impersonateWith(t, s, c.TokenProvider); status != http.StatusOK {
-		t.Errorf("an access token of the same key: %d", status)
+		t.Errorf("an access token of the same key: status %d, want 200", status)
 	}
 }
 
+// impersonateWith requests a token of the tests' GSA with the provider's token, and
+// returns the status.
 func impersonateWith(t *testing.T, s *Running, provider auth.TokenProvider) int {
 	t.Helper()
 	token, err := provider.Token(t.Context())

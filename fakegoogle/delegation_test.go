@@ -8,19 +8,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestDelegation(t *testing.T) {
+func TestDelegation_RequiresEachHop(t *testing.T) {
 	const a, b = "a@demo-project.iam.gserviceaccount.com", "b@demo-project.iam.gserviceaccount.com"
-	type bound struct{ resource, role, member string }
-	right := []bound{
+	type binding struct{ resource, role, member string }
+	complete := []binding{
 		{a, tokenCreator, testCaller},
 		{b, tokenCreator, "serviceAccount:" + a},
 		{testGSA, tokenCreator, "serviceAccount:" + b},
 	}
-	without := func(i int) []bound { return slices.Delete(slices.Clone(right), i, i+1) }
-	instead := func(i int, with bound) []bound {
-		chain := slices.Clone(right)
-		chain[i] = with
-		return chain
+	without := func(i int) []binding { return slices.Delete(slices.Clone(complete), i, i+1) }
+	replace := func(i int, b binding) []binding {
+		bindings := slices.Clone(complete)
+		bindings[i] = b
+		return bindings
 	}
 	delegates := func(emails ...string) []string {
 		for i := range emails {
@@ -29,26 +29,26 @@ func TestDelegation(t *testing.T) {
 		return emails
 	}
 	for name, test := range map[string]struct {
-		bound     []bound
+		bindings  []binding
 		delegates []string
-		want      string // permission that is missing; none means 200
+		want      string // the missing permission; empty means 200
 	}{
-		"right":                              {right, delegates(a, b), ""},
-		"caller may not use the first":       {without(0), delegates(a, b), permImplicitDelegation},
-		"first may not use the second":       {without(1), delegates(a, b), permImplicitDelegation},
-		"second may not use the target":      {without(2), delegates(a, b), permGetAccessToken},
-		"wrong order":                        {right, delegates(b, a), permImplicitDelegation},
-		"a hop left out":                     {right, delegates(a), permGetAccessToken},
-		"no delegates":                       {right, nil, permGetAccessToken},
-		"caller is workloadIdentityUser":     {instead(0, bound{a, wiUser, testCaller}), delegates(a, b), permImplicitDelegation},
-		"caller reaches all but in no chain": {instead(1, bound{b, tokenCreator, testCaller}), delegates(a, b), permImplicitDelegation},
+		"complete":                         {complete, delegates(a, b), ""},
+		"caller has no role on the first":  {without(0), delegates(a, b), permImplicitDelegation},
+		"first has no role on the second":  {without(1), delegates(a, b), permImplicitDelegation},
+		"second has no role on the target": {without(2), delegates(a, b), permGetAccessToken},
+		"wrong order":                      {complete, delegates(b, a), permImplicitDelegation},
+		"a hop left out":                   {complete, delegates(a), permGetAccessToken},
+		"no delegates":                     {complete, nil, permGetAccessToken},
+		"caller is workloadIdentityUser":   {replace(0, binding{a, wiUser, testCaller}), delegates(a, b), permImplicitDelegation},
+		"caller has roles but no chain":    {replace(1, binding{b, tokenCreator, testCaller}), delegates(a, b), permImplicitDelegation},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGoogle(t, Options{})
+			g := newFixture(t, Options{})
 			for _, email := range []string{a, b, testGSA} {
 				g.AddServiceAccount(email)
 			}
-			for _, b := range test.bound {
+			for _, b := range test.bindings {
 				g.Bind(b.resource, b.role, b.member)
 			}
 			got := g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform, "delegates": test.delegates})
@@ -56,23 +56,23 @@ func TestDelegation(t *testing.T) {
 				checkAPIError(t, got, 403, "PERMISSION_DENIED", "'"+test.want+"'")
 				return
 			}
-			granted, _ := g.Inspect(got.str(t, "accessToken"))
+			granted, _ := g.Inspect(got.field(t, "accessToken"))
 			want := []string{testCaller, "serviceAccount:" + a, "serviceAccount:" + b}
-			if diff := cmp.Diff(want, granted.Through); diff != "" || granted.Principal != "serviceAccount:"+testGSA {
+			if diff := cmp.Diff(want, granted.DelegationChain); diff != "" || granted.Principal != "serviceAccount:"+testGSA {
 				t.Error(granted.Principal, diff)
 			}
 		})
 	}
 	t.Run("delegate does not exist", func(t *testing.T) {
-		g := newGoogle(t, Options{})
+		g := newFixture(t, Options{})
 		g.Bind(testGSA, tokenCreator, testCaller)
 		got := g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform, "delegates": delegates(a)})
 		checkAPIError(t, got, 404, "NOT_FOUND", a)
 	})
 }
 
-func TestServiceAccountActsForItselfOnlyIfBoundToItself(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestServiceAccount_ImpersonatesItselfOnlyIfBound(t *testing.T) {
+	g := newFixture(t, Options{})
 	own := g.accessToken(testGSA, scopeCloudPlatform)
 	for verb, body := range verbs() {
 		checkAPIError(t, g.call(own, testGSA, verb, body), 403, "PERMISSION_DENIED", "denied on resource")

@@ -1,10 +1,10 @@
-// Package fakegoogle is an offline Google: what Workload Identity needs of
-// Google Cloud, behind one http.Handler, as strict as the real thing.
+// Package fakegoogle is an offline Google: the part of Google Cloud that
+// Workload Identity needs, behind one http.Handler, as strict as the real one.
 //
-// It answers the question "what would Google say?" for the Security Token
+// It answers the question "what would Google answer?" for the Security Token
 // Service, the IAM Service Account Credentials API, a service account's IAM
-// policy, the OAuth 2.0 token endpoint and tokeninfo. It must know nothing of
-// metadata servers, pods or Kubernetes beyond what a token's claims say.
+// policy, the OAuth 2.0 token endpoint and tokeninfo. It must not know about
+// metadata servers, pods or Kubernetes beyond the claims of a token.
 //
 // # Endpoints
 //
@@ -18,22 +18,22 @@
 //	GET  /service_accounts/v1/jwk/EMAIL                       keys of signBlob and signJwt
 //	     /fakegoogle/v1/...                                   not Google's: see admin.go
 //
-// # What it checks
+// # Checks
 //
-// Everything that a client can get wrong: signatures, issuers, audiences,
-// times, scopes, lifetimes, unknown fields, delegation chains, and above all
-// whether the caller's principal has the IAM permission by a role that is bound
-// to it. Each refusal has Google's status, shape and, where it is known, text.
-// Where Google's behaviour is known only in part, the stricter reading was
-// taken: a client that passes here has no surprise there.
+// The server checks everything that a client can get wrong: signatures, issuers,
+// audiences, times, scopes, lifetimes, unknown fields, delegate chains and, above
+// all, whether a role that is bound to the caller's principal grants the IAM
+// permission. Each refusal has Google's status and shape, and Google's text if it
+// is known. If Google's behaviour is known only in part, the server follows the
+// stricter reading: a client that passes here also passes with Google.
 //
-// # What it does not do
+// # Limitations
 //
-// Self-signed JWTs, which some Google APIs take as bearer tokens in place of an
-// access token, are not accepted. There are no groups, no IAM conditions, no
-// inherited policies above the project, and no propagation delay: a binding
-// counts at once, which with Google takes a minute or more.
+// Self-signed JWTs, which some Google APIs accept as bearer tokens instead of an
+// access token, are refused. There are no groups, no IAM conditions and no
+// inherited policies above the project. A binding takes effect at once; with
+// Google it takes a minute or more.
 //
 // The endpoints below /fakegoogle/ have no authentication at all. Serve the
-// handler on a loopback address, or where everyone may do everything.
+// handler only on a loopback address or on a network whose clients are all trusted.
 package fakegoogle

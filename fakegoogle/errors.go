@@ -8,15 +8,15 @@ import (
 	"net/http"
 )
 
-// apiError is a failure in the shape of all Google APIs: google.rpc.Status with
-// a google.rpc.ErrorInfo. See "Errors" in Google's API design guide (AIP-193).
+// apiError is an error in the shape of all Google APIs: google.rpc.Status with a
+// google.rpc.ErrorInfo. See "Errors" in Google's API design guide (AIP-193).
 type apiError struct {
-	code     int // HTTP
+	code     int // HTTP status
 	message  string
-	reason   string // of the ErrorInfo; none without
+	reason   string // of the ErrorInfo, which is left out if the reason is empty
 	domain   string
 	metadata map[string]string
-	details  []any // further ones
+	details  []any // in addition to the ErrorInfo
 	header   http.Header
 }
 
@@ -80,13 +80,13 @@ func (e *apiError) body() any {
 	return map[string]any{"error": status}
 }
 
-// invalidArgument is a 400. Google names the field only for some mistakes.
+// invalidArgument is a 400. Google names the field only in some of them.
 func invalidArgument(format string, args ...any) *apiError {
 	return newAPIError(http.StatusBadRequest, fmt.Sprintf(format, args...))
 }
 
-// unknownField is how Google's front end refuses a field that a request message
-// does not have.
+// unknownField is the refusal by Google's front end of a field that a request
+// message does not have.
 func unknownField(name string) *apiError {
 	text := fmt.Sprintf("Invalid JSON payload received. Unknown name %q: Cannot find field.", name)
 	e := newAPIError(http.StatusBadRequest, text)
@@ -122,7 +122,7 @@ func userProjectDenied(project string, api apiName) *apiError {
 	}
 }
 
-// unauthenticated is the refusal of a bearer token, or of none.
+// unauthenticated is the refusal of a missing or invalid bearer token.
 func unauthenticated(reason string, api apiName) *apiError {
 	const expected = "Expected OAuth 2 access token, login cookie or other valid authentication credential. " +
 		"See https://developers.google.com/identity/sign-in/web/devconsole-project."
@@ -151,8 +151,8 @@ func insufficientScopes(api apiName) *apiError {
 	}
 }
 
-// oauthError is a failure in the shape of RFC 6749, section 5.2, which the
-// Security Token Service and the OAuth 2.0 endpoints use.
+// oauthError is an error in the shape of RFC 6749, section 5.2, which the Security
+// Token Service and the OAuth 2.0 endpoints use.
 type oauthError struct {
 	Status      int    `json:"-"`
 	Code        string `json:"error"`
@@ -196,5 +196,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		return
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a caller that hung up is its own problem
+	_, _ = w.Write(append(body, '\n')) // fails only if the caller has hung up
 }

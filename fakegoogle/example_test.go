@@ -6,9 +6,9 @@ import (
 	"gke-metadata-emulator/fakegoogle"
 )
 
-// The start of a test that needs a Google.
+// A test that needs a Google begins like this.
 func ExampleStart() {
-	var t *testing.T // of the test
+	var t *testing.T // the argument of the test
 
 	google := fakegoogle.Start(t, fakegoogle.Options{})
 	google.Bind("cart@demo.iam.gserviceaccount.com", "roles/iam.serviceAccountTokenCreator", "user:dev@example.com")
@@ -17,6 +17,6 @@ func ExampleStart() {
 	// is google.URL.
 	_ = google.AuthorizedUser("dev@example.com", google.URL+"/token")
 
-	// Then let Google's service fail twice, and see what the code makes of it.
+	// Google's service fails twice: does the code under test retry?
 	google.SetFault(fakegoogle.MethodGenerateAccessToken, fakegoogle.Fault{Status: 503, Times: 2})
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The methods that are counted and can be made to fail.
+// The names of the methods that are counted and can have a [Fault].
 const (
 	MethodSTSToken            = "sts.token"
 	MethodGenerateAccessToken = "iamcredentials.generateAccessToken"
@@ -22,7 +22,7 @@ const (
 	MethodOAuth2TokenInfo     = "oauth2.tokeninfo"
 )
 
-// Methods lists the methods that are counted and can be made to fail.
+// Methods lists the methods that are counted and can have a [Fault].
 func Methods() []string {
 	return []string{
 		MethodSTSToken,
@@ -32,39 +32,42 @@ func Methods() []string {
 	}
 }
 
-// Fault is what goes wrong with a method.
+// Fault is a failure that is injected into the calls of a method.
 type Fault struct {
-	// Latency is waited before the answer, in real time.
+	// Latency is the delay before the answer, in real time.
 	Latency time.Duration
-	// Status is the HTTP status to fail with; 0 answers normally, late.
+	// Status is the HTTP status of the failure. If it is 0, the call is answered
+	// normally after the latency.
 	Status int
-	// RetryAfter, rounded up to seconds, goes into the header of that name.
+	// RetryAfter is the value of the Retry-After header, rounded up to seconds;
+	// default: no header.
 	RetryAfter time.Duration
-	// Times is how many calls fail; 0 is every call until cleared.
+	// Times is the number of calls that get the fault; default: every call until
+	// [Server.ClearFaults].
 	Times int
 }
 
-// SetFault makes the calls of a method fail, in place of any fault set for it
-// before. An unknown method panics: a fault that never strikes would let a test
-// pass for the wrong reason.
+// SetFault injects a fault into the calls of a method. It replaces the method's
+// previous fault. It panics if the method is not one of [Methods]: a test whose
+// fault never occurs would pass for the wrong reason.
 func (s *Server) SetFault(method string, f Fault) {
 	if !slices.Contains(Methods(), method) {
-		panic(fmt.Sprintf("fakegoogle: unknown method %q: there are %s", method, strings.Join(Methods(), ", ")))
+		panic(fmt.Sprintf("fakegoogle: unknown method %q: the methods are %s", method, strings.Join(Methods(), ", ")))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults[method] = &f
 }
 
-// ClearFaults ends all faults.
+// ClearFaults removes all faults.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.faults)
 }
 
-// Counters returns how often each method was called, failed calls included.
-// Methods that were never called are there with 0.
+// Counters returns the number of calls of each method, including failed calls.
+// A method that was never called has the count 0.
 func (s *Server) Counters() map[string]int {
 	counters := map[string]int{}
 	for _, method := range Methods() {
@@ -77,8 +80,8 @@ func (s *Server) Counters() map[string]int {
 }
 
 func (s *Server) countAndFault(c *call) error {
-	fault, struck := s.strike(c.method)
-	if !struck {
+	fault, ok := s.nextFault(c.method)
+	if !ok {
 		return nil
 	}
 	if fault.Latency > 0 {
@@ -96,8 +99,8 @@ func (s *Server) countAndFault(c *call) error {
 	return faultError(c.method, fault)
 }
 
-// strike counts a call and takes one stroke off the method's fault.
-func (s *Server) strike(method string) (Fault, bool) {
+// nextFault counts a call of a method and returns its fault, if it has one.
+func (s *Server) nextFault(method string) (Fault, bool) {
 	if method == "" {
 		return Fault{}, false
 	}
@@ -108,29 +111,29 @@ func (s *Server) strike(method string) (Fault, bool) {
 	if !ok {
 		return Fault{}, false
 	}
-	struck := *fault
+	injected := *fault
 	if fault.Times > 0 {
 		if fault.Times--; fault.Times == 0 {
 			delete(s.faults, method)
 		}
 	}
-	return struck, true
+	return injected, true
 }
 
-// faultError is the failure in the shape of the API that fails. The Security
-// Token Service speaks RFC 6749 only for what is wrong with a request; its own
-// troubles come in the shape of all Google APIs (seen as HTTP 500 INTERNAL).
+// faultError returns the failure in the shape of the API that fails. The Security
+// Token Service uses RFC 6749 only if a request is wrong; its own failures have the
+// shape of all Google APIs (seen as HTTP 500 INTERNAL).
 func faultError(method string, f Fault) error {
 	var header http.Header
 	if f.RetryAfter > 0 {
 		seconds := int((f.RetryAfter + time.Second - 1) / time.Second)
 		header = http.Header{"Retry-After": {strconv.Itoa(seconds)}}
 	}
-	ours := f.Status >= http.StatusInternalServerError || f.Status == http.StatusTooManyRequests
+	serverFailure := f.Status >= http.StatusInternalServerError || f.Status == http.StatusTooManyRequests
 	oauth := method == MethodOAuth2Token || method == MethodOAuth2TokenInfo
-	if oauth || method == MethodSTSToken && !ours {
+	if oauth || method == MethodSTSToken && !serverFailure {
 		code := "invalid_request"
-		if ours {
+		if serverFailure {
 			code = "internal_failure"
 		}
 		return &oauthError{Status: f.Status, Code: code, Description: "Injected fault.", header: header}

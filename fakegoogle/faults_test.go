@@ -15,25 +15,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// everyMethod makes one right call per method.
-func everyMethod(t *testing.T, g *bench) map[string]func() answer {
+// everyMethod returns one valid call per method.
+func everyMethod(t *testing.T, g *fixture) map[string]func() response {
 	t.Helper()
 	g.Bind(testGSA, tokenCreator, testCaller)
 	g.Bind(testGSA, "roles/viewer", testCaller)
 	key := g.key(testGSA, testTokenURI)
 	federated, own := g.federate(nil), g.accessToken(testGSA, scopeCloudPlatform)
-	calls := map[string]func() answer{
-		"sts.token": func() answer { return g.form("/v1/token", exchangeForm(podToken(start, nil))) },
-		"oauth2.token": func() answer {
+	calls := map[string]func() response{
+		"sts.token": func() response { return g.form("/v1/token", exchangeForm(podToken(startTime, nil))) },
+		"oauth2.token": func() response {
 			return g.redeem(sign(jose.RS256, key.key(), key.PrivateKeyID, key.assertionClaims(nil)))
 		},
-		"oauth2.tokeninfo": func() answer {
+		"oauth2.tokeninfo": func() response {
 			return g.do("GET", "/tokeninfo?access_token="+own, nil, "")
 		},
-		"iam.getIamPolicy": func() answer { return g.call(federated, testGSA, "getIamPolicy", nil) },
+		"iam.getIamPolicy": func() response { return g.call(federated, testGSA, "getIamPolicy", nil) },
 	}
 	for verb, body := range verbs() {
-		calls["iamcredentials."+verb] = func() answer { return g.call(federated, testGSA, verb, body) }
+		calls["iamcredentials."+verb] = func() response { return g.call(federated, testGSA, verb, body) }
 	}
 	g.mu.Lock()
 	clear(g.counters)
@@ -41,15 +41,15 @@ func everyMethod(t *testing.T, g *bench) map[string]func() answer {
 	return calls
 }
 
-func TestEveryMethodIsCountedAndCanFail(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestFault_FailsAndCountsEveryMethod(t *testing.T) {
+	g := newFixture(t, Options{})
 	calls := everyMethod(t, g)
 	want := map[string]int{}
 	for _, method := range Methods() {
 		want[method] = 0
 	}
 	if len(calls) != len(want) {
-		t.Fatalf("%d methods are tested, there are %d", len(calls), len(want))
+		t.Fatalf("the test calls %d methods of %d", len(calls), len(want))
 	}
 	for method, call := range calls {
 		t.Run(method, func(t *testing.T) {
@@ -68,12 +68,12 @@ func TestEveryMethodIsCountedAndCanFail(t *testing.T) {
 			g.SetFault(method, Fault{Status: 500})
 			for range 3 {
 				if got := call(); got.status != 500 {
-					t.Errorf("a fault without end ended: %d", got.status)
+					t.Errorf("a fault without Times ended: status %d", got.status)
 				}
 			}
 			g.ClearFaults()
 			if got := call(); got.status != http.StatusOK {
-				t.Errorf("cleared: %d %s", got.status, got.body)
+				t.Errorf("after ClearFaults: %d %s", got.status, got.body)
 			}
 			want[method] += 4
 			if diff := cmp.Diff(want, g.Counters()); diff != "" {
@@ -83,10 +83,10 @@ func TestEveryMethodIsCountedAndCanFail(t *testing.T) {
 	}
 }
 
-func TestFaultsHaveTheShapeOfTheirAPI(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestFault_HasShapeOfAPI(t *testing.T) {
+	g := newFixture(t, Options{})
 	calls := everyMethod(t, g)
-	fail := func(method string, status int) answer {
+	fail := func(method string, status int) response {
 		g.SetFault(method, Fault{Status: status, Times: 1})
 		return calls[method]()
 	}
@@ -99,17 +99,17 @@ func TestFaultsHaveTheShapeOfTheirAPI(t *testing.T) {
 	checkOAuthError(t, fail("sts.token", 400), 400, "invalid_request", "")
 	checkOAuthError(t, fail("oauth2.token", 503), 503, "internal_failure", "")
 	if got := fail("sts.token", 503); got.header.Get("Retry-After") != "" {
-		t.Error("Retry-After, though none was set")
+		t.Error("the answer has a Retry-After header that was not set")
 	}
 }
 
-func TestLatencyIsWaited(t *testing.T) {
+func TestFault_DelaysAnswerByLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGoogle(t, Options{})
+		g := newFixture(t, Options{})
 		g.SetFault("sts.token", Fault{Latency: 3 * time.Second, Times: 1})
 		before := time.Now()
-		if got := g.form("/v1/token", exchangeForm(podToken(start, nil))); got.status != http.StatusOK {
-			t.Errorf("a late answer: %d %s", got.status, got.body)
+		if got := g.form("/v1/token", exchangeForm(podToken(startTime, nil))); got.status != http.StatusOK {
+			t.Errorf("a delayed answer: %d %s", got.status, got.body)
 		}
 		if waited := time.Since(before); waited != 3*time.Second {
 			t.Errorf("waited %v", waited)
@@ -117,9 +117,9 @@ func TestLatencyIsWaited(t *testing.T) {
 	})
 }
 
-func TestLatencyEndsWithTheCaller(t *testing.T) {
+func TestFault_LatencyEndsWhenCallerHangsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGoogle(t, Options{})
+		g := newFixture(t, Options{})
 		g.SetFault("sts.token", Fault{Latency: time.Hour})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -131,16 +131,16 @@ func TestLatencyEndsWithTheCaller(t *testing.T) {
 	})
 }
 
-func TestUnknownMethodPanics(t *testing.T) {
+func TestSetFault_PanicsOnUnknownMethod(t *testing.T) {
 	defer func() {
 		if r := recover(); !strings.Contains(fmt.Sprint(r), "sts.token") {
-			t.Errorf("panic %v does not say which methods there are", r)
+			t.Errorf("panic %v does not list the methods", r)
 		}
 	}()
 	New(Options{}).SetFault("sts.exchange", Fault{})
 }
 
-func TestCountersAreACopy(t *testing.T) {
+func TestCounters_ReturnsCopy(t *testing.T) {
 	s := New(Options{})
 	maps.DeleteFunc(s.Counters(), func(string, int) bool { return true })
 	if len(s.Counters()) != len(Methods()) {

@@ -33,10 +33,10 @@ const (
 	wiUser       = "roles/iam.workloadIdentityUser"
 )
 
-// start is when the tests' clock begins.
-var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+// startTime is the first time of the tests' clock.
+var startTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// clock is a clock that stands still.
+// clock is a clock that only the test advances.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -54,11 +54,11 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// Keys are slow to make under the race detector: one of each will do.
+// Keys are slow to generate under the race detector, so all tests share one of each.
 var (
-	issuerRSA  = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
-	strangeRSA = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
-	issuerEC   = sync.OnceValue(func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
+	issuerRSA = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
+	otherRSA  = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
+	issuerEC  = sync.OnceValue(func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
 )
 
 func must[V any](v V, err error) V {
@@ -75,7 +75,7 @@ func testJWKS() []byte {
 	}}))
 }
 
-// sign makes a JWT of claims.
+// sign returns a JWT with the claims.
 func sign(alg jose.SignatureAlgorithm, key any, kid string, claims map[string]any) string {
 	options := &jose.SignerOptions{}
 	if kid != "" {
@@ -84,10 +84,10 @@ func sign(alg jose.SignatureAlgorithm, key any, kid string, claims map[string]an
 	return must(jwt.Signed(must(jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, options))).Claims(claims).Serialize())
 }
 
-// podClaims are those of a bound service account token, with changes; a nil
-// value takes a claim away.
+// podClaims are the claims of a bound service account token, with changes: see
+// changed.
 func podClaims(now time.Time, changes map[string]any) map[string]any {
-	claims := map[string]any{
+	return changed(map[string]any{
 		"iss": testIssuer,
 		"sub": testSubject,
 		"aud": []string{"https:" + testProvider},
@@ -99,7 +99,11 @@ func podClaims(now time.Time, changes map[string]any) map[string]any {
 			"pod":            map[string]any{"name": "cart-7d4", "uid": "5b2d"},
 			"serviceaccount": map[string]any{"name": "cart", "uid": "a1"},
 		},
-	}
+	}, changes)
+}
+
+// changed returns claims with changes. A nil value removes a claim.
+func changed(claims, changes map[string]any) map[string]any {
 	maps.Copy(claims, changes)
 	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
 	return claims
@@ -109,24 +113,31 @@ func podToken(now time.Time, changes map[string]any) string {
 	return sign(jose.RS256, issuerRSA(), "rsa", podClaims(now, changes))
 }
 
-// bench is a Server under test, with a clock that stands still.
-type bench struct {
+// fixture is a Server under test, with a clock that only the test advances.
+type fixture struct {
 	*Server
 	t     *testing.T
 	clock *clock
 }
 
-func newGoogle(t *testing.T, opts Options) *bench {
+// newFixture returns a Server that knows the tests' provider.
+func newFixture(t *testing.T, opts Options) *fixture {
 	t.Helper()
-	c := &clock{now: start}
-	opts.Now = c.Now
-	g := &bench{Server: New(opts), t: t, clock: c}
+	g := newEmptyFixture(t, opts)
 	g.addProvider(Provider{})
 	return g
 }
 
-// addProvider registers the tests' provider, with what p changes of it.
-func (g *bench) addProvider(p Provider) {
+// newEmptyFixture returns a Server that knows nothing.
+func newEmptyFixture(t *testing.T, opts Options) *fixture {
+	t.Helper()
+	c := &clock{now: startTime}
+	opts.Now = c.Now
+	return &fixture{Server: New(opts), t: t, clock: c}
+}
+
+// addProvider registers the tests' provider with the other fields of p.
+func (g *fixture) addProvider(p Provider) {
 	g.t.Helper()
 	p.Name, p.Issuer, p.JWKS = testProvider, testIssuer, testJWKS()
 	if err := g.AddProvider(p); err != nil {
@@ -134,14 +145,14 @@ func (g *bench) addProvider(p Provider) {
 	}
 }
 
-// answer is what a request got.
-type answer struct {
+// response is the answer to a request.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-func (a answer) decode(t *testing.T) map[string]any {
+func (a response) decode(t *testing.T) map[string]any {
 	t.Helper()
 	var body map[string]any
 	if err := json.Unmarshal(a.body, &body); err != nil {
@@ -150,8 +161,8 @@ func (a answer) decode(t *testing.T) map[string]any {
 	return body
 }
 
-// str is a text in the answer, by its path.
-func (a answer) str(t *testing.T, path ...string) string {
+// field returns a string in the JSON answer by its path; empty if there is none.
+func (a response) field(t *testing.T, path ...string) string {
 	t.Helper()
 	var v any = a.decode(t)
 	for _, name := range path {
@@ -162,18 +173,18 @@ func (a answer) str(t *testing.T, path ...string) string {
 	return s
 }
 
-func (g *bench) do(method, target string, header map[string]string, body string) answer {
+func (g *fixture) do(method, target string, header map[string]string, body string) response {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	for name, value := range header {
 		r.Header.Set(name, value)
 	}
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, r)
-	response := w.Result()
-	return answer{response.StatusCode, response.Header, must(io.ReadAll(response.Body))}
+	result := w.Result()
+	return response{result.StatusCode, result.Header, must(io.ReadAll(result.Body))}
 }
 
-func (g *bench) form(target string, values map[string]string) answer {
+func (g *fixture) form(target string, values map[string]string) response {
 	form := url.Values{}
 	for name, value := range values {
 		if value != "" {
@@ -183,7 +194,7 @@ func (g *bench) form(target string, values map[string]string) answer {
 	return g.do("POST", target, map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, form.Encode())
 }
 
-// exchangeForm is a token exchange with nothing wrong.
+// exchangeForm is a valid token exchange.
 func exchangeForm(subjectToken string) map[string]string {
 	return map[string]string{
 		"grant_type":           "urn:ietf:params:oauth:grant-type:token-exchange",
@@ -195,23 +206,31 @@ func exchangeForm(subjectToken string) map[string]string {
 	}
 }
 
-// federate exchanges a pod's token, and fails the test if it cannot.
-func (g *bench) federate(changes map[string]any) string {
+// federate exchanges a pod's token for a federated token.
+func (g *fixture) federate(changes map[string]any) string {
 	g.t.Helper()
 	got := g.form("/v1/token", exchangeForm(podToken(g.Now(), changes)))
 	if got.status != http.StatusOK {
 		g.t.Fatalf("exchange: %d %s", got.status, got.body)
 	}
-	return got.str(g.t, "access_token")
+	return got.field(g.t, "access_token")
 }
 
-func (g *bench) Now() time.Time { return g.clock.Now() }
+func (g *fixture) Now() time.Time { return g.clock.Now() }
 
 // call calls a verb of a service account.
-func (g *bench) call(bearer, email, verb string, body any) answer {
+func (g *fixture) call(bearer, email, verb string, body any) response {
+	return g.callBilled(bearer, "", email, verb, body)
+}
+
+// callBilled calls a verb of a service account with a quota project.
+func (g *fixture) callBilled(bearer, quotaProject, email, verb string, body any) response {
 	header := map[string]string{"Content-Type": "application/json"}
 	if bearer != "" {
 		header["Authorization"] = "Bearer " + bearer
+	}
+	if quotaProject != "" {
+		header["X-Goog-User-Project"] = quotaProject
 	}
 	var buffer bytes.Buffer
 	if body != nil {
@@ -220,8 +239,8 @@ func (g *bench) call(bearer, email, verb string, body any) answer {
 	return g.do("POST", "/v1/projects/-/serviceAccounts/"+email+":"+verb, header, buffer.String())
 }
 
-// accessToken makes a token of a service account without asking IAM.
-func (g *bench) accessToken(email string, scopes ...string) string {
+// accessToken issues a token of a service account without a request.
+func (g *fixture) accessToken(email string, scopes ...string) string {
 	g.mu.Lock()
 	owner := g.ensureAccount(email)
 	g.mu.Unlock()
@@ -229,9 +248,8 @@ func (g *bench) accessToken(email string, scopes ...string) string {
 	return token
 }
 
-// checkAPIError checks all that a client may look at in an error of a Google
-// API.
-func checkAPIError(t *testing.T, got answer, code int, status, text string) {
+// checkAPIError checks every part of a Google API's error that clients read.
+func checkAPIError(t *testing.T, got response, code int, status, text string) {
 	t.Helper()
 	if got.status != code {
 		t.Fatalf("status %d, want %d: %s", got.status, code, got.body)
@@ -253,9 +271,9 @@ func checkAPIError(t *testing.T, got answer, code int, status, text string) {
 	}
 }
 
-func checkOAuthError(t *testing.T, got answer, status int, code, text string) {
+func checkOAuthError(t *testing.T, got response, status int, code, text string) {
 	t.Helper()
-	if got.status != status || got.str(t, "error") != code || !strings.Contains(got.str(t, "error_description"), text) {
+	if got.status != status || got.field(t, "error") != code || !strings.Contains(got.field(t, "error_description"), text) {
 		t.Errorf("%d %s, want %d %s with %q", got.status, got.body, status, code, text)
 	}
 }

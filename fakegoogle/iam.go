@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// The IAM permissions that the APIs here ask for.
+// The IAM permissions that these APIs require.
 const (
 	permGetAccessToken     = "iam.serviceAccounts.getAccessToken"
 	permGetOpenIDToken     = "iam.serviceAccounts.getOpenIdToken"
@@ -20,10 +20,10 @@ const (
 	permUseServices        = "serviceusage.services.use"
 )
 
-// permissionsOf are the permissions of a predefined role, as far as they matter
-// here: "IAM roles and permissions index" in Google's documentation. That
-// owner and editor lack getAccessToken is no mistake of this table.
-func permissionsOf(role string) []string {
+// rolePermissions returns the permissions of a predefined role that these APIs
+// require: "IAM roles and permissions index" in Google's documentation. The roles
+// owner and editor do lack getAccessToken.
+func rolePermissions(role string) []string {
 	switch role {
 	case "roles/iam.workloadIdentityUser":
 		return []string{permGetAccessToken, permGetOpenIDToken}
@@ -46,10 +46,10 @@ func permissionsOf(role string) []string {
 	}
 }
 
-// grants says whether a policy gives one of the members a permission.
+// grants reports whether a policy grants one of the members a permission.
 func (p policy) grants(members []string, permission string) bool {
 	for _, b := range p {
-		if slices.Contains(permissionsOf(b.role), permission) &&
+		if slices.Contains(rolePermissions(b.role), permission) &&
 			slices.ContainsFunc(b.members, func(m string) bool { return slices.Contains(members, m) }) {
 			return true
 		}
@@ -57,16 +57,16 @@ func (p policy) grants(members []string, permission string) bool {
 	return false
 }
 
-// permitted says whether a caller has a permission on a service account, by the
-// account's own policy or its project's. The lock is held.
+// permitted reports whether a caller has a permission on a service account, by the
+// policy of the account or of its project. The caller holds s.mu.
 func (s *Server) permitted(members []string, email, permission string) bool {
 	return s.allowAll ||
 		s.policies[email].grants(members, permission) ||
-		s.policies["projects/"+projectOf(email)].grants(members, permission)
+		s.policies["projects/"+accountProject(email)].grants(members, permission)
 }
 
-// serviceAccountCall takes EMAIL:VERB apart. The colon is literal, the address
-// may be percent-encoded; both come here decoded.
+// serviceAccountCall splits EMAIL:VERB. The colon is literal and the address can be
+// percent-encoded; the path value is decoded.
 func (s *Server) serviceAccountCall(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("call")
 	verb := ""
@@ -91,7 +91,7 @@ func (s *Server) serviceAccountCall(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.endpoint(method, func(c *call) (any, error) {
-		c.note("serviceAccount", name)
+		c.addLogAttr("serviceAccount", name)
 		return handle(c, name)
 	}).ServeHTTP(w, r)
 }
@@ -132,10 +132,10 @@ func (s *Server) getIAMPolicy(c *call, name string) (any, error) {
 		ok = false
 	}
 	if !ok {
-		// Only who may read policies in the project is told that there is no such
-		// account: "Using the - wildcard character is not recommended, because it
-		// can cause response messages to contain misleading error codes" (IAM API
-		// reference), that is 403 for 404.
+		// Only a caller with the permission on the project gets 404: "Using the -
+		// wildcard character is not recommended, because it can cause response
+		// messages to contain misleading error codes" (IAM API reference), that is
+		// 403 instead of 404.
 		if s.policies["projects/"+project].grants(caller.members, permGetIAMPolicy) {
 			return nil, newAPIError(http.StatusNotFound, "Unknown service account")
 		}
@@ -147,15 +147,16 @@ func (s *Server) getIAMPolicy(c *call, name string) (any, error) {
 	return s.policies[target.email].wire(), nil
 }
 
-// inProject says whether a service account is in a project. That of a Compute
-// Engine account is not known by its id, so any will do.
+// inProject reports whether a service account is in a project. The address of a
+// Compute Engine account has the project's number, not its ID, so any project
+// matches.
 func inProject(email, project string) bool {
-	return projectOf(email) == project || strings.HasSuffix(email, "@developer.gserviceaccount.com")
+	return accountProject(email) == project || strings.HasSuffix(email, "@developer.gserviceaccount.com")
 }
 
 func (p policy) wire() wirePolicy {
 	if len(p) == 0 {
-		return wirePolicy{ETag: "ACAB"} // what Google answers where no policy was ever set
+		return wirePolicy{ETag: "ACAB"} // Google's answer if no policy was ever set
 	}
 	wire := wirePolicy{Version: 1}
 	for _, b := range p {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestGetIAMPolicyNeedsItsPermission(t *testing.T) {
+func TestGetIAMPolicy_RequiresPermission(t *testing.T) {
 	for role, want := range map[string]bool{
 		"roles/iam.serviceAccountAdmin":        true,
 		"roles/iam.serviceAccountViewer":       true,
@@ -22,7 +22,7 @@ func TestGetIAMPolicyNeedsItsPermission(t *testing.T) {
 		"roles/iam.serviceAccountUser":         false,
 	} {
 		for _, resource := range []string{testGSA, "projects/demo-project"} {
-			g := newGoogle(t, Options{})
+			g := newFixture(t, Options{})
 			g.AddServiceAccount(testGSA)
 			g.Bind(resource, role, testCaller)
 			got := g.call(g.federate(nil), testGSA, "getIamPolicy", nil)
@@ -34,7 +34,7 @@ func TestGetIAMPolicyNeedsItsPermission(t *testing.T) {
 			}
 		}
 	}
-	g := newGoogle(t, Options{})
+	g := newFixture(t, Options{})
 	g.AddServiceAccount(testGSA)
 	g.Bind("projects/other", "roles/viewer", testCaller)
 	checkAPIError(t, g.call(g.federate(nil), testGSA, "getIamPolicy", nil), 403, "PERMISSION_DENIED", "")
@@ -42,17 +42,17 @@ func TestGetIAMPolicyNeedsItsPermission(t *testing.T) {
 	checkAPIError(t, g.call(g.accessToken(testGSA, "openid"), testGSA, "getIamPolicy", nil), 403, "PERMISSION_DENIED", "scopes")
 }
 
-func TestPolicyOnTheWire(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestGetIAMPolicy_ReturnsBindingsAndETag(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind("projects/demo-project", "roles/viewer", testCaller)
 	g.AddServiceAccount(testGSA)
 	policy := func() object { return g.call(g.federate(nil), testGSA, "getIamPolicy", nil).decode(t) }
 	if diff := cmp.Diff(object{"etag": "ACAB"}, policy()); diff != "" {
-		t.Error("without bindings", diff)
+		t.Error("a policy without bindings:", diff)
 	}
 	g.Bind(testGSA, wiUser, "serviceAccount:demo-project.svc.id.goog[shop/cart]")
 	g.Bind(testGSA, wiUser, testCaller)
-	g.Bind(testGSA, wiUser, testCaller) // twice is once
+	g.Bind(testGSA, wiUser, testCaller) // no second member
 	g.Bind(testGSA, tokenCreator, "user:Dev@Example.com")
 	want := object{"version": 1.0, "bindings": []any{
 		object{"role": wiUser, "members": []any{"serviceAccount:demo-project.svc.id.goog[shop/cart]", testCaller}},
@@ -73,9 +73,9 @@ func TestPolicyOnTheWire(t *testing.T) {
 	}
 }
 
-func TestDeletedMembersAreMarked(t *testing.T) {
+func TestRemoveServiceAccount_MarksMemberDeleted(t *testing.T) {
 	const old = "old@demo-project.iam.gserviceaccount.com"
-	g := newGoogle(t, Options{})
+	g := newFixture(t, Options{})
 	g.AddServiceAccount(old)
 	g.Bind(testGSA, tokenCreator, "serviceAccount:"+old)
 	token := g.accessToken(old, scopeCloudPlatform)
@@ -89,12 +89,12 @@ func TestDeletedMembersAreMarked(t *testing.T) {
 	checkAPIError(t, g.call(g.accessToken(old, scopeCloudPlatform), testGSA, "generateAccessToken", body), 403, "PERMISSION_DENIED", "")
 }
 
-func TestGetIAMPolicyRequests(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestGetIAMPolicy_ChecksProjectAndOptions(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.AddServiceAccount(testGSA)
 	g.Bind("projects/demo-project", "roles/viewer", testCaller)
 	token := g.federate(nil)
-	ask := func(target, body string) answer {
+	getPolicy := func(target, body string) response {
 		return g.do("POST", "/v1/projects/"+target, map[string]string{"Authorization": "Bearer " + token}, body)
 	}
 	const missing = "missing@demo-project.iam.gserviceaccount.com"
@@ -109,13 +109,13 @@ func TestGetIAMPolicyRequests(t *testing.T) {
 		"another project":           {"other/serviceAccounts/" + testGSA + ":getIamPolicy", "", 403, "PERMISSION_DENIED"},
 		"missing, wildcard project": {"-/serviceAccounts/" + missing + ":getIamPolicy", "", 403, "PERMISSION_DENIED"},
 		"missing, in its project":   {"demo-project/serviceAccounts/" + missing + ":getIamPolicy", "", 404, "NOT_FOUND"},
-		"missing, in others' project": {"other/serviceAccounts/missing@other.iam.gserviceaccount.com:getIamPolicy", "", 403,
+		"missing, in another project": {"other/serviceAccounts/missing@other.iam.gserviceaccount.com:getIamPolicy", "", 403,
 			"PERMISSION_DENIED"},
 		"options in the body": {"-/serviceAccounts/" + testGSA + ":getIamPolicy", `{"options":{}}`, 400, "INVALID_ARGUMENT"},
 		"no such version":     {"-/serviceAccounts/" + testGSA + ":getIamPolicy?options.requestedPolicyVersion=x", "", 400, "INVALID_ARGUMENT"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := ask(test.target, test.body)
+			got := getPolicy(test.target, test.body)
 			if test.code == 200 {
 				if got.status != 200 {
 					t.Errorf("%d %s", got.status, got.body)
@@ -127,29 +127,29 @@ func TestGetIAMPolicyRequests(t *testing.T) {
 	}
 }
 
-func TestProjectOf(t *testing.T) {
+func TestAccountProject(t *testing.T) {
 	for email, want := range map[string]string{
 		"sa@demo-project.iam.gserviceaccount.com":             "demo-project",
 		"sa@demo-project.example.com.iam.gserviceaccount.com": "example.com:demo-project",
 		"123456-compute@developer.gserviceaccount.com":        "123456",
 		"demo-project@appspot.gserviceaccount.com":            "demo-project",
 	} {
-		if got := projectOf(email); got != want {
-			t.Errorf("projectOf(%q) = %q, want %q", email, got, want)
+		if got := accountProject(email); got != want {
+			t.Errorf("accountProject(%q) = %q, want %q", email, got, want)
 		}
 	}
 }
 
-func TestRecreatedServiceAccountHasNoPolicy(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestRemoveServiceAccount_DeletesPolicy(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, wiUser, testCaller)
 	g.RemoveServiceAccount(testGSA)
 	g.AddServiceAccount(testGSA)
 	checkAPIError(t, g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform}), 403, "PERMISSION_DENIED", "")
 }
 
-func TestAddressesAreOfOneCase(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestServiceAccount_AddressIgnoresCase(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.AddServiceAccount(strings.ToUpper(testGSA))
 	g.Bind(strings.ToUpper(testGSA), wiUser, testCaller)
 	if got := g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform}); got.status != http.StatusOK {

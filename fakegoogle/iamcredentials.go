@@ -14,11 +14,11 @@ func credentialsAPI(method string) apiName {
 	return apiName{"iamcredentials.googleapis.com", "google.iam.credentials.v1.IAMCredentials." + method}
 }
 
-// impersonate finds out whether the caller may act as a service account, itself
-// or through a chain of delegates: "each service account must be granted the
+// impersonate checks that the caller has the permission on a service account,
+// directly or through a delegate chain: "each service account must be granted the
 // roles/iam.serviceAccountTokenCreator role on its next service account in the
-// chain" (IAM Service Account Credentials reference). It returns the account
-// with what remains of the caller's grant.
+// chain" (IAM Service Account Credentials reference). It returns the account and
+// a grant with the caller's delegation chain.
 func (s *Server) impersonate(c *call, caller *grant, name string, delegates []string, permission string) (*account, grant, error) {
 	if c.PathValue("project") != "-" {
 		// "The - wildcard character is required; replacing it with a project ID is
@@ -38,7 +38,7 @@ func (s *Server) impersonate(c *call, caller *grant, name string, delegates []st
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	members := caller.members
-	var via []string
+	var delegateMembers []string
 	for i, hop := range chain {
 		found, ok := s.account(hop)
 		if !ok {
@@ -53,10 +53,10 @@ func (s *Server) impersonate(c *call, caller *grant, name string, delegates []st
 			return nil, grant{}, permissionDenied(needed)
 		}
 		if last {
-			return found, caller.on(via...), nil
+			return found, caller.delegated(delegateMembers...), nil
 		}
 		members = []string{found.member()}
-		via = append(via, found.member())
+		delegateMembers = append(delegateMembers, found.member())
 	}
 	panic("unreachable: the chain ends with the account itself")
 }
@@ -92,7 +92,7 @@ func (s *Server) generateAccessToken(c *call, name string) (any, error) {
 	return map[string]string{"accessToken": token, "expireTime": rfc3339(expiry)}, nil
 }
 
-// grant makes a grant the account's own.
+// grant returns g with the account as its principal.
 func (a *account) grant(g grant) grant {
 	g.Principal = a.member()
 	g.members = []string{a.member()}
@@ -101,8 +101,8 @@ func (a *account) grant(g grant) grant {
 	return g
 }
 
-// requestedScopes checks the scopes of an access token. One empty string means
-// cloud-platform (as others measured), which no list of scopes at all does not.
+// requestedScopes checks the scopes of an access token. In others' measurements a
+// list of one empty string means cloud-platform, and an empty list is refused.
 func requestedScopes(scopes []string) ([]string, error) {
 	if len(scopes) == 0 {
 		return nil, invalidArgument("Scope field is required.")
@@ -119,10 +119,10 @@ func requestedScopes(scopes []string) ([]string, error) {
 // duration is google.protobuf.Duration in JSON.
 var duration = regexp.MustCompile(`^-?[0-9]+(\.[0-9]{1,9})?s$`)
 
-// lifetime reads how long an access token shall live.
+// lifetime parses the requested lifetime of an access token.
 func (s *Server) lifetime(name, text string) (time.Duration, error) {
 	if text == "" {
-		return defaultTokenLife, nil
+		return defaultTokenLifetime, nil
 	}
 	if !duration.MatchString(text) {
 		return 0, invalidArgument("Invalid value at 'lifetime' (type.googleapis.com/google.protobuf.Duration), Field 'lifetime', Illegal duration format; duration must end with 's'")
@@ -133,10 +133,10 @@ func (s *Server) lifetime(name, text string) (time.Duration, error) {
 		return 0, invalidArgument("Invalid value at 'lifetime' (type.googleapis.com/google.protobuf.Duration), Field 'lifetime', Duration out of range")
 	case d <= 0:
 		return 0, invalidArgument("Lifetime of access token must be larger then zero.") // sic
-	case d > s.maxLife && s.maxLife == time.Hour:
+	case d > s.maxLifetime && s.maxLifetime == time.Hour:
 		return 0, invalidArgument("Account %s can not have lifetimes of more than 1 hour. Use the Org Policy Constraint "+
 			"constraints/iam.allowServiceAccountCredentialLifetimeExtension to allow up to 12 hours.", name)
-	case d > s.maxLife:
+	case d > s.maxLifetime:
 		return 0, invalidArgument("Account %s can not have lifetimes of more than 12 hours.", name)
 	}
 	return d, nil
@@ -170,14 +170,14 @@ func (s *Server) generateIDToken(c *call, name string) (any, error) {
 	return map[string]string{"token": token}, nil
 }
 
-// idToken makes an OpenID Connect ID token as Google does for service accounts.
+// idToken issues an OpenID Connect ID token as Google does for service accounts.
 func (s *Server) idToken(a *account, audience string, includeEmail bool) (string, error) {
-	key, err := s.idKey()
+	key, err := s.idTokenKey()
 	if err != nil {
 		return "", err
 	}
 	s.mu.Lock()
-	life := min(time.Hour, s.tokenLife)
+	lifetime := min(time.Hour, s.tokenLifetime)
 	s.mu.Unlock()
 	now := s.now()
 	claims := map[string]any{
@@ -186,7 +186,7 @@ func (s *Server) idToken(a *account, audience string, includeEmail bool) (string
 		"azp": a.uniqueID,
 		"sub": a.uniqueID,
 		"iat": now.Unix(),
-		"exp": now.Add(life).Unix(),
+		"exp": now.Add(lifetime).Unix(),
 	}
 	if includeEmail {
 		claims["email"] = a.email
@@ -225,9 +225,9 @@ func (s *Server) signBlob(c *call, name string) (any, error) {
 	return map[string]any{"keyId": key.id, "signedBlob": signature}, nil
 }
 
-// maxSignedLife: exp "must not be more than 12 hours in the future" (IAM Service
-// Account Credentials reference, signJwt).
-const maxSignedLife = 12 * time.Hour
+// maxSignedLifetime is the limit of exp, which "must not be more than 12 hours in
+// the future" (IAM Service Account Credentials reference, signJwt).
+const maxSignedLifetime = 12 * time.Hour
 
 func (s *Server) signJWT(c *call, name string) (any, error) {
 	caller, err := s.authenticate(c, credentialsAPI("SignJwt"))
@@ -249,7 +249,7 @@ func (s *Server) signJWT(c *call, name string) (any, error) {
 	}
 	if claims.Exp != nil {
 		exp, err := claims.Exp.Int64()
-		if now := s.now(); err != nil || !time.Unix(exp, 0).After(now) || time.Unix(exp, 0).After(now.Add(maxSignedLife)) {
+		if now := s.now(); err != nil || !time.Unix(exp, 0).After(now) || time.Unix(exp, 0).After(now.Add(maxSignedLifetime)) {
 			return nil, invalidArgument("Claim exp must be an integer timestamp that is in the future, by no more than 12 hours.")
 		}
 	}
@@ -272,14 +272,14 @@ func (s *Server) impersonatedKey(c *call, caller *grant, name string, delegates 
 	return target.systemKey()
 }
 
-// decodeBytes reads bytes in protobuf's JSON: base64 of either alphabet, with
-// padding or without.
+// decodeBytes decodes a bytes field of protobuf's JSON: base64 in either alphabet,
+// with or without padding.
 func decodeBytes(text string) ([]byte, error) {
 	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
 	return base64.RawStdEncoding.DecodeString(text)
 }
 
-// allowedLocations answers for every account that it has no boundary.
+// allowedLocations answers that the account has no trust boundary.
 func allowedLocations(*call) (any, error) {
 	return map[string]any{"locations": []string{}, "encodedLocations": "0x0"}, nil
 }

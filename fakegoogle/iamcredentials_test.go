@@ -16,8 +16,8 @@ type object = map[string]any
 
 var cloudPlatform = []string{scopeCloudPlatform}
 
-// verbs are the calls of the IAM Service Account Credentials API with a right
-// body for each.
+// verbs are the methods of the IAM Service Account Credentials API, each with a valid
+// body.
 func verbs() map[string]object {
 	return map[string]object{
 		"generateAccessToken": {"scope": cloudPlatform},
@@ -27,48 +27,44 @@ func verbs() map[string]object {
 	}
 }
 
-func TestGenerateAccessToken(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestGenerateAccessToken_ReturnsToken(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, wiUser, testCaller)
 	g.Bind("projects/billing", "roles/serviceusage.serviceUsageConsumer", testCaller)
-	got := g.do("POST", "/v1/projects/-/serviceAccounts/"+testGSA+":generateAccessToken", map[string]string{
-		"Authorization":       "Bearer " + g.federate(nil),
-		"X-Goog-User-Project": "billing",
-	}, `{"scope":["`+scopeCloudPlatform+`","openid"],"lifetime":"600s"}`)
+	got := g.callBilled(g.federate(nil), "billing", testGSA, "generateAccessToken",
+		object{"scope": []string{scopeCloudPlatform, "openid"}, "lifetime": "600s"})
 	if got.status != http.StatusOK {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
-	token := got.str(t, "accessToken")
+	token := got.field(t, "accessToken")
 	if !strings.HasPrefix(token, "ya29.fake-") {
 		t.Errorf("accessToken begins %.10q", token)
 	}
-	if expire := got.str(t, "expireTime"); expire != "2026-01-02T03:14:05Z" {
+	if expire := got.field(t, "expireTime"); expire != "2026-01-02T03:14:05Z" {
 		t.Errorf("expireTime %q", expire)
 	}
 	granted, _ := g.Inspect(token)
 	if diff := cmp.Diff(Grant{
-		Principal:    "serviceAccount:" + testGSA,
-		Through:      []string{testCaller},
-		KSA:          "shop/cart",
-		Pod:          "shop/cart-7d4",
-		PodUID:       "5b2d",
-		Scopes:       []string{scopeCloudPlatform, "openid"},
-		Expiry:       start.Add(10 * time.Minute),
-		QuotaProject: "billing",
+		Principal:       "serviceAccount:" + testGSA,
+		DelegationChain: []string{testCaller},
+		KSA:             "shop/cart",
+		Pod:             "shop/cart-7d4",
+		PodUID:          "5b2d",
+		Scopes:          []string{scopeCloudPlatform, "openid"},
+		Expiry:          startTime.Add(10 * time.Minute),
+		QuotaProject:    "billing",
 	}, granted); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestAProjectIsBilledOnlyWhereTheCallerMayUseIt(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestQuotaProject_RequiresPermission(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, wiUser, testCaller)
-	mint := func(verb, body string) answer {
-		return g.do("POST", "/v1/projects/-/serviceAccounts/"+testGSA+":"+verb, map[string]string{
-			"Authorization": "Bearer " + g.federate(nil), "X-Goog-User-Project": "billing",
-		}, body)
+	mint := func(verb string, body object) response {
+		return g.callBilled(g.federate(nil), "billing", testGSA, verb, body)
 	}
-	for verb, body := range map[string]string{"generateAccessToken": `{"scope":["openid"]}`, "generateIdToken": `{"audience":"a"}`} {
+	for verb, body := range map[string]object{"generateAccessToken": {"scope": []string{"openid"}}, "generateIdToken": {"audience": "a"}} {
 		for role, want := range map[string]int{"roles/viewer": 403, "roles/serviceusage.serviceUsageConsumer": 200, "roles/editor": 200} {
 			g.Bind("projects/other", role, testCaller)
 			g.Bind("projects/billing", role, testCaller)
@@ -84,7 +80,7 @@ func TestAProjectIsBilledOnlyWhereTheCallerMayUseIt(t *testing.T) {
 	}
 }
 
-func TestEachVerbNeedsItsPermission(t *testing.T) {
+func TestIAMCredentials_RequirePermissionOfVerb(t *testing.T) {
 	allowed := map[string][]string{
 		"roles/iam.workloadIdentityUser":             {"generateAccessToken", "generateIdToken"},
 		"roles/iam.serviceAccountTokenCreator":       {"generateAccessToken", "generateIdToken", "signBlob", "signJwt"},
@@ -105,7 +101,7 @@ func TestEachVerbNeedsItsPermission(t *testing.T) {
 		for verb, body := range verbs() {
 			for _, resource := range []string{testGSA, "projects/demo-project"} {
 				t.Run(role+" "+verb+" on "+resource, func(t *testing.T) {
-					g := newGoogle(t, Options{})
+					g := newFixture(t, Options{})
 					g.AddServiceAccount(testGSA)
 					if role != "" {
 						g.Bind(resource, role, testCaller)
@@ -137,7 +133,7 @@ func TestEachVerbNeedsItsPermission(t *testing.T) {
 	}
 }
 
-func TestWhomABindingReaches(t *testing.T) {
+func TestBinding_MatchesMemberForms(t *testing.T) {
 	for name, test := range map[string]struct {
 		member string
 		gke    bool
@@ -158,7 +154,7 @@ func TestWhomABindingReaches(t *testing.T) {
 		"a service account":               {"serviceAccount:" + testGSA, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGoogle(t, Options{})
+			g := newFixture(t, Options{})
 			g.addProvider(Provider{GKESubjects: test.gke})
 			g.Bind(testGSA, wiUser, test.member)
 			got := g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform})
@@ -169,16 +165,16 @@ func TestWhomABindingReaches(t *testing.T) {
 	}
 }
 
-func TestUnbindTakesEffectAtOnce(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestUnbind_TakesEffectAtOnce(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, wiUser, testCaller)
 	g.Bind(testGSA, wiUser, "user:dev@example.com")
 	g.Unbind(testGSA, wiUser, testCaller)
 	checkAPIError(t, g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform}), 403, "PERMISSION_DENIED", "getAccessToken")
 }
 
-func TestBearerIsChecked(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestIAMCredentials_CheckBearerToken(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, tokenCreator, testCaller)
 	g.Bind(testGSA, tokenCreator, "serviceAccount:other@demo-project.iam.gserviceaccount.com")
 	for verb, body := range verbs() {
@@ -187,12 +183,12 @@ func TestBearerIsChecked(t *testing.T) {
 			if got := g.call(live, testGSA, verb, body); got.status != http.StatusOK {
 				t.Fatalf("%d %s", got.status, got.body)
 			}
-			idToken := g.call(live, testGSA, "generateIdToken", object{"audience": "x"}).str(t, "token")
+			idToken := g.call(live, testGSA, "generateIdToken", object{"audience": "x"}).field(t, "token")
 			for name, test := range map[string]struct{ bearer, reason string }{
 				"none":          {"", "CREDENTIALS_MISSING"},
 				"unknown":       {"ya29.fake-unknown", "ACCESS_TOKEN_TYPE_UNSUPPORTED"},
 				"an ID token":   {idToken, "ACCESS_TOKEN_TYPE_UNSUPPORTED"},
-				"the KSA token": {podToken(start, nil), "ACCESS_TOKEN_TYPE_UNSUPPORTED"},
+				"the KSA token": {podToken(startTime, nil), "ACCESS_TOKEN_TYPE_UNSUPPORTED"},
 			} {
 				got := g.call(test.bearer, testGSA, verb, body)
 				checkAPIError(t, got, 401, "UNAUTHENTICATED", "Expected OAuth 2 access token")
@@ -200,7 +196,7 @@ func TestBearerIsChecked(t *testing.T) {
 					t.Errorf("%s: no %s in %s", name, test.reason, got.body)
 				}
 				if !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer ") {
-					t.Errorf("%s: no challenge", name)
+					t.Errorf("%s: the answer has no WWW-Authenticate challenge", name)
 				}
 			}
 			narrow := g.accessToken("other@demo-project.iam.gserviceaccount.com", scopeUserInfoEmail)
@@ -210,20 +206,20 @@ func TestBearerIsChecked(t *testing.T) {
 				t.Errorf("%s", got.body)
 			}
 			if got := g.call(g.accessToken("other@demo-project.iam.gserviceaccount.com", scopeIAM), testGSA, verb, body); got.status != http.StatusOK {
-				t.Errorf("with the scope of IAM alone: %d %s", got.status, got.body)
+				t.Errorf("only with the scope of IAM: %d %s", got.status, got.body)
 			}
 		})
 	}
 }
 
-func TestExpiredBearerIsToldSo(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestIAMCredentials_ReportExpiredToken(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, tokenCreator, testCaller)
 	token := g.federate(nil)
 	body := object{"scope": cloudPlatform}
 	g.clock.advance(time.Hour - time.Second)
 	if got := g.call(token, testGSA, "generateAccessToken", body); got.status != http.StatusOK {
-		t.Fatalf("a second before: %d %s", got.status, got.body)
+		t.Fatalf("a second before the expiry: %d %s", got.status, got.body)
 	}
 	g.clock.advance(time.Second)
 	got := g.call(token, testGSA, "generateAccessToken", body)
@@ -233,14 +229,14 @@ func TestExpiredBearerIsToldSo(t *testing.T) {
 	}
 }
 
-func TestNamesOfServiceAccounts(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestServiceAccount_IsFoundByAddressAndID(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, wiUser, testCaller)
 	token := g.federate(nil)
 	g.mu.Lock()
 	uniqueID := g.accounts[testGSA].uniqueID
 	g.mu.Unlock()
-	ask := func(project, name string) answer {
+	mint := func(project, name string) response {
 		return g.do("POST", "/v1/projects/"+project+"/serviceAccounts/"+name+":generateAccessToken",
 			map[string]string{"Authorization": "Bearer " + token}, `{"scope":["`+scopeCloudPlatform+`"]}`)
 	}
@@ -250,26 +246,26 @@ func TestNamesOfServiceAccounts(t *testing.T) {
 		"upper case":      strings.ToUpper(testGSA),
 		"unique id":       uniqueID,
 	} {
-		if got := ask("-", path); got.status != http.StatusOK {
+		if got := mint("-", path); got.status != http.StatusOK {
 			t.Errorf("%s: %d %s", name, got.status, got.body)
 		}
 	}
-	checkAPIError(t, ask("demo-project", testGSA), 400, "INVALID_ARGUMENT", "account ID")
+	checkAPIError(t, mint("demo-project", testGSA), 400, "INVALID_ARGUMENT", "account ID")
 	missing := "gone@demo-project.iam.gserviceaccount.com"
-	checkAPIError(t, ask("-", missing), 404, "NOT_FOUND", "Gaia id not found for email "+missing)
+	checkAPIError(t, mint("-", missing), 404, "NOT_FOUND", "Gaia id not found for email "+missing)
 	g.RemoveServiceAccount(testGSA)
-	checkAPIError(t, ask("-", testGSA), 404, "NOT_FOUND", "Gaia id not found")
+	checkAPIError(t, mint("-", testGSA), 404, "NOT_FOUND", "Gaia id not found")
 }
 
-func TestUnknownVerb(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestIAMCredentials_RefuseUnknownVerb(t *testing.T) {
+	g := newFixture(t, Options{})
 	for _, verb := range []string{"disable", ""} {
 		checkAPIError(t, g.call(g.federate(nil), testGSA, verb, nil), 404, "NOT_FOUND", "Method not found")
 	}
 }
 
-func TestAllowAll(t *testing.T) {
-	g := newGoogle(t, Options{AllowAll: true})
+func TestAllowAll_PermitsGenuineTokens(t *testing.T) {
+	g := newFixture(t, Options{AllowAll: true})
 	for verb, body := range verbs() {
 		if got := g.call(g.federate(nil), "new@demo-project.iam.gserviceaccount.com", verb, body); got.status != http.StatusOK {
 			t.Errorf("%s: %d %s", verb, got.status, got.body)
@@ -277,11 +273,11 @@ func TestAllowAll(t *testing.T) {
 	}
 	checkAPIError(t, g.call("", testGSA, "generateAccessToken", object{"scope": cloudPlatform}), 401, "UNAUTHENTICATED", "")
 	checkAPIError(t, g.call(g.federate(nil), "no-address", "generateAccessToken", object{"scope": cloudPlatform}), 404, "NOT_FOUND", "no-address")
-	checkOAuthError(t, g.form("/v1/token", exchangeForm(podToken(start, map[string]any{"aud": "x"}))), 400, "invalid_grant", "audience")
+	checkOAuthError(t, g.form("/v1/token", exchangeForm(podToken(startTime, map[string]any{"aud": "x"}))), 400, "invalid_grant", "audience")
 }
 
-func TestAllowedLocations(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestAllowedLocations_HasNoBoundary(t *testing.T) {
+	g := newFixture(t, Options{})
 	got := g.do("GET", "/v1/projects/-/serviceAccounts/"+testGSA+"/allowedLocations", nil, "")
 	if diff := cmp.Diff(object{"locations": []any{}, "encodedLocations": "0x0"}, got.decode(t)); diff != "" {
 		t.Error(diff)

@@ -18,7 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// signingKey is an RSA key with the id that Google would give it: 40 hex digits.
+// signingKey is an RSA key with an ID of Google's form: 40 hexadecimal digits.
 type signingKey struct {
 	id      string
 	private *rsa.PrivateKey
@@ -27,13 +27,13 @@ type signingKey struct {
 func newSigningKey() (*signingKey, error) {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return nil, fmt.Errorf("fakegoogle: make a key: %w", err)
+		return nil, fmt.Errorf("fakegoogle: generate a key: %w", err)
 	}
 	id := sha1.Sum(x509.MarshalPKCS1PublicKey(&private.PublicKey))
 	return &signingKey{id: hex.EncodeToString(id[:]), private: private}, nil
 }
 
-// signJWT signs claims: a struct or map, or JSON as it is.
+// signJWT signs claims: a struct, a map, or a json.RawMessage whose bytes are kept.
 func (k *signingKey) signJWT(claims any) (string, error) {
 	options := (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", k.id)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: k.private}, options)
@@ -55,24 +55,24 @@ func (k *signingKey) signBlob(blob []byte) ([]byte, error) {
 	return rsa.SignPKCS1v15(rand.Reader, k.private, crypto.SHA256, sum[:])
 }
 
-// jwks is the public half, as Google publishes its keys.
+// jwks returns the public key in the form in which Google publishes its keys.
 func (k *signingKey) jwks() jose.JSONWebKeySet {
 	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{
 		Key: &k.private.PublicKey, KeyID: k.id, Algorithm: string(jose.RS256), Use: "sig",
 	}}}
 }
 
-// certs serves the keys of ID tokens.
+// certs serves the public keys that verify ID tokens.
 func (s *Server) certs(*call) (any, error) {
-	key, err := s.idKey()
+	key, err := s.idTokenKey()
 	if err != nil {
 		return nil, err
 	}
 	return key.jwks(), nil
 }
 
-// accountCerts serves the keys that verify what signBlob and signJwt signed, and
-// the assertions of downloaded keys.
+// accountCerts serves an account's public keys: the key of signBlob and signJwt,
+// then the downloaded keys, which sign assertions.
 func (s *Server) accountCerts(c *call) (any, error) {
 	s.mu.Lock()
 	found, ok := s.account(c.PathValue("email"))
@@ -96,15 +96,16 @@ func (s *Server) accountCerts(c *call) (any, error) {
 // accountKey is a key that a user downloaded.
 type accountKey struct {
 	*signingKey
-	tokenURI string // the only audience that its assertions may have
+	tokenURI string // the only audience that its assertions can have
 }
 
 // googleTokenURI is the token_uri of Google's own key files.
 const googleTokenURI = "https://oauth2.googleapis.com/token"
 
-// ServiceAccountKey makes a key for a service account, which appears if it is
-// new, and returns the JSON file that Google would let the user download.
-// tokenURI is where the key is to be used: the server's base URL and /token.
+// ServiceAccountKey creates a key for a service account and returns the JSON file
+// that Google would offer for download. The account is created if it does not
+// exist. tokenURI is the endpoint that redeems the key: the server's base URL
+// followed by /token; default: Google's. The error is that of the key's generation.
 func (s *Server) ServiceAccountKey(email, tokenURI string) ([]byte, error) {
 	key, err := newSigningKey()
 	if err != nil {
@@ -124,7 +125,7 @@ func (s *Server) ServiceAccountKey(email, tokenURI string) ([]byte, error) {
 	owner.keys[key.id] = &accountKey{signingKey: key, tokenURI: tokenURI}
 	return json.MarshalIndent(map[string]string{
 		"type":                        "service_account",
-		"project_id":                  projectOf(owner.email),
+		"project_id":                  accountProject(owner.email),
 		"private_key_id":              key.id,
 		"private_key":                 string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 		"client_email":                owner.email,

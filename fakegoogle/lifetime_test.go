@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-func TestRequestsAreChecked(t *testing.T) {
+func TestIAMCredentials_CheckRequest(t *testing.T) {
 	for name, test := range map[string]struct {
 		verb string
 		body object
-		text string // of the 400; none means 200
+		text string // part of the 400's message; empty means 200
 	}{
 		"lifetime of an hour":       {"generateAccessToken", object{"scope": cloudPlatform, "lifetime": "3600s"}, ""},
 		"lifetime with a fraction":  {"generateAccessToken", object{"scope": cloudPlatform, "lifetime": "59.5s"}, ""},
@@ -38,17 +38,17 @@ func TestRequestsAreChecked(t *testing.T) {
 		"blob, URL-safe, unpadded":  {"signBlob", object{"payload": "_-8"}, ""},
 		"blob is no base64":         {"signBlob", object{"payload": "%"}, "Base64"},
 		"no blob":                   {"signBlob", object{}, "Payload"},
-		"JWT with exp":              {"signJwt", object{"payload": `{"exp":` + unix(start.Add(12*time.Hour)) + `}`}, ""},
-		"JWT with exp in 12 h and 1 s": {"signJwt", object{"payload": `{"exp":` + unix(start.Add(12*time.Hour+time.Second)) + `}`},
+		"JWT with exp":              {"signJwt", object{"payload": `{"exp":` + unix(startTime.Add(12*time.Hour)) + `}`}, ""},
+		"JWT with exp in 12 h and 1 s": {"signJwt", object{"payload": `{"exp":` + unix(startTime.Add(12*time.Hour+time.Second)) + `}`},
 			"no more than 12 hours"},
-		"JWT with exp in the past":   {"signJwt", object{"payload": `{"exp":` + unix(start) + `}`}, "in the future"},
+		"JWT with exp in the past":   {"signJwt", object{"payload": `{"exp":` + unix(startTime) + `}`}, "in the future"},
 		"JWT with exp as fraction":   {"signJwt", object{"payload": `{"exp":1.5}`}, "integer"},
 		"JWT claims that are a list": {"signJwt", object{"payload": `[1]`}, "JSON object"},
 		"JWT claims are no JSON":     {"signJwt", object{"payload": `{`}, "JSON object"},
 		"no JWT claims":              {"signJwt", object{}, "JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGoogle(t, Options{})
+			g := newFixture(t, Options{})
 			g.Bind(testGSA, tokenCreator, testCaller)
 			got := g.call(g.federate(nil), testGSA, test.verb, test.body)
 			if test.text == "" {
@@ -64,52 +64,52 @@ func TestRequestsAreChecked(t *testing.T) {
 
 func unix(t time.Time) string { return string(must(json.Marshal(t.Unix()))) }
 
-func TestTheEmptyScopeMeansCloudPlatform(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestGenerateAccessToken_EmptyScopeMeansCloudPlatform(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, wiUser, testCaller)
-	granted, _ := g.Inspect(g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": []string{""}}).str(t, "accessToken"))
+	granted, _ := g.Inspect(g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": []string{""}}).field(t, "accessToken"))
 	if !slices.Equal(granted.Scopes, cloudPlatform) {
 		t.Errorf("scopes %v", granted.Scopes)
 	}
 }
 
-func TestLifetimes(t *testing.T) {
+func TestGenerateAccessToken_LifetimeIsLimited(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts     Options
 		lifetime string
-		want     time.Duration // 0 means refused
+		want     time.Duration // 0 means a refusal
 	}{
 		"default":                        {Options{}, "", time.Hour},
-		"as asked":                       {Options{}, "90s", 90 * time.Second},
-		"bounded by the server":          {Options{TokenLife: time.Minute}, "3600s", time.Minute},
-		"extended":                       {Options{ExtendedLifetime: true, TokenLife: 24 * time.Hour}, "43200s", 12 * time.Hour},
-		"extended, default":              {Options{ExtendedLifetime: true, TokenLife: 24 * time.Hour}, "", time.Hour},
-		"more than the extension allows": {Options{ExtendedLifetime: true, TokenLife: 24 * time.Hour}, "43201s", 0},
+		"as requested":                   {Options{}, "90s", 90 * time.Second},
+		"limited by the server":          {Options{TokenLifetime: time.Minute}, "3600s", time.Minute},
+		"extended":                       {Options{ExtendedLifetime: true, TokenLifetime: 24 * time.Hour}, "43200s", 12 * time.Hour},
+		"extended, default":              {Options{ExtendedLifetime: true, TokenLifetime: 24 * time.Hour}, "", time.Hour},
+		"more than the extension allows": {Options{ExtendedLifetime: true, TokenLifetime: 24 * time.Hour}, "43201s", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGoogle(t, test.opts)
+			g := newFixture(t, test.opts)
 			g.Bind(testGSA, wiUser, testCaller)
 			got := g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform, "lifetime": test.lifetime})
 			if test.want == 0 {
 				checkAPIError(t, got, 400, "INVALID_ARGUMENT", "12 hours")
 				return
 			}
-			if want := start.Add(test.want).Format(time.RFC3339); got.str(t, "expireTime") != want {
+			if want := startTime.Add(test.want).Format(time.RFC3339); got.field(t, "expireTime") != want {
 				t.Errorf("expireTime %s, want %s", got.body, want)
 			}
 		})
 	}
 }
 
-func TestSetTokenLifeBoundsNewTokens(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestSetTokenLifetime_LimitsNewTokens(t *testing.T) {
+	g := newFixture(t, Options{})
 	old := g.federate(nil)
-	g.SetTokenLife(5 * time.Second)
-	young := g.federate(nil)
+	g.SetTokenLifetime(5 * time.Second)
+	fresh := g.federate(nil)
 	g.clock.advance(5 * time.Second)
-	_, oldLives := g.Inspect(old)
-	_, youngLives := g.Inspect(young)
-	if !oldLives || youngLives {
-		t.Errorf("old lives: %v, young lives: %v", oldLives, youngLives)
+	_, oldIsLive := g.Inspect(old)
+	_, newIsLive := g.Inspect(fresh)
+	if !oldIsLive || newIsLive {
+		t.Errorf("the token from before is live: %v, the token from after: %v; want true, false", oldIsLive, newIsLive)
 	}
 }

@@ -17,15 +17,15 @@ const (
 	grantRefreshToken = "refresh_token"                               // RFC 6749, section 6
 )
 
-// userScopes are what gcloud auth application-default login asks for.
+// userScopes are the scopes that gcloud auth application-default login requests.
 const userScopes = "openid " + scopeUserInfoEmail + " " + scopeCloudPlatform + " https://www.googleapis.com/auth/sqlservice.login"
 
-// AuthorizedUser makes a user log in, and returns the credentials file that
-// gcloud auth application-default login would write.
+// AuthorizedUser logs a user in and returns the credentials file that gcloud auth
+// application-default login would write.
 //
-// tokenURI goes into the file's token_uri, which golang.org/x/oauth2/google
-// honours. Google's newer library, cloud.google.com/go/auth, does not: it needs
-// DetectOptions.TokenURL.
+// tokenURI becomes the file's token_uri, which golang.org/x/oauth2/google honours;
+// default: none, as gcloud writes it. Google's newer library,
+// cloud.google.com/go/auth, ignores token_uri: it needs DetectOptions.TokenURL.
 func (s *Server) AuthorizedUser(email, tokenURI string) []byte {
 	u := &user{
 		email:        strings.ToLower(email),
@@ -80,8 +80,8 @@ func (s *Server) oauth2Token(c *call) (any, error) {
 	}
 }
 
-// assertion is the JWT that the holder of a service account key signs: "Using
-// OAuth 2.0 for Server to Server Applications".
+// assertion is the JWT that a client signs with a service account key: "Using OAuth
+// 2.0 for Server to Server Applications".
 type assertion struct {
 	jwt.Claims
 	Scope          string `json:"scope"`
@@ -93,7 +93,7 @@ func (s *Server) redeemAssertion(c *call, text string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.note("principal", owner.member())
+	c.addLogAttr("principal", owner.member())
 	if claims.TargetAudience != "" {
 		token, err := s.idToken(owner, claims.TargetAudience, true)
 		if err != nil {
@@ -101,18 +101,18 @@ func (s *Server) redeemAssertion(c *call, text string) (any, error) {
 		}
 		return map[string]string{"id_token": token}, nil
 	}
-	scopes := scopesOf(claims.Scope)
+	scopes := splitScopes(claims.Scope)
 	if len(scopes) == 0 {
 		return nil, oauthFailure("invalid_scope", "Empty or missing scope not allowed.")
 	}
 	if !allKnown(scopes) {
 		return nil, oauthFailure("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
 	}
-	token, expiry := s.issue(owner.grant(grant{Grant: Grant{Scopes: scopes, QuotaProject: quotaProject(c.Request)}}), defaultTokenLife)
+	token, expiry := s.issue(owner.grant(grant{Grant: Grant{Scopes: scopes, QuotaProject: quotaProject(c.Request)}}), defaultTokenLifetime)
 	return map[string]any{
 		"access_token": token,
 		"token_type":   "Bearer",
-		"expires_in":   s.remaining(expiry),
+		"expires_in":   s.expiresIn(expiry),
 	}, nil
 }
 
@@ -135,11 +135,11 @@ func (s *Server) verifyAssertion(text string) (*assertion, *account, error) {
 	if len(claims.Audience) != 1 || claims.Audience[0] != key.tokenURI {
 		return nil, nil, oauthFailure("invalid_grant", "Invalid JWT: Failed audience check. The right audience is %s", key.tokenURI)
 	}
-	if now := s.now(); !timely(&claims.Claims, now) || claims.Expiry.Time().Sub(claims.IssuedAt.Time()) > time.Hour {
+	if now := s.now(); !isCurrent(&claims.Claims, now) || claims.Expiry.Time().Sub(claims.IssuedAt.Time()) > time.Hour {
 		return nil, nil, oauthFailure("invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim.")
 	}
 	if claims.Subject != "" && !strings.EqualFold(claims.Subject, owner.email) {
-		// Domain-wide delegation, which nobody has here.
+		// Domain-wide delegation, which no account here has.
 		return nil, nil, &oauthError{
 			Status:      http.StatusUnauthorized,
 			Code:        "unauthorized_client",
@@ -149,8 +149,8 @@ func (s *Server) verifyAssertion(text string) (*assertion, *account, error) {
 	return &claims, owner, nil
 }
 
-// assertionKey finds the key that an assertion says it is signed with. The real
-// accounts only: AllowAll makes no keys.
+// assertionKey returns the account and the key that an assertion names. It does not
+// create accounts with AllowAll: a new account has no keys.
 func (s *Server) assertionKey(email, keyID string) (*account, *accountKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,38 +169,38 @@ func (s *Server) refresh(c *call, clientID, clientSecret, refreshToken, scope st
 	if refreshToken == "" {
 		return nil, oauthFailure("invalid_request", "Missing required parameter: refresh_token")
 	}
-	u, err := s.loggedIn(clientID, clientSecret, refreshToken)
+	u, err := s.refreshTokenUser(clientID, clientSecret, refreshToken)
 	if err != nil {
 		return nil, err
 	}
-	scopes := scopesOf(userScopes)
-	if wanted := scopesOf(scope); len(wanted) > 0 {
+	scopes := splitScopes(userScopes)
+	if requested := splitScopes(scope); len(requested) > 0 {
 		// A refresh may narrow the scope, never widen it (RFC 6749, section 6).
-		if slices.ContainsFunc(wanted, func(w string) bool { return !slices.Contains(scopes, w) }) {
+		if slices.ContainsFunc(requested, func(r string) bool { return !slices.Contains(scopes, r) }) {
 			return nil, oauthFailure("invalid_scope", "Bad Request")
 		}
-		scopes = wanted
+		scopes = requested
 	}
 	member := "user:" + u.email
-	c.note("principal", member)
+	c.addLogAttr("principal", member)
 	token, expiry := s.issue(grant{
 		Grant:   Grant{Principal: member, Scopes: scopes, QuotaProject: quotaProject(c.Request)},
 		members: []string{member},
 		email:   u.email,
 		subject: u.subject,
 		client:  u.clientID,
-	}, defaultTokenLife)
+	}, defaultTokenLifetime)
 	return map[string]any{
 		"access_token": token,
 		"token_type":   "Bearer",
-		"expires_in":   s.remaining(expiry),
+		"expires_in":   s.expiresIn(expiry),
 		"scope":        strings.Join(scopes, " "),
 	}, nil
 }
 
-// loggedIn finds the user of a refresh token, which only the client may use that
-// it was given to.
-func (s *Server) loggedIn(clientID, clientSecret, refreshToken string) (*user, error) {
+// refreshTokenUser returns the user of a refresh token, which only the client that
+// received it can use.
+func (s *Server) refreshTokenUser(clientID, clientSecret, refreshToken string) (*user, error) {
 	refuse := func(code, description string) (*user, error) {
 		return nil, &oauthError{Status: http.StatusUnauthorized, Code: code, Description: description}
 	}

@@ -17,7 +17,7 @@ import (
 
 const testTokenURI = "https://fake.example/token"
 
-// keyFile is a downloaded key.
+// keyFile is the file of a downloaded key.
 type keyFile struct {
 	Type         string `json:"type"`
 	PrivateKeyID string `json:"private_key_id"`
@@ -33,7 +33,7 @@ func (f *keyFile) key() *rsa.PrivateKey {
 	return key
 }
 
-func (g *bench) key(email, tokenURI string) *keyFile {
+func (g *fixture) key(email, tokenURI string) *keyFile {
 	g.t.Helper()
 	data, err := g.ServiceAccountKey(email, tokenURI)
 	if err != nil {
@@ -46,26 +46,43 @@ func (g *bench) key(email, tokenURI string) *keyFile {
 	return &file
 }
 
-// assertionClaims are right, but for the changes.
+// assertionClaims are the claims of a valid assertion, with changes: see changed.
 func (f *keyFile) assertionClaims(changes object) object {
-	claims := object{
+	return changed(object{
 		"iss":   f.ClientEmail,
 		"aud":   f.TokenURI,
 		"scope": scopeCloudPlatform,
-		"iat":   start.Unix(),
-		"exp":   start.Add(time.Hour).Unix(),
-	}
-	maps.Copy(claims, changes)
-	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
-	return claims
+		"iat":   startTime.Unix(),
+		"exp":   startTime.Add(time.Hour).Unix(),
+	}, changes)
 }
 
-func (g *bench) redeem(assertion string) answer {
+// authorizedUser logs a user in and returns the credentials file.
+func (g *fixture) authorizedUser(email, tokenURI string) map[string]string {
+	g.t.Helper()
+	var file map[string]string
+	if err := json.Unmarshal(g.AuthorizedUser(email, tokenURI), &file); err != nil {
+		g.t.Fatal(err)
+	}
+	return file
+}
+
+// refreshForm redeems the refresh token of a credentials file.
+func refreshForm(file map[string]string) map[string]string {
+	return map[string]string{
+		"grant_type":    "refresh_token",
+		"client_id":     file["client_id"],
+		"client_secret": file["client_secret"],
+		"refresh_token": file["refresh_token"],
+	}
+}
+
+func (g *fixture) redeem(assertion string) response {
 	return g.form("/token", map[string]string{"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion})
 }
 
-func TestServiceAccountKeyIsRedeemed(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestServiceAccountKey_GetsAccessToken(t *testing.T) {
+	g := newFixture(t, Options{})
 	key := g.key(testGSA, testTokenURI)
 	if key.Type != "service_account" || key.ClientEmail != testGSA || key.ProjectID != "demo-project" || key.TokenURI != testTokenURI {
 		t.Errorf("%+v", key)
@@ -78,7 +95,7 @@ func TestServiceAccountKeyIsRedeemed(t *testing.T) {
 		t.Error(got.status, diff)
 	}
 	granted, _ := g.Inspect(token)
-	if diff := cmp.Diff(Grant{Principal: "serviceAccount:" + testGSA, Scopes: cloudPlatform, Expiry: start.Add(time.Hour)}, granted); diff != "" {
+	if diff := cmp.Diff(Grant{Principal: "serviceAccount:" + testGSA, Scopes: cloudPlatform, Expiry: startTime.Add(time.Hour)}, granted); diff != "" {
 		t.Error(diff)
 	}
 	if key := g.key(testGSA, ""); key.TokenURI != "https://oauth2.googleapis.com/token" {
@@ -86,18 +103,18 @@ func TestServiceAccountKeyIsRedeemed(t *testing.T) {
 	}
 }
 
-func TestServiceAccountKeyGetsAnIDToken(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestServiceAccountKey_GetsIDToken(t *testing.T) {
+	g := newFixture(t, Options{})
 	key := g.key(testGSA, testTokenURI)
 	got := g.redeem(sign(jose.RS256, key.key(), key.PrivateKeyID, key.assertionClaims(object{"scope": nil, "target_audience": "https://shop.example"})))
-	info := g.do("GET", "/tokeninfo?id_token="+got.str(t, "id_token"), nil, "")
-	if info.str(t, "email") != testGSA || info.str(t, "aud") != "https://shop.example" {
+	info := g.do("GET", "/tokeninfo?id_token="+got.field(t, "id_token"), nil, "")
+	if info.field(t, "email") != testGSA || info.field(t, "aud") != "https://shop.example" {
 		t.Errorf("%s: %s", got.body, info.body)
 	}
 }
 
-func TestAssertionsAreChecked(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestAssertion_IsChecked(t *testing.T) {
+	g := newFixture(t, Options{})
 	key := g.key(testGSA, testTokenURI)
 	other := g.key("other@demo-project.iam.gserviceaccount.com", testTokenURI)
 	signed := func(changes object) string {
@@ -109,49 +126,42 @@ func TestAssertionsAreChecked(t *testing.T) {
 		code      string
 		text      string
 	}{
-		"none":               {"", 400, "invalid_request", "assertion"},
-		"no JWT":             {"x", 400, "invalid_grant", "Invalid JWT"},
-		"alg none":           {noneToken(key.assertionClaims(nil)), 400, "invalid_grant", "Invalid JWT"},
-		"alg RS512":          {sign(jose.RS512, key.key(), key.PrivateKeyID, key.assertionClaims(nil)), 400, "invalid_grant", "RS256"},
-		"another key":        {sign(jose.RS256, strangeRSA(), key.PrivateKeyID, key.assertionClaims(nil)), 400, "invalid_grant", "Invalid JWT Signature."},
-		"another's key":      {sign(jose.RS256, other.key(), other.PrivateKeyID, key.assertionClaims(nil)), 400, "invalid_grant", "Invalid JWT Signature."},
-		"unknown key id":     {sign(jose.RS256, key.key(), "x", key.assertionClaims(nil)), 400, "invalid_grant", "Invalid JWT Signature."},
-		"unknown account":    {signed(object{"iss": "x@demo-project.iam.gserviceaccount.com"}), 400, "invalid_grant", "account not found"},
-		"another audience":   {signed(object{"aud": "https://oauth2.googleapis.com/token"}), 400, "invalid_grant", "The right audience is " + testTokenURI},
-		"two audiences":      {signed(object{"aud": []string{testTokenURI, "x"}}), 400, "invalid_grant", "audience"},
-		"no audience":        {signed(object{"aud": nil}), 400, "invalid_grant", "audience"},
-		"expired":            {signed(object{"iat": start.Add(-time.Hour).Unix(), "exp": start.Unix()}), 400, "invalid_grant", "short-lived"},
-		"too long":           {signed(object{"exp": start.Add(time.Hour + time.Second).Unix()}), 400, "invalid_grant", "short-lived"},
-		"no expiry":          {signed(object{"exp": nil}), 400, "invalid_grant", "short-lived"},
-		"no time of issue":   {signed(object{"iat": nil}), 400, "invalid_grant", "short-lived"},
-		"from the future":    {signed(object{"iat": start.Add(2 * time.Minute).Unix()}), 400, "invalid_grant", "short-lived"},
-		"for somebody else":  {signed(object{"sub": "dev@example.com"}), 401, "unauthorized_client", "unauthorized"},
-		"no scope":           {signed(object{"scope": nil}), 400, "invalid_scope", "Empty or missing scope"},
-		"unknown scope":      {signed(object{"scope": "everything"}), 400, "invalid_scope", "Invalid OAuth scope"},
-		"claims are no JSON": {"eyJhbGciOiJSUzI1NiJ9.eA.eA", 400, "invalid_grant", "Invalid JWT"},
+		"none":                  {"", 400, "invalid_request", "assertion"},
+		"no JWT":                {"x", 400, "invalid_grant", "Invalid JWT"},
+		"alg none":              {noneToken(key.assertionClaims(nil)), 400, "invalid_grant", "Invalid JWT"},
+		"alg RS512":             {sign(jose.RS512, key.key(), key.PrivateKeyID, key.assertionClaims(nil)), 400, "invalid_grant", "RS256"},
+		"another key":           {sign(jose.RS256, otherRSA(), key.PrivateKeyID, key.assertionClaims(nil)), 400, "invalid_grant", "Invalid JWT Signature."},
+		"another account's key": {sign(jose.RS256, other.key(), other.PrivateKeyID, key.assertionClaims(nil)), 400, "invalid_grant", "Invalid JWT Signature."},
+		"unknown key id":        {sign(jose.RS256, key.key(), "x", key.assertionClaims(nil)), 400, "invalid_grant", "Invalid JWT Signature."},
+		"unknown account":       {signed(object{"iss": "x@demo-project.iam.gserviceaccount.com"}), 400, "invalid_grant", "account not found"},
+		"another audience":      {signed(object{"aud": "https://oauth2.googleapis.com/token"}), 400, "invalid_grant", "The right audience is " + testTokenURI},
+		"two audiences":         {signed(object{"aud": []string{testTokenURI, "x"}}), 400, "invalid_grant", "audience"},
+		"no audience":           {signed(object{"aud": nil}), 400, "invalid_grant", "audience"},
+		"expired":               {signed(object{"iat": startTime.Add(-time.Hour).Unix(), "exp": startTime.Unix()}), 400, "invalid_grant", "short-lived"},
+		"too long":              {signed(object{"exp": startTime.Add(time.Hour + time.Second).Unix()}), 400, "invalid_grant", "short-lived"},
+		"no expiry":             {signed(object{"exp": nil}), 400, "invalid_grant", "short-lived"},
+		"no time of issue":      {signed(object{"iat": nil}), 400, "invalid_grant", "short-lived"},
+		"from the future":       {signed(object{"iat": startTime.Add(2 * time.Minute).Unix()}), 400, "invalid_grant", "short-lived"},
+		"for another subject":   {signed(object{"sub": "dev@example.com"}), 401, "unauthorized_client", "unauthorized"},
+		"no scope":              {signed(object{"scope": nil}), 400, "invalid_scope", "Empty or missing scope"},
+		"unknown scope":         {signed(object{"scope": "everything"}), 400, "invalid_scope", "Invalid OAuth scope"},
+		"claims are no JSON":    {"eyJhbGciOiJSUzI1NiJ9.eA.eA", 400, "invalid_grant", "Invalid JWT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkOAuthError(t, g.redeem(test.assertion), test.status, test.code, test.text)
 		})
 	}
 	if got := g.redeem(signed(nil)); got.status != http.StatusOK {
-		t.Errorf("with nothing wrong: %d %s", got.status, got.body)
+		t.Errorf("a valid assertion: %d %s", got.status, got.body)
 	}
 	g.RemoveServiceAccount(testGSA)
 	g.AddServiceAccount(testGSA)
 	checkOAuthError(t, g.redeem(signed(nil)), 400, "invalid_grant", "Invalid JWT Signature.")
 }
 
-func TestRefreshTokens(t *testing.T) {
-	g := newGoogle(t, Options{})
-	login := func(email string) map[string]string {
-		var file map[string]string
-		if err := json.Unmarshal(g.AuthorizedUser(email, testTokenURI), &file); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	dev, ops := login("Dev@example.com"), login("ops@example.com")
+func TestRefreshToken_IsChecked(t *testing.T) {
+	g := newFixture(t, Options{})
+	dev, ops := g.authorizedUser("Dev@example.com", testTokenURI), g.authorizedUser("ops@example.com", testTokenURI)
 	if dev["type"] != "authorized_user" || dev["token_uri"] != testTokenURI {
 		t.Errorf("%v", dev)
 	}
@@ -160,57 +170,47 @@ func TestRefreshTokens(t *testing.T) {
 		status  int // 0 means 200
 		code    string
 	}{
-		"right":                      {nil, 0, ""},
-		"fewer scopes":               {map[string]string{"scope": "openid"}, 0, ""},
-		"more scopes":                {map[string]string{"scope": "https://www.googleapis.com/auth/drive"}, 400, "invalid_scope"},
-		"unknown refresh token":      {map[string]string{"refresh_token": "1//x"}, 400, "invalid_grant"},
-		"no refresh token":           {map[string]string{"refresh_token": ""}, 400, "invalid_request"},
-		"unknown client":             {map[string]string{"client_id": "x"}, 401, "invalid_client"},
-		"no client":                  {map[string]string{"client_id": ""}, 401, "invalid_client"},
-		"wrong secret":               {map[string]string{"client_secret": "x"}, 401, "invalid_client"},
-		"refresh token of another's": {map[string]string{"refresh_token": ops["refresh_token"]}, 401, "unauthorized_client"},
-		"another grant type":         {map[string]string{"grant_type": "password"}, 400, "unsupported_grant_type"},
-		"no grant type":              {map[string]string{"grant_type": ""}, 400, "invalid_request"},
+		"valid":                  {nil, 0, ""},
+		"fewer scopes":           {map[string]string{"scope": "openid"}, 0, ""},
+		"more scopes":            {map[string]string{"scope": "https://www.googleapis.com/auth/drive"}, 400, "invalid_scope"},
+		"unknown refresh token":  {map[string]string{"refresh_token": "1//x"}, 400, "invalid_grant"},
+		"no refresh token":       {map[string]string{"refresh_token": ""}, 400, "invalid_request"},
+		"unknown client":         {map[string]string{"client_id": "x"}, 401, "invalid_client"},
+		"no client":              {map[string]string{"client_id": ""}, 401, "invalid_client"},
+		"wrong secret":           {map[string]string{"client_secret": "x"}, 401, "invalid_client"},
+		"another client's token": {map[string]string{"refresh_token": ops["refresh_token"]}, 401, "unauthorized_client"},
+		"another grant type":     {map[string]string{"grant_type": "password"}, 400, "unsupported_grant_type"},
+		"no grant type":          {map[string]string{"grant_type": ""}, 400, "invalid_request"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			form := map[string]string{
-				"grant_type":    "refresh_token",
-				"client_id":     dev["client_id"],
-				"client_secret": dev["client_secret"],
-				"refresh_token": dev["refresh_token"],
-			}
+			form := refreshForm(dev)
 			maps.Copy(form, test.changes)
 			got := g.form("/token", form)
 			if test.status != 0 {
 				checkOAuthError(t, got, test.status, test.code, "")
 				return
 			}
-			granted, _ := g.Inspect(got.str(t, "access_token"))
-			if granted.Principal != "user:dev@example.com" || got.str(t, "scope") != strings.Join(granted.Scopes, " ") {
+			granted, _ := g.Inspect(got.field(t, "access_token"))
+			if granted.Principal != "user:dev@example.com" || got.field(t, "scope") != strings.Join(granted.Scopes, " ") {
 				t.Errorf("%s: %+v", got.body, granted)
 			}
 		})
 	}
 }
 
-func TestUserMayImpersonate(t *testing.T) {
-	g := newGoogle(t, Options{})
-	var file map[string]string
-	if err := json.Unmarshal(g.AuthorizedUser("dev@example.com", ""), &file); err != nil {
-		t.Fatal(err)
-	}
+func TestAuthorizedUser_ImpersonatesIfBound(t *testing.T) {
+	g := newFixture(t, Options{})
+	file := g.authorizedUser("dev@example.com", "")
 	if _, ok := file["token_uri"]; ok {
-		t.Error("token_uri, which gcloud does not write, though none was given")
+		t.Error("the file has a token_uri, which gcloud does not write")
 	}
-	user := g.form("/token", map[string]string{
-		"grant_type": "refresh_token", "client_id": file["client_id"], "client_secret": file["client_secret"], "refresh_token": file["refresh_token"],
-	}).str(t, "access_token")
+	user := g.form("/token", refreshForm(file)).field(t, "access_token")
 	g.AddServiceAccount(testGSA)
 	body := object{"scope": cloudPlatform}
 	checkAPIError(t, g.call(user, testGSA, "generateAccessToken", body), 403, "PERMISSION_DENIED", "")
 	g.Bind(testGSA, tokenCreator, "user:DEV@example.com")
-	granted, ok := g.Inspect(g.call(user, testGSA, "generateAccessToken", body).str(t, "accessToken"))
-	if diff := cmp.Diff([]string{"user:dev@example.com"}, granted.Through); diff != "" || !ok {
+	granted, ok := g.Inspect(g.call(user, testGSA, "generateAccessToken", body).field(t, "accessToken"))
+	if diff := cmp.Diff([]string{"user:dev@example.com"}, granted.DelegationChain); diff != "" || !ok {
 		t.Error(ok, diff)
 	}
 }

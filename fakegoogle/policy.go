@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// normalMember writes a member of a policy as IAM stores it: addresses in lower
-// case, everything else as it is.
+// normalMember returns a member of a policy as IAM stores it: e-mail addresses in
+// lower case, everything else unchanged.
 func normalMember(member string) string {
 	for _, kind := range []string{"user:", "serviceAccount:"} {
 		if address, ok := strings.CutPrefix(member, kind); ok {
@@ -16,7 +16,7 @@ func normalMember(member string) string {
 	return member
 }
 
-// normalResource writes the name of what a policy belongs to.
+// normalResource returns the name under which the policy of a resource is stored.
 func normalResource(resource string) string {
 	if strings.HasPrefix(resource, "projects/") {
 		return resource
@@ -24,8 +24,8 @@ func normalResource(resource string) string {
 	return strings.ToLower(resource)
 }
 
-// Bind gives a member a role on a resource: the e-mail address of a service
-// account, which appears if it is new, or projects/ID.
+// Bind grants a member a role on a resource: the e-mail address of a service
+// account, or projects/ID. A service account is created if it does not exist.
 func (s *Server) Bind(resource, role, member string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,7 +36,8 @@ func (s *Server) Bind(resource, role, member string) {
 	s.policies[resource] = s.policies[resource].with(role, member)
 }
 
-// Unbind takes a role on a resource from a member.
+// Unbind revokes a member's role on a resource. Tokens that are already issued stay
+// valid.
 func (s *Server) Unbind(resource, role, member string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,14 +66,14 @@ func (p policy) with(role, member string) policy {
 }
 
 func (p policy) without(role, member string) policy {
-	var kept policy
+	var remaining policy
 	for _, b := range p {
 		if b.role == role {
 			b.members = slices.DeleteFunc(b.members, func(m string) bool { return m == member })
 		}
 		if len(b.members) > 0 {
-			kept = append(kept, b)
+			remaining = append(remaining, b)
 		}
 	}
-	return kept
+	return remaining
 }

@@ -18,19 +18,19 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// Provider is an OIDC provider of a workload identity pool: whose tokens the
-// Security Token Service believes. Its attribute mapping is
+// Provider is an OIDC provider of a workload identity pool. The Security Token
+// Service accepts the tokens of its issuer. Its attribute mapping is
 // google.subject=assertion.sub.
 type Provider struct {
 	// Name is the full resource name:
 	// //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER
 	Name string
-	// Issuer is the iss of its tokens.
+	// Issuer is the claim iss of its tokens: an https:// URL.
 	Issuer string
-	// JWKS is the issuer's key set, as JSON.
+	// JWKS is the issuer's key set, as JSON: RSA keys and EC keys on P-256.
 	JWKS []byte
-	// AllowedAudiences of its tokens; none means Name, with or without https:
-	// before it.
+	// AllowedAudiences are the accepted values of the claim aud; default: Name, with
+	// or without the prefix https:.
 	AllowedAudiences []string
 	// GKESubjects also lets policies name its subjects as on GKE:
 	// serviceAccount:POOL[NAMESPACE/KSA] and .../subject/ns/NAMESPACE/sa/KSA.
@@ -43,11 +43,11 @@ type provider struct {
 	keys jose.JSONWebKeySet
 }
 
-// poolID is the last part of the pool's name.
+// poolID is the last segment of the pool's name.
 func (p *provider) poolID() string { return p.pool[strings.LastIndexByte(p.pool, '/')+1:] }
 
-// AddProvider registers a provider, in place of one of the same name. The error
-// says what is wrong with it.
+// AddProvider registers a provider, and replaces a provider of the same name. The
+// error names the field that Google would refuse.
 func (s *Server) AddProvider(p Provider) error {
 	parsed, err := newProvider(p)
 	if err != nil {
@@ -61,13 +61,14 @@ func (s *Server) AddProvider(p Provider) error {
 
 const providerForm = `//iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`
 
-// providerName has the pool's name as its submatch. The part after
-// workloadIdentityPools/ may be PROJECT.svc.id.goog, as on GKE.
+// providerName matches a provider's full resource name; its submatch is the pool's
+// name. The pool's ID can be PROJECT.svc.id.goog, as on GKE.
 var providerName = regexp.MustCompile(`^(//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9][a-z0-9.:-]*)` +
 	`/providers/[a-z0-9][a-z0-9-]*$`)
 
-// poolOf takes a provider's full resource name apart; false if it is none.
-func poolOf(name string) (pool string, ok bool) {
+// parseProviderName returns the pool of a provider's full resource name; false if
+// the name has another form.
+func parseProviderName(name string) (pool string, ok bool) {
 	m := providerName.FindStringSubmatch(name)
 	if m == nil {
 		return "", false
@@ -76,12 +77,12 @@ func poolOf(name string) (pool string, ok bool) {
 }
 
 func newProvider(p Provider) (*provider, error) {
-	pool, ok := poolOf(p.Name)
+	pool, ok := parseProviderName(p.Name)
 	if !ok {
-		return nil, fmt.Errorf("fakegoogle: provider name %q is not of the form %s; NUMBER is the project's number, not its id", p.Name, providerForm)
+		return nil, fmt.Errorf("fakegoogle: provider name %q is not of the form %s; NUMBER is the project's number, not its ID", p.Name, providerForm)
 	}
 	if u, err := url.Parse(p.Issuer); err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("fakegoogle: issuer %q of provider %s: Google takes only https:// URLs", p.Issuer, p.Name)
+		return nil, fmt.Errorf("fakegoogle: issuer %q of provider %s: Google accepts only https:// URLs", p.Issuer, p.Name)
 	}
 	keys, err := parseJWKS(p.JWKS)
 	if err != nil {
@@ -91,7 +92,7 @@ func newProvider(p Provider) (*provider, error) {
 	return &provider{Provider: p, pool: pool, keys: keys}, nil
 }
 
-// parseJWKS takes what Google takes: RSA keys and EC keys on P-256.
+// parseJWKS accepts the keys that Google accepts: RSA keys and EC keys on P-256.
 func parseJWKS(data []byte) (jose.JSONWebKeySet, error) {
 	var set jose.JSONWebKeySet
 	if err := json.Unmarshal(data, &set); err != nil {
@@ -105,19 +106,19 @@ func parseJWKS(data []byte) (jose.JSONWebKeySet, error) {
 		case *rsa.PublicKey:
 		case *ecdsa.PublicKey:
 			if public.Curve != elliptic.P256() {
-				return set, fmt.Errorf("keys[%d] is on curve %s; Google takes RSA keys and EC keys on P-256", i, public.Curve.Params().Name)
+				return set, fmt.Errorf("keys[%d] is on curve %s; Google accepts RSA keys and EC keys on P-256", i, public.Curve.Params().Name)
 			}
 		case *rsa.PrivateKey, *ecdsa.PrivateKey:
-			return set, fmt.Errorf("keys[%d] is a private key; publish only its public half", i)
+			return set, fmt.Errorf("keys[%d] is a private key; publish only the public key", i)
 		default:
-			return set, fmt.Errorf("keys[%d] is a %T; Google takes RSA keys and EC keys on P-256", i, key.Key)
+			return set, fmt.Errorf("keys[%d] is a %T; Google accepts RSA keys and EC keys on P-256", i, key.Key)
 		}
 	}
 	return set, nil
 }
 
-// subjectClaims are the claims of a subject token that matter here. Those of
-// Kubernetes are there when the token is bound to a pod.
+// subjectClaims are the claims of a subject token that the server reads. The claim
+// kubernetes.io names a pod if the token is bound to one.
 type subjectClaims struct {
 	jwt.Claims
 	Kubernetes struct {
@@ -129,20 +130,21 @@ type subjectClaims struct {
 	} `json:"kubernetes.io"`
 }
 
-// clockSkew is what the Security Token Service forgives a clock that is ahead
-// (as others measured: 60 s pass, 119 s do not). It also forgives an expiry of up to 60 s
-// ago; we do not, for nobody should rely on that.
+// clockSkew is the lead of an issuer's clock that the Security Token Service
+// tolerates (in others' measurements 60 s pass, 119 s do not). It also accepts tokens
+// that expired up to 60 s ago; this server does not, because no client should rely on
+// that.
 const clockSkew = 60 * time.Second
 
-// maxSubjectAge: iat "must be in the past and no more than 24 hours in the past"
-// (Security Token Service reference, field subjectToken).
+// maxSubjectAge is the limit of iat, which "must be in the past and no more than 24
+// hours in the past" (Security Token Service reference, field subjectToken).
 const maxSubjectAge = 24 * time.Hour
 
-// verify checks a subject token as the Security Token Service does. The texts
-// are those that it answers.
+// verify checks a subject token as the Security Token Service does. The errors have
+// its texts.
 func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
-	// The algorithms are "RS256 or ES256" (Security Token Service reference): a
-	// token that says none, or HS256 with the public key as secret, ends here.
+	// The algorithms are "RS256 or ES256" (Security Token Service reference). This
+	// refuses the algorithm none, and HS256 with the public key as its secret.
 	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	if err != nil {
 		return nil, oauthFailure("invalid_grant", "Unable to parse the ID Token.")
@@ -160,7 +162,7 @@ func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
 	if !slices.ContainsFunc(claims.Audience, p.allowsAudience) {
 		return nil, oauthFailure("invalid_grant", "The audience in ID Token [%s] does not match the expected audience.", strings.Join(claims.Audience, ", "))
 	}
-	if !timely(&claims.Claims, now) {
+	if !isCurrent(&claims.Claims, now) {
 		issued := "null"
 		if claims.IssuedAt != nil {
 			issued = fmt.Sprint(claims.IssuedAt.Time().Unix())
@@ -171,8 +173,8 @@ func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
 		return nil, oauthFailure("unauthorized_client", "Could not obtain a value for google.subject from the given credential.")
 	}
 	if len(claims.Subject) > 127 {
-		// Long namespaces with long account names get here:
-		// system:serviceaccount:NAMESPACE:NAME may have 340 bytes.
+		// Long namespaces and account names exceed the limit:
+		// system:serviceaccount:NAMESPACE:NAME can have 340 bytes.
 		return nil, oauthFailure("invalid_request", "The size of mapped attribute google.subject exceeds the 127 bytes limit. "+
 			"Either modify your attribute mapping or the incoming assertion to produce a mapped attribute that is less than 127 bytes.")
 	}
@@ -184,11 +186,10 @@ func (p *provider) verifySignature(token *jwt.JSONWebToken) error {
 	candidates := slices.DeleteFunc(p.keys.Key(header.KeyID), func(key jose.JSONWebKey) bool {
 		return header.KeyID == "" ||
 			key.Algorithm != "" && key.Algorithm != header.Algorithm ||
-			!suits(key, header.Algorithm)
+			!keyFitsAlgorithm(key, header.Algorithm)
 	})
 	if len(candidates) == 0 {
-		// Google looks for keys that it does not know at the issuer, where it
-		// finds none.
+		// Google fetches unknown keys from the issuer, which it cannot reach here.
 		return oauthFailure("invalid_grant", "Error connecting to the given credential's issuer.")
 	}
 	for _, key := range candidates {
@@ -199,8 +200,8 @@ func (p *provider) verifySignature(token *jwt.JSONWebToken) error {
 	return oauthFailure("invalid_grant", "Unable to verify the ID Token signature.")
 }
 
-// suits says whether a key is of the kind that an algorithm needs.
-func suits(key jose.JSONWebKey, algorithm string) bool {
+// keyFitsAlgorithm reports whether a key is of the type that an algorithm needs.
+func keyFitsAlgorithm(key jose.JSONWebKey, algorithm string) bool {
 	_, isRSA := key.Key.(*rsa.PublicKey)
 	return isRSA == (algorithm == string(jose.RS256))
 }
@@ -212,7 +213,9 @@ func (p *provider) allowsAudience(audience string) bool {
 	return audience == p.Name || audience == "https:"+p.Name
 }
 
-func timely(c *jwt.Claims, now time.Time) bool {
+// isCurrent reports whether the token was issued and is valid now, within the clock
+// skew. A token without iat or exp is not.
+func isCurrent(c *jwt.Claims, now time.Time) bool {
 	if c.IssuedAt == nil || c.Expiry == nil {
 		return false
 	}
@@ -223,7 +226,7 @@ func timely(c *jwt.Claims, now time.Time) bool {
 		(c.NotBefore == nil || !c.NotBefore.Time().After(now.Add(clockSkew)))
 }
 
-// grant is what a subject token is worth.
+// grant returns the grant of a subject token, without scopes yet.
 func (p *provider) grant(c *subjectClaims) grant {
 	principal := func(subject string) string { return "principal:" + p.pool + "/subject/" + subject }
 	g := grant{
@@ -248,7 +251,7 @@ func (p *provider) grant(c *subjectClaims) grant {
 	return g
 }
 
-// kubernetesSubject takes system:serviceaccount:NAMESPACE:NAME apart.
+// kubernetesSubject splits system:serviceaccount:NAMESPACE:NAME.
 func kubernetesSubject(subject string) (namespace, name string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, "system:serviceaccount:")
 	if !ok {
@@ -264,9 +267,9 @@ func orNull(s string) string {
 	return s
 }
 
-// lookupProvider finds the provider that a token exchange names.
+// lookupProvider returns the provider that a token exchange names.
 func (s *Server) lookupProvider(name string) (*provider, error) {
-	if _, ok := poolOf(name); !ok {
+	if _, ok := parseProviderName(name); !ok {
 		return nil, oauthFailure("invalid_request", "Invalid value for \"audience\". This value should be the full resource name of the Identity Provider. "+
 			"See https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token for the list of possible formats.")
 	}

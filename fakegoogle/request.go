@@ -9,24 +9,24 @@ import (
 	"strings"
 )
 
-// maxBody is far above any genuine request: a bound service account token is
-// about 1 kB.
+// maxBody is the limit of a request's body, in bytes. It is far above any genuine
+// request: a bound service account token has about 1 kB.
 const maxBody = 1 << 20
 
-// call is one request on its way through an endpoint.
+// call is one request to an endpoint.
 type call struct {
 	*http.Request
 	method string
 	body   []byte
-	// log collects what the log line says of the call; never a token.
+	// log collects the attributes of the call's log line; never a token.
 	log []slog.Attr
 }
 
-func (c *call) note(key, value string) {
+func (c *call) addLogAttr(key, value string) {
 	c.log = append(c.log, slog.String(key, value))
 }
 
-// form reads a request's form. RFC 6749, section 3.2: "Request and response
+// form parses a request's form. RFC 6749, section 3.2: "Request and response
 // parameters MUST NOT be included more than once."
 func (c *call) form() (url.Values, error) {
 	mediaType, _, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
@@ -45,8 +45,8 @@ func (c *call) form() (url.Values, error) {
 	return form, nil
 }
 
-// decode reads the JSON of a request message, whose fields are known. No body is
-// an empty message.
+// decode parses the JSON of a request message. An unknown field is an error; an empty
+// body is an empty message.
 func decode(body []byte, message any) error {
 	if len(strings.TrimSpace(string(body))) == 0 {
 		return nil
@@ -60,7 +60,7 @@ func decode(body []byte, message any) error {
 	if err == nil {
 		return nil
 	}
-	// encoding/json has no error type for this one.
+	// encoding/json has no type for this error.
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return unknownField(strings.Trim(name, `"`))
 	}

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// T is what Start needs of a testing.TB. An interface of our own keeps the
-// testing package out of the binaries that embed a Server.
+// T is the part of [testing.TB] that [Start] needs. As an interface of its own it
+// keeps the testing package out of binaries that embed a [Server].
 type T interface {
 	Helper()
 	Cleanup(func())
 	Fatalf(format string, args ...any)
 }
 
-// Running is a Server that listens.
+// Running is a [Server] that listens.
 type Running struct {
 	*Server
 	URL string // http://127.0.0.1:PORT
 }
 
-// Start serves an offline Google on a loopback port for the life of a test.
+// Start serves an offline Google on a free loopback port until the test ends.
 func Start(t T, opts Options) *Running {
 	t.Helper()
 	// Not httptest: importing it registers a command line flag.

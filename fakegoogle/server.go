@@ -8,76 +8,75 @@ import (
 	"time"
 )
 
-// defaultTokenLife is how long Google's access tokens live.
-const defaultTokenLife = time.Hour
+// defaultTokenLifetime is the lifetime of Google's access tokens.
+const defaultTokenLifetime = time.Hour
 
-// Options are the properties of a Server. The zero value is a strict Google
-// with the real clock.
+// Options configures a [Server]. The zero value is a strict Google with the real
+// clock.
 type Options struct {
-	// Now is the clock; time.Now by default.
+	// Now is the clock; default: time.Now.
 	Now func() time.Time
-	// TokenLife bounds the life of every token that is issued; an hour by
-	// default.
-	TokenLife time.Duration
-	// AllowAll lets every principal use every service account, and lets service
-	// accounts appear when they are asked for: for demonstrations. A token must
-	// still be genuine.
+	// TokenLifetime is the longest lifetime of any token that is issued; default:
+	// one hour.
+	TokenLifetime time.Duration
+	// AllowAll lets every principal use every service account, and creates a
+	// service account when a request names it. It is for demonstrations. A token
+	// must still be genuine.
 	AllowAll bool
 	// ExtendedLifetime permits access tokens of up to 12 hours, as the
 	// organization policy constraint
 	// iam.allowServiceAccountCredentialLifetimeExtension does.
 	ExtendedLifetime bool
-	// Log receives one line per call, without tokens; nothing is logged by
-	// default.
+	// Log receives one debug line per call, without tokens; default: no log.
 	Log *slog.Logger
 }
 
-// Server is an offline Google. Its methods may be called at any time, from any
-// goroutine.
+// Server is an offline Google. Its methods are safe for concurrent use.
 type Server struct {
-	now      func() time.Time
-	allowAll bool
-	maxLife  time.Duration
-	log      *slog.Logger
-	routes   *http.ServeMux
-	idKey    func() (*signingKey, error) // signs ID tokens
+	now         func() time.Time
+	allowAll    bool
+	maxLifetime time.Duration // of an access token that a request asks for
+	log         *slog.Logger
+	routes      *http.ServeMux
+	idTokenKey  func() (*signingKey, error) // signs ID tokens
 
-	mu        sync.Mutex
-	tokenLife time.Duration
-	providers map[string]*provider // by full resource name
-	accounts  map[string]*account  // by e-mail address
-	policies  map[string]policy    // by e-mail address or projects/ID
-	users     map[string]*user     // by refresh token
-	grants    grants
-	faults    map[string]*Fault // by method
-	counters  map[string]int    // by method
+	mu            sync.Mutex // guards all below, and the accounts' keys
+	tokenLifetime time.Duration
+	providers     map[string]*provider // by full resource name
+	accounts      map[string]*account  // by e-mail address
+	policies      map[string]policy    // by e-mail address or projects/ID
+	users         map[string]*user     // by refresh token
+	grants        grants
+	faults        map[string]*Fault // by method
+	counters      map[string]int    // by method
 }
 
-// New makes an offline Google with nothing in it: it refuses everything.
+// New returns an offline Google that knows no provider, account or user: it
+// refuses everything.
 func New(opts Options) *Server {
 	s := &Server{
-		now:       opts.Now,
-		allowAll:  opts.AllowAll,
-		maxLife:   time.Hour,
-		log:       opts.Log,
-		idKey:     sync.OnceValues(newSigningKey),
-		tokenLife: opts.TokenLife,
-		providers: map[string]*provider{},
-		accounts:  map[string]*account{},
-		policies:  map[string]policy{},
-		users:     map[string]*user{},
-		grants:    grants{byToken: map[string]*grant{}},
-		faults:    map[string]*Fault{},
-		counters:  map[string]int{},
+		now:           opts.Now,
+		allowAll:      opts.AllowAll,
+		maxLifetime:   time.Hour,
+		log:           opts.Log,
+		idTokenKey:    sync.OnceValues(newSigningKey),
+		tokenLifetime: opts.TokenLifetime,
+		providers:     map[string]*provider{},
+		accounts:      map[string]*account{},
+		policies:      map[string]policy{},
+		users:         map[string]*user{},
+		grants:        grants{byToken: map[string]*grant{}},
+		faults:        map[string]*Fault{},
+		counters:      map[string]int{},
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if s.tokenLife <= 0 {
-		s.tokenLife = defaultTokenLife
+	if s.tokenLifetime <= 0 {
+		s.tokenLifetime = defaultTokenLifetime
 	}
 	if opts.ExtendedLifetime {
-		s.maxLife = 12 * time.Hour
+		s.maxLifetime = 12 * time.Hour
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -86,16 +85,17 @@ func New(opts Options) *Server {
 	return s
 }
 
-// ServeHTTP answers for all of Google.
+// ServeHTTP answers requests to all of Google's hosts: it ignores the host name.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.routes.ServeHTTP(w, r)
 }
 
-// SetTokenLife bounds the life of the tokens issued from now on.
-func (s *Server) SetTokenLife(d time.Duration) {
+// SetTokenLifetime sets the longest lifetime of tokens that are issued from now on.
+// Tokens that are already issued keep their expiry.
+func (s *Server) SetTokenLifetime(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokenLife = d
+	s.tokenLifetime = d
 }
 
 func (s *Server) mux() *http.ServeMux {
@@ -103,7 +103,7 @@ func (s *Server) mux() *http.ServeMux {
 	mux.Handle("POST /v1/token", s.endpoint(MethodSTSToken, s.exchange))
 
 	// One pattern for all verbs: a ServeMux wildcard is a whole path segment, so
-	// EMAIL:VERB is taken apart in serviceAccountCall.
+	// serviceAccountCall splits EMAIL:VERB.
 	mux.HandleFunc("POST /v1/projects/{project}/serviceAccounts/{call}", s.serviceAccountCall)
 	mux.Handle("GET /v1/projects/{project}/serviceAccounts/{email}/allowedLocations", s.endpoint("", allowedLocations))
 
@@ -119,13 +119,13 @@ func (s *Server) mux() *http.ServeMux {
 	return mux
 }
 
-// endpoint is the frame around every handler: it counts, applies the fault set
-// for the method, bounds and reads the body, and writes the answer. A method of
-// "" is neither counted nor faulted.
+// endpoint wraps every handler: it counts the call, injects the method's fault,
+// reads the body up to a limit, and writes the answer. Calls of the method "" are
+// not counted and have no faults.
 func (s *Server) endpoint(method string, handle func(*call) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{Request: r, method: method}
-		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat)) // by its clock, not this machine's
+		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat)) // by the server's clock, not by this machine's
 		answer, err := s.answer(c, w, handle)
 		if r.Context().Err() != nil {
 			return // the caller hung up during a fault's latency

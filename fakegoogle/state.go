@@ -11,40 +11,39 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// State is what a Server knows, as a file says it.
+// State is the content of a state file, which [Server.LoadState] reads.
 type State struct {
 	Providers       []StateProvider `json:"providers"`
 	ServiceAccounts []string        `json:"serviceAccounts"` // e-mail addresses
 	Bindings        []StateBinding  `json:"bindings"`
 	Users           []StateUser     `json:"users"`
-	// TokenLife is a duration such as 10m.
-	TokenLife string `json:"tokenLife"`
+	// TokenLifetime is the longest lifetime of a token: a duration such as 10m.
+	TokenLifetime string `json:"tokenLife"`
 
-	source []byte // for line numbers
+	document []byte // as parsed, for line numbers in errors
 }
 
-// StateProvider is a Provider in a file.
+// StateProvider is a [Provider] in a state file.
 type StateProvider struct {
 	Name   string `json:"name"`
 	Issuer string `json:"issuer"`
-	// JWKS is the key set, as an object or as text that holds its JSON.
+	// JWKS is the key set, as an object or as a string that holds its JSON.
 	JWKS json.RawMessage `json:"jwks"`
 	// JWKSFile names a file that holds the key set. This package opens no files:
-	// whoever parses the state reads it into JWKS and empties JWKSFile.
+	// the caller of [ParseState] reads the file into JWKS and clears JWKSFile.
 	JWKSFile         string   `json:"jwksFile"`
 	AllowedAudiences []string `json:"allowedAudiences"`
 	GKESubjects      bool     `json:"gkeSubjects"`
 }
 
-// StateBinding gives a member a role on a resource; see [Server.Bind].
+// StateBinding grants a member a role on a resource; see [Server.Bind].
 type StateBinding struct {
 	Resource string `json:"resource"`
 	Role     string `json:"role"`
 	Member   string `json:"member"`
 }
 
-// StateUser is a person who is logged in, with what stands in the credentials
-// file that they use.
+// StateUser is a logged-in user, with the fields of their credentials file.
 type StateUser struct {
 	Email        string `json:"email"`
 	ClientID     string `json:"clientID"`
@@ -52,8 +51,8 @@ type StateUser struct {
 	RefreshToken string `json:"refreshToken"`
 }
 
-// LoadState adds what a YAML document says; see [State] for its fields. All of
-// it or, with an error, none.
+// LoadState adds the content of a YAML document; see [State] for its fields. If it
+// returns an error, nothing is added.
 func (s *Server) LoadState(document []byte) error {
 	state, err := ParseState(document)
 	if err != nil {
@@ -62,10 +61,9 @@ func (s *Server) LoadState(document []byte) error {
 	return s.Apply(state)
 }
 
-// ParseState reads a YAML document, strictly: a field that State does not have
-// is an error.
+// ParseState reads a YAML document. A field that State does not have is an error.
 func ParseState(document []byte) (*State, error) {
-	state := &State{source: document}
+	state := &State{document: document}
 	if err := yaml.UnmarshalStrict(document, state); err != nil {
 		text := err.Error()
 		if m := regexp.MustCompile(`unknown field "([^"]+)"`).FindStringSubmatch(text); m != nil {
@@ -78,8 +76,8 @@ func ParseState(document []byte) (*State, error) {
 	return state, nil
 }
 
-// Apply adds what a state says: all of it or, with an error, none. An error
-// names the field, its line where that can be told, and what belongs there.
+// Apply adds the content of a state. If it returns an error, nothing is added. The
+// error names the field, its line if that is known, and the values it can have.
 func (s *Server) Apply(state *State) error {
 	providers := make([]*provider, 0, len(state.Providers))
 	for i, p := range state.Providers {
@@ -91,35 +89,35 @@ func (s *Server) Apply(state *State) error {
 	}
 	for i, email := range state.ServiceAccounts {
 		if !looksLikeEmail(email) {
-			return state.wrong(fmt.Sprintf("serviceAccounts[%d]", i), email, "write an address such as NAME@PROJECT.iam.gserviceaccount.com")
+			return state.fieldError(fmt.Sprintf("serviceAccounts[%d]", i), email, "write an address such as NAME@PROJECT.iam.gserviceaccount.com")
 		}
 	}
 	for i, b := range state.Bindings {
-		if field, value, remedy := b.wrong(); field != "" {
-			return state.wrong(fmt.Sprintf("bindings[%d].%s", i, field), value, remedy)
+		if field, value, remedy := b.invalidField(); field != "" {
+			return state.fieldError(fmt.Sprintf("bindings[%d].%s", i, field), value, remedy)
 		}
 	}
 	for i, u := range state.Users {
 		if !looksLikeEmail(u.Email) {
-			return state.wrong(fmt.Sprintf("users[%d].email", i), u.Email, "write an e-mail address")
+			return state.fieldError(fmt.Sprintf("users[%d].email", i), u.Email, "write an e-mail address")
 		}
 		if u.ClientID == "" || u.ClientSecret == "" || u.RefreshToken == "" {
-			return state.wrong(fmt.Sprintf("users[%d]", i), u.Email, "write clientID, clientSecret and refreshToken as in the user's credentials file")
+			return state.fieldError(fmt.Sprintf("users[%d]", i), u.Email, "write clientID, clientSecret and refreshToken as in the user's credentials file")
 		}
 	}
-	var life time.Duration
-	if state.TokenLife != "" {
+	var lifetime time.Duration
+	if state.TokenLifetime != "" {
 		var err error
-		if life, err = time.ParseDuration(state.TokenLife); err != nil || life <= 0 {
-			return state.wrong("tokenLife", state.TokenLife, "write a duration such as 10m or 1h")
+		if lifetime, err = time.ParseDuration(state.TokenLifetime); err != nil || lifetime <= 0 {
+			return state.fieldError("tokenLife", state.TokenLifetime, "write a duration such as 10m or 1h")
 		}
 	}
-	s.install(state, providers, life)
+	s.install(state, providers, lifetime)
 	return nil
 }
 
-// install adds a state that was found right.
-func (s *Server) install(state *State, providers []*provider, life time.Duration) {
+// install adds a state that has been checked.
+func (s *Server) install(state *State, providers []*provider, lifetime time.Duration) {
 	for _, b := range state.Bindings {
 		s.Bind(b.Resource, b.Role, b.Member)
 	}
@@ -140,20 +138,20 @@ func (s *Server) install(state *State, providers []*provider, life time.Duration
 			refreshToken: u.RefreshToken,
 		}
 	}
-	if life > 0 {
-		s.tokenLife = life
+	if lifetime > 0 {
+		s.tokenLifetime = lifetime
 	}
 }
 
 func (p *StateProvider) parse(state *State, path string) (*provider, error) {
 	if p.JWKSFile != "" {
-		return nil, state.wrong(path+".jwksFile", p.JWKSFile, "put the content of the file into jwks: no files are read here")
+		return nil, state.fieldError(path+".jwksFile", p.JWKSFile, "put the content of the file into jwks: this server reads no files")
 	}
 	keys := []byte(p.JWKS)
 	if bytes.HasPrefix(keys, []byte(`"`)) {
 		var text string
 		if err := json.Unmarshal(keys, &text); err != nil {
-			return nil, state.wrong(path+".jwks", "", err.Error())
+			return nil, state.fieldError(path+".jwks", "", err.Error())
 		}
 		keys = []byte(text)
 	}
@@ -165,14 +163,14 @@ func (p *StateProvider) parse(state *State, path string) (*provider, error) {
 		GKESubjects:      p.GKESubjects,
 	})
 	if err != nil {
-		return nil, state.wrong(path, p.Name, strings.TrimPrefix(err.Error(), "fakegoogle: "))
+		return nil, state.fieldError(path, p.Name, strings.TrimPrefix(err.Error(), "fakegoogle: "))
 	}
 	return parsed, nil
 }
 
-// wrong finds the field of a binding that IAM would not take, with a remedy; no
-// field if there is none.
-func (b *StateBinding) wrong() (field, value, remedy string) {
+// invalidField returns the first field that IAM would refuse, with a remedy. It
+// returns empty strings if all fields are valid.
+func (b *StateBinding) invalidField() (field, value, remedy string) {
 	if project, ok := strings.CutPrefix(b.Resource, "projects/"); !looksLikeEmail(b.Resource) && (!ok || project == "") {
 		return "resource", b.Resource, "write the e-mail address of a service account, or projects/ID"
 	}
@@ -187,13 +185,14 @@ func (b *StateBinding) wrong() (field, value, remedy string) {
 	return "member", b.Member, "write serviceAccount:EMAIL, user:EMAIL, serviceAccount:POOL[NAMESPACE/KSA], principal://iam.googleapis.com/... or principalSet://iam.googleapis.com/..."
 }
 
-func (state *State) wrong(path, value, remedy string) error {
+func (state *State) fieldError(path, value, remedy string) error {
 	return fmt.Errorf("fakegoogle: state: %s %q%s: %s", path, value, state.line(value), remedy)
 }
 
-// line tells where a text first occurs in the document, for an error message.
+// line returns the line on which a text first occurs in the document, for an error
+// message; empty if it does not occur.
 func (state *State) line(text string) string {
-	before, _, found := bytes.Cut(state.source, []byte(text))
+	before, _, found := bytes.Cut(state.document, []byte(text))
 	if text == "" || !found {
 		return ""
 	}

@@ -33,23 +33,22 @@ tokenLife: 10m
 `, testProvider, testIssuer, testJWKS(), testGSA, testCaller)
 }
 
-func TestStateIsLoaded(t *testing.T) {
+func TestState_IsLoaded(t *testing.T) {
 	for name, state := range map[string]string{
 		"keys as object": testState(),
 		"keys as text":   strings.Replace(testState(), "jwks: "+string(testJWKS()), "jwks: '"+string(testJWKS())+"'", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &clock{now: start}
-			g := &bench{Server: New(Options{Now: c.Now}), t: t, clock: c}
+			g := newEmptyFixture(t, Options{})
 			if err := g.LoadState([]byte(state)); err != nil {
 				t.Fatal(err)
 			}
 			got := g.call(g.federate(object{"aud": "sts"}), testGSA, "generateAccessToken", object{"scope": cloudPlatform})
-			if want := start.Add(10 * time.Minute).Format(time.RFC3339); got.str(t, "expireTime") != want {
+			if want := startTime.Add(10 * time.Minute).Format(time.RFC3339); got.field(t, "expireTime") != want {
 				t.Errorf("%d %s", got.status, got.body)
 			}
-			user := g.form("/token", map[string]string{"grant_type": "refresh_token", "client_id": "client", "client_secret": "secret", "refresh_token": "refresh"})
-			policy := g.call(user.str(t, "access_token"), "empty@demo-project.iam.gserviceaccount.com", "getIamPolicy", nil)
+			user := g.form("/token", refreshForm(map[string]string{"client_id": "client", "client_secret": "secret", "refresh_token": "refresh"}))
+			policy := g.call(user.field(t, "access_token"), "empty@demo-project.iam.gserviceaccount.com", "getIamPolicy", nil)
 			if policy.status != http.StatusOK {
 				t.Errorf("%s: %d %s", user.body, policy.status, policy.body)
 			}
@@ -57,16 +56,16 @@ func TestStateIsLoaded(t *testing.T) {
 	}
 }
 
-func TestEmptyStateIsNoError(t *testing.T) {
+func TestState_CanBeEmpty(t *testing.T) {
 	if err := New(Options{}).LoadState(nil); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestStateErrorsSayWhereAndWhatToDo(t *testing.T) {
+func TestState_ErrorsNameFieldAndRemedy(t *testing.T) {
 	for name, test := range map[string]struct {
 		old, new string
-		says     []string
+		want     []string // parts of the error
 	}{
 		"not YAML":            {"providers:", "providers: [", []string{"line"}},
 		"unknown field":       {"  issuer:", "  issuerURL: x\n  issuer:", []string{`"issuerURL"`, "(line 4)", "State"}},
@@ -95,13 +94,13 @@ func TestStateErrorsSayWhereAndWhatToDo(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			for _, text := range test.says {
+			for _, text := range test.want {
 				if !strings.Contains(err.Error(), text) {
-					t.Errorf("%q does not say %q", err, text)
+					t.Errorf("error %q does not contain %q", err, text)
 				}
 			}
 			if len(s.providers)+len(s.accounts)+len(s.policies)+len(s.users) != 0 {
-				t.Error("half of the state was loaded")
+				t.Error("a part of the state was loaded")
 			}
 		})
 	}

@@ -15,8 +15,8 @@ const (
 	tokenTypeIDToken     = "urn:ietf:params:oauth:token-type:id_token"
 )
 
-// exchangeRequest is a token exchange. Google's reference has it as JSON with
-// camelCase names, RFC 8693 as a form with snake_case ones; clients use both.
+// exchangeRequest is a token exchange. In Google's reference it is JSON with
+// camelCase names, in RFC 8693 a form with snake_case names; clients use both.
 type exchangeRequest struct {
 	GrantType          string `json:"grantType"`
 	Audience           string `json:"audience"`
@@ -61,7 +61,7 @@ func (s *Server) exchange(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	quota, err := request.check()
+	optionsProject, err := request.check()
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (s *Server) exchange(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.note("provider", provider.Name)
+	c.addLogAttr("provider", provider.Name)
 	now := s.now()
 	claims, err := provider.verify(request.SubjectToken, now)
 	if err != nil {
@@ -77,24 +77,24 @@ func (s *Server) exchange(c *call) (any, error) {
 	}
 
 	granted := provider.grant(claims)
-	granted.Scopes = scopesOf(request.Scope)
+	granted.Scopes = splitScopes(request.Scope)
 	granted.QuotaProject = quotaProject(c.Request)
 	if granted.QuotaProject == "" {
-		granted.QuotaProject = quota
+		granted.QuotaProject = optionsProject
 	}
-	c.note("principal", granted.Principal)
-	// The federated token does not outlive the subject token (as others measured: expires_in
-	// is the least of the two).
-	token, expiry := s.issue(granted, min(defaultTokenLife, claims.Expiry.Time().Sub(now)))
+	c.addLogAttr("principal", granted.Principal)
+	// The federated token does not outlive the subject token: in others' measurements
+	// expires_in is the lesser of the two lifetimes.
+	token, expiry := s.issue(granted, min(defaultTokenLifetime, claims.Expiry.Time().Sub(now)))
 	return map[string]any{
 		"access_token":      token,
 		"issued_token_type": tokenTypeAccessToken,
 		"token_type":        "Bearer",
-		"expires_in":        s.remaining(expiry),
+		"expires_in":        s.expiresIn(expiry),
 	}, nil
 }
 
-// check looks at everything but the subject token itself, and returns the
+// check validates everything except the subject token, and returns the quota
 // project that the options name.
 func (r *exchangeRequest) check() (quotaProject string, err error) {
 	switch {
@@ -108,9 +108,9 @@ func (r *exchangeRequest) check() (quotaProject string, err error) {
 		return "", oauthFailure("invalid_request", "Missing required parameter: subject_token")
 	case r.ActorToken != "" || r.ActorTokenType != "":
 		return "", oauthFailure("invalid_request", "Actor tokens are not supported for workload identity pools.")
-	case len(scopesOf(r.Scope)) == 0:
+	case len(splitScopes(r.Scope)) == 0:
 		return "", oauthFailure("invalid_request", "Scope(s) must be provided.")
-	case !allKnown(scopesOf(r.Scope)):
+	case !allKnown(splitScopes(r.Scope)):
 		return "", oauthFailure("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
 	}
 	if r.Options == "" {
@@ -120,7 +120,7 @@ func (r *exchangeRequest) check() (quotaProject string, err error) {
 		UserProject string `json:"userProject"`
 	}
 	if err := json.Unmarshal([]byte(r.Options), &options); err != nil {
-		// Older clients encode the JSON once more ("URL-encoded JSON").
+		// Older clients URL-encode the JSON a second time ("URL-encoded JSON").
 		unescaped, unescapeErr := url.QueryUnescape(r.Options)
 		if unescapeErr != nil || json.Unmarshal([]byte(unescaped), &options) != nil {
 			return "", oauthFailure("invalid_request", "Invalid value of options in request.")

@@ -10,9 +10,9 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// tokenInfo says what a token is, as Google's debugging endpoint does: every
-// value a string. It does not know federated tokens, as Google's does not
-// (as others measured); /fakegoogle/v1/token does.
+// tokenInfo describes a token as Google's debugging endpoint does: every value is a
+// string. In others' measurements Google's does not know federated tokens, so this
+// one does not either; /fakegoogle/v1/token does.
 func (s *Server) tokenInfo(c *call) (any, error) {
 	parameters := c.URL.Query()
 	if c.Header.Get("Content-Type") != "" {
@@ -27,7 +27,7 @@ func (s *Server) tokenInfo(c *call) (any, error) {
 	}
 	accessToken := parameters.Get("access_token")
 	if accessToken == "" {
-		accessToken, _ = bearer(c.Request)
+		accessToken, _ = bearerToken(c.Request)
 	}
 	return s.accessTokenInfo(accessToken)
 }
@@ -42,13 +42,13 @@ func (s *Server) accessTokenInfo(token string) (any, error) {
 		"aud":         granted.subject,
 		"scope":       strings.Join(granted.Scopes, " "),
 		"exp":         strconv.FormatInt(granted.Expiry.Unix(), 10),
-		"expires_in":  strconv.Itoa(s.remaining(granted.Expiry)),
+		"expires_in":  strconv.Itoa(s.expiresIn(granted.Expiry)),
 		"access_type": "online",
 	}
 	if granted.client != "" {
 		info["azp"], info["aud"], info["access_type"] = granted.client, granted.client, "offline"
 	}
-	// Who it is, only where the scopes let the holder know.
+	// The identity is included only if the scopes permit it.
 	email := slices.Contains(granted.Scopes, scopeUserInfoEmail) || slices.Contains(granted.Scopes, "email")
 	if email {
 		info["email"], info["email_verified"] = granted.email, "true"
@@ -60,7 +60,7 @@ func (s *Server) accessTokenInfo(token string) (any, error) {
 }
 
 func (s *Server) idTokenInfo(token string) (any, error) {
-	key, err := s.idKey()
+	key, err := s.idTokenKey()
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (s *Server) idTokenInfo(token string) (any, error) {
 		Email         string `json:"email"`
 		EmailVerified bool   `json:"email_verified"`
 	}
-	if parsed.Claims(&key.private.PublicKey, &claims) != nil || !timely(&claims.Claims, s.now()) {
+	if parsed.Claims(&key.private.PublicKey, &claims) != nil || !isCurrent(&claims.Claims, s.now()) {
 		return nil, invalidToken()
 	}
 	info := map[string]string{

@@ -8,15 +8,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTokenInfoOfAnAccessToken(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestTokenInfo_DescribesAccessToken(t *testing.T) {
+	g := newFixture(t, Options{})
 	token := g.accessToken(testGSA, scopeCloudPlatform, scopeUserInfoEmail)
 	id := g.accounts[testGSA].uniqueID
 	g.clock.advance(time.Minute)
 	want := object{
 		"azp": id, "aud": id, "sub": id,
 		"scope":          scopeCloudPlatform + " " + scopeUserInfoEmail,
-		"exp":            unix(start.Add(time.Hour)),
+		"exp":            unix(startTime.Add(time.Hour)),
 		"expires_in":     "3540",
 		"email":          testGSA,
 		"email_verified": "true",
@@ -24,7 +24,7 @@ func TestTokenInfoOfAnAccessToken(t *testing.T) {
 	}
 	form := map[string]string{"access_token": token}
 	header := map[string]string{"Authorization": "Bearer " + token}
-	for name, got := range map[string]answer{
+	for name, got := range map[string]response{
 		"GET":          g.do("GET", "/tokeninfo?access_token="+token, nil, ""),
 		"GET v3":       g.do("GET", "/oauth2/v3/tokeninfo?access_token="+token, nil, ""),
 		"POST":         g.form("/tokeninfo", form),
@@ -39,8 +39,8 @@ func TestTokenInfoOfAnAccessToken(t *testing.T) {
 	}
 }
 
-func TestTokenInfoTellsWhoOnlyWithTheScopeForIt(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestTokenInfo_NamesPrincipalOnlyWithScope(t *testing.T) {
+	g := newFixture(t, Options{})
 	got := g.do("GET", "/tokeninfo?access_token="+g.accessToken(testGSA, scopeCloudPlatform), nil, "").decode(t)
 	for _, name := range []string{"email", "email_verified", "sub"} {
 		if v, ok := got[name]; ok {
@@ -52,16 +52,16 @@ func TestTokenInfoTellsWhoOnlyWithTheScopeForIt(t *testing.T) {
 	}
 }
 
-func TestTokenInfoOfAnIDToken(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestTokenInfo_DescribesIDToken(t *testing.T) {
+	g := newFixture(t, Options{})
 	g.Bind(testGSA, wiUser, testCaller)
-	token := g.call(g.federate(nil), testGSA, "generateIdToken", object{"audience": "aud", "includeEmail": true}).str(t, "token")
+	token := g.call(g.federate(nil), testGSA, "generateIdToken", object{"audience": "aud", "includeEmail": true}).field(t, "token")
 	id := g.accounts[testGSA].uniqueID
 	got := g.do("GET", "/tokeninfo?id_token="+url.QueryEscape(token), nil, "").decode(t)
 	delete(got, "kid")
 	want := object{
 		"iss": "https://accounts.google.com", "aud": "aud", "azp": id, "sub": id,
-		"iat": unix(start), "exp": unix(start.Add(time.Hour)), "alg": "RS256", "typ": "JWT",
+		"iat": unix(startTime), "exp": unix(startTime.Add(time.Hour)), "alg": "RS256", "typ": "JWT",
 		"email": testGSA, "email_verified": "true",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -71,17 +71,17 @@ func TestTokenInfoOfAnIDToken(t *testing.T) {
 	checkOAuthError(t, g.do("GET", "/tokeninfo?id_token="+url.QueryEscape(token), nil, ""), 400, "invalid_token", "Invalid Value")
 }
 
-func TestTokenInfoRefuses(t *testing.T) {
-	g := newGoogle(t, Options{})
+func TestTokenInfo_RefusesOtherTokens(t *testing.T) {
+	g := newFixture(t, Options{})
 	expired := g.accessToken(testGSA, scopeCloudPlatform)
 	g.clock.advance(time.Hour)
 	for name, query := range map[string]string{
-		"nothing":                      "",
-		"an unknown token":             "access_token=ya29.fake-x",
-		"an expired token":             "access_token=" + expired,
-		"a federated token":            "access_token=" + g.federate(nil),
-		"an ID token of somebody else": "id_token=" + podToken(g.Now(), nil),
-		"an ID token that is none":     "id_token=x",
+		"nothing":                       "",
+		"an unknown token":              "access_token=ya29.fake-x",
+		"an expired token":              "access_token=" + expired,
+		"a federated token":             "access_token=" + g.federate(nil),
+		"an ID token of another issuer": "id_token=" + podToken(g.Now(), nil),
+		"no valid ID token":             "id_token=x",
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkOAuthError(t, g.do("GET", "/tokeninfo?"+query, nil, ""), 400, "invalid_token", "Invalid Value")

@@ -9,85 +9,87 @@ import (
 	"time"
 )
 
-// The scopes that the IAM APIs take, and those that let tokeninfo say who
-// someone is.
+// The scopes that the IAM APIs accept, and the scope with which tokeninfo names
+// the principal.
 const (
 	scopeCloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
 	scopeIAM           = "https://www.googleapis.com/auth/iam"
 	scopeUserInfoEmail = "https://www.googleapis.com/auth/userinfo.email"
 )
 
-// Grant is what an access token stands for.
+// Grant describes the access that a token gives.
 type Grant struct {
-	// Principal is whom Google sees: serviceAccount:EMAIL, user:EMAIL or
-	// principal://iam.googleapis.com/.../subject/SUBJECT.
+	// Principal is the identity that Google's APIs see: serviceAccount:EMAIL,
+	// user:EMAIL or principal://iam.googleapis.com/.../subject/SUBJECT.
 	Principal string
-	// Through says how the token came about: who asked for it first, then each
-	// service account on the way, the principal itself left out.
-	Through []string
+	// DelegationChain is the way from the first caller to the principal: the first
+	// caller, then each delegate, without the principal. It is empty if the principal
+	// got the token itself.
+	DelegationChain []string
 	// KSA (NAMESPACE/NAME), Pod (NAMESPACE/NAME) and PodUID come from the
-	// Kubernetes token at the beginning of the chain; empty where it had none.
+	// Kubernetes token at the beginning of the chain. They are empty if there was
+	// none; Pod and PodUID also if the token was not bound to a pod.
 	KSA    string
 	Pod    string
 	PodUID string
 	Scopes []string
 	Expiry time.Time
-	// QuotaProject is what the request that minted the token named in its
-	// X-Goog-User-Project header.
+	// QuotaProject is the X-Goog-User-Project header of the request for the token.
 	QuotaProject string
 }
 
-// grant is a Grant with what the server alone needs to know.
+// grant is a Grant with the fields that only the server needs.
 type grant struct {
 	Grant
-	members []string // the forms in which an IAM policy may name the principal
+	members []string // the forms in which an IAM policy can name the principal
 	email   string   // of a user or service account
-	subject string   // Google's numeric id of it
+	subject string   // Google's numeric ID of the user or service account
 	client  string   // OAuth client of a user's token
 }
 
-// on is what remains of a grant when its holder acts as somebody else.
-func (g *grant) on(as ...string) grant {
-	through := append(slices.Clone(g.Through), g.Principal)
+// delegated returns the grant, without a principal yet, of an account that the
+// holder of g impersonates through the delegates.
+func (g *grant) delegated(delegates ...string) grant {
+	chain := append(slices.Clone(g.DelegationChain), g.Principal)
 	return grant{Grant: Grant{
-		Through: append(through, as...),
-		KSA:     g.KSA, Pod: g.Pod, PodUID: g.PodUID,
+		DelegationChain: append(chain, delegates...),
+		KSA:             g.KSA, Pod: g.Pod, PodUID: g.PodUID,
 	}}
 }
 
-// grants are the access tokens in circulation. Expired ones are kept until the
-// next pruning, so that a late caller is told that its token expired.
+// grants are the access tokens in circulation. Expired tokens are kept until the
+// next pruning, so that a late caller gets ACCESS_TOKEN_EXPIRED.
 type grants struct {
 	byToken map[string]*grant
-	prune   int // the size at which expired ones are removed
+	pruneAt int // the size at which expired tokens are removed
 }
 
-const minPrune = 1024
+const minPruneAt = 1024
 
 func (g *grants) add(token string, granted *grant, now time.Time) {
-	if len(g.byToken) >= max(g.prune, minPrune) {
+	if len(g.byToken) >= max(g.pruneAt, minPruneAt) {
 		for token, old := range g.byToken {
 			if !old.Expiry.After(now) {
 				delete(g.byToken, token)
 			}
 		}
-		// Twice what is alive: pruning costs a constant per token issued, and the
-		// map stays within twice its live content.
-		g.prune = 2 * len(g.byToken)
+		// Twice the number of live tokens: pruning costs a constant per issued token,
+		// and the map stays within twice its live content.
+		g.pruneAt = 2 * len(g.byToken)
 	}
 	g.byToken[token] = granted
 }
 
-// Google's prefixes, marked as ours: ya29. is an access token, ya29.d. a
-// federated one.
+// Google's prefixes, marked as fake: ya29. is an access token, ya29.d. a federated
+// token.
 const (
 	tokenPrefix          = "ya29.fake-"
 	federatedTokenPrefix = "ya29.d.fake-"
 )
 
-// issue makes an access token for a grant. Its life is bounded by the server's
-// token life.
-func (s *Server) issue(granted grant, life time.Duration) (token string, expiry time.Time) {
+// issue makes an access token for a grant, with the lesser of the given lifetime
+// and the server's.
+func (s *Server) issue(granted grant, lifetime time.Duration) (token string, expiry time.Time) {
 	size := 96
 	prefix := tokenPrefix
 	if strings.HasPrefix(granted.Principal, "principal:") {
@@ -100,25 +102,25 @@ func (s *Server) issue(granted grant, life time.Duration) (token string, expiry 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	granted.Expiry = now.Add(min(life, s.tokenLife)).Truncate(time.Second)
+	granted.Expiry = now.Add(min(lifetime, s.tokenLifetime)).Truncate(time.Second)
 	s.grants.add(token, &granted, now)
 	return token, granted.Expiry
 }
 
-// remaining is a token's life in whole seconds, as expires_in has it.
-func (s *Server) remaining(expiry time.Time) int {
+// expiresIn is the rest of a token's lifetime in whole seconds: the field expires_in.
+func (s *Server) expiresIn(expiry time.Time) int {
 	return int(expiry.Sub(s.now()) / time.Second)
 }
 
-// Inspect says what an access token stands for; false if it was never issued,
-// or has expired, or its service account is gone.
+// Inspect returns the grant of an access token. It returns false if the token was
+// never issued, has expired, or belongs to a removed service account.
 func (s *Server) Inspect(accessToken string) (Grant, bool) {
 	granted, live := s.lookup(accessToken)
 	if !live {
 		return Grant{}, false
 	}
 	g := granted.Grant
-	g.Through = slices.Clone(g.Through)
+	g.DelegationChain = slices.Clone(g.DelegationChain)
 	g.Scopes = slices.Clone(g.Scopes)
 	return g, true
 }
@@ -131,19 +133,19 @@ func (s *Server) lookup(token string) (*grant, bool) {
 	return granted, ok && granted.Expiry.After(s.now())
 }
 
-// bearer is the token of an Authorization header.
-func bearer(r *http.Request) (string, bool) {
+// bearerToken returns the token of the Authorization header.
+func bearerToken(r *http.Request) (string, bool) {
 	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
 }
 
-// apiName is how Google's errors name the API and method that refused.
+// apiName is the API and method that Google's errors name.
 type apiName struct{ service, method string }
 
-// authenticate finds out who calls an IAM API, and that the token's scopes
-// suffice for it.
+// authenticate returns the grant of a caller of an IAM API. It refuses a token whose
+// scopes do not suffice, and a quota project that the caller cannot use.
 func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
-	token, ok := bearer(c.Request)
+	token, ok := bearerToken(c.Request)
 	if !ok {
 		return nil, unauthenticated("CREDENTIALS_MISSING", api)
 	}
@@ -152,37 +154,38 @@ func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
 		if granted != nil {
 			return nil, unauthenticated("ACCESS_TOKEN_EXPIRED", api)
 		}
-		// Self-signed JWTs and ID tokens end here too.
+		// Self-signed JWTs and ID tokens are refused here too.
 		return nil, unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", api)
 	}
-	c.note("principal", granted.Principal)
+	c.addLogAttr("principal", granted.Principal)
 	if !slices.Contains(granted.Scopes, scopeCloudPlatform) && !slices.Contains(granted.Scopes, scopeIAM) {
 		return nil, insufficientScopes(api)
 	}
-	if project := quotaProject(c.Request); project != "" && !s.mayBill(granted.members, project) {
+	if project := quotaProject(c.Request); project != "" && !s.canBill(granted.members, project) {
 		return nil, userProjectDenied(project, api)
 	}
 	return granted, nil
 }
 
-// mayBill says whether a caller may have its calls billed to a project.
-func (s *Server) mayBill(members []string, project string) bool {
+// canBill reports whether a caller has the permission to use a project as its quota
+// project.
+func (s *Server) canBill(members []string, project string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.allowAll || s.policies[normalResource("projects/"+project)].grants(members, permUseServices)
 }
 
-// quotaProject is the project that a request wants billed; see "System
+// quotaProject returns the project to which a request is billed; see "System
 // parameters" in Google's API documentation.
 func quotaProject(r *http.Request) string {
 	return r.Header.Get("X-Goog-User-Project")
 }
 
-// scopesOf splits a scope parameter.
-func scopesOf(parameter string) []string { return strings.Fields(parameter) }
+// splitScopes splits a scope parameter: RFC 6749, section 3.3.
+func splitScopes(parameter string) []string { return strings.Fields(parameter) }
 
-// knownScope says whether Google could know a scope: there are hundreds, but
-// all have one of few forms.
+// knownScope reports whether a scope has one of the few forms that Google's hundreds
+// of scopes have.
 func knownScope(scope string) bool {
 	switch scope {
 	case "openid", "email", "profile", "https://mail.google.com/":
@@ -196,12 +199,12 @@ func knownScope(scope string) bool {
 	return false
 }
 
-// randomText is n random bytes as text.
+// randomText returns n random bytes in base64url.
 func randomText(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// rfc3339 is how Google writes a Timestamp that has whole seconds.
+// rfc3339 formats a google.protobuf.Timestamp of whole seconds.
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -22,8 +22,8 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// daemonOn is what a daemon on the node finds in its pod: a kubeconfig with a token
-// that is bound to the pod, by which the API server knows the node.
+// daemonOn is a daemon's pod on the node. It returns a kubeconfig with a token that is
+// bound to the pod, so the API server knows the node.
 func daemonOn(t testing.TB, c *kubernetes.Cluster, node string) string {
 	t.Helper()
 	pod := c.RunPod(t, kubernetes.PodSpec{Namespace: daemonName, Name: node, KSA: daemonName, Node: node, HostNetwork: true})
@@ -52,14 +52,14 @@ func daemonOn(t testing.TB, c *kubernetes.Cluster, node string) string {
 	return path
 }
 
-// thiefOf has stolen the token of the node's daemon.
-func thiefOf(t testing.TB, node string) (clientset.Interface, *rest.Config) {
+// attackerOn is a client that has stolen the token of the node's daemon.
+func attackerOn(t testing.TB, node string) (clientset.Interface, *rest.Config) {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", daemonOn(t, cluster, node))
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.QPS = -1 // the tests ask faster than the library lets
+	config.QPS = -1 // the tests send requests faster than the library's limit
 	client, err := clientset.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func thiefOf(t testing.TB, node string) (clientset.Interface, *rest.Config) {
 	return client, config
 }
 
-// tokenRequest is what the daemon asks for.
+// tokenRequest is the request that the daemon makes.
 func tokenRequest(pod *corev1.Pod) *authenticationv1.TokenRequest {
 	seconds := int64(7200)
 	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
@@ -76,12 +76,12 @@ func tokenRequest(pod *corev1.Pod) *authenticationv1.TokenRequest {
 	}}
 }
 
-// What a stolen token of the daemon can be turned into: nothing that the API server
-// itself accepts.
-func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
+// A stolen token of the daemon cannot be turned into a token that the API server itself
+// accepts.
+func TestAdmission_StolenTokenGetsNoAPIServerToken(t *testing.T) {
 	node := "admission-tokens"
 	cluster.Node(t, node, nil)
-	thief, config := thiefOf(t, node)
+	attacker, config := attackerOn(t, node)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", nil)
 	run := func(namespace, name, ksa string) *corev1.Pod {
@@ -109,7 +109,7 @@ func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
 			r.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: kind, Name: name, UID: uid}
 		}
 	}
-	lives := func(life time.Duration) func(*authenticationv1.TokenRequest) {
+	withLifetime := func(life time.Duration) func(*authenticationv1.TokenRequest) {
 		return func(r *authenticationv1.TokenRequest) { *r.Spec.ExpirationSeconds = int64(life.Seconds()) }
 	}
 	const granted, policy, server = "granted", "refused by the policy", "refused by the API server"
@@ -120,15 +120,15 @@ func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
 		want   string
 	}{
 		{"what the daemon asks for", app, func(*authenticationv1.TokenRequest) {}, granted},
-		{"a short life", app, lives(10 * time.Minute), granted},
-		{"the default life", app, func(r *authenticationv1.TokenRequest) { r.Spec.ExpirationSeconds = nil }, granted},
+		{"a short lifetime", app, withLifetime(10 * time.Minute), granted},
+		{"the default lifetime", app, func(r *authenticationv1.TokenRequest) { r.Spec.ExpirationSeconds = nil }, granted},
 		{"the default audience", app, audiences(), policy},
 		{"the API server's audience", app, audiences(cluster.Issuer), policy},
 		{"the API server's usual audience", app, audiences("https://kubernetes.default.svc"), policy},
 		{"the API server's audience for the daemon itself", own, audiences(cluster.Issuer), policy},
-		{"ours and the API server's audience", app, audiences("https:"+provider, cluster.Issuer), policy},
-		{"the API server's audience and ours", app, audiences(cluster.Issuer, "https:"+provider), policy},
-		{"ours twice", app, audiences("https:"+provider, "https:"+provider), policy},
+		{"the provider's and the API server's audience", app, audiences("https:"+provider, cluster.Issuer), policy},
+		{"the API server's audience and the provider's", app, audiences(cluster.Issuer, "https:"+provider), policy},
+		{"the provider's twice", app, audiences("https:"+provider, "https:"+provider), policy},
 		{"an empty audience", app, audiences(""), policy},
 		{"another provider's audience", app, audiences("https:" + provider + "-2"), policy},
 		{"the provider's name", app, audiences(provider), policy},
@@ -140,26 +140,26 @@ func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
 		{"bound to another pod by its UID", app, bound("Pod", app.Name, other.UID), server},
 		{"bound to a pod of another KSA", app, bound("Pod", other.Name, other.UID), server},
 		{"bound to a pod that does not exist", app, bound("Pod", "nosuch", app.UID), server},
-		{"a life of a day", app, lives(24 * time.Hour), policy},
-		{"a life of a second more than two hours", app, lives(2*time.Hour + time.Second), policy},
+		{"a lifetime of a day", app, withLifetime(24 * time.Hour), policy},
+		{"a lifetime of two hours and a second", app, withLifetime(2*time.Hour + time.Second), policy},
 		{"an account of kube-system", controller, func(*authenticationv1.TokenRequest) {}, policy},
 		{"an account of kube-system at the API server", controller, audiences(cluster.Issuer), policy},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			request := tokenRequest(test.pod)
 			test.change(request)
-			answer, err := thief.CoreV1().ServiceAccounts(test.pod.Namespace).CreateToken(t.Context(), test.pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
+			answer, err := attacker.CoreV1().ServiceAccounts(test.pod.Namespace).CreateToken(t.Context(), test.pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
 			got := server
 			switch {
 			case err == nil:
 				got = granted
-				if who := acceptedAs(t, config, answer.Status.Token); who != "" {
-					t.Errorf("the API server accepts the token as %s", who)
+				if user := acceptedAs(t, config, answer.Status.Token); user != "" {
+					t.Errorf("the API server accepts the token as %s", user)
 				}
 			case byPolicy(err):
 				got = policy
 				if strings.Contains(err.Error(), "resulted in error") {
-					t.Errorf("the refusal does not say why: %v", err)
+					t.Errorf("the refusal has no reason: %v", err)
 				}
 			}
 			if got != test.want {
@@ -175,7 +175,7 @@ func TestAStolenDaemonTokenGetsNoTokenThatTheAPIServerAccepts(t *testing.T) {
 	})
 }
 
-// acceptedAs is whom the API server takes the bearer of the token for, or empty.
+// acceptedAs is the user that the API server takes the bearer of the token for, or empty.
 func acceptedAs(t testing.TB, config *rest.Config, token string) string {
 	t.Helper()
 	bearer := rest.AnonymousClientConfig(config)
@@ -194,22 +194,22 @@ func acceptedAs(t testing.TB, config *rest.Config, token string) string {
 	return review.Status.UserInfo.Username
 }
 
-// Of the nodes the daemon can change one thing: the start-up taint of its own.
-func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.T) {
+// The daemon can change one thing about nodes: the start-up taint of its own node.
+func TestAdmission_DaemonRemovesOnlyItsOwnTaint(t *testing.T) {
 	const own, neighbour = "admission-own", "admission-neighbour"
-	mine := corev1.Taint{Key: startupTaint, Value: "x", Effect: corev1.TaintEffectNoSchedule}
+	startup := corev1.Taint{Key: startupTaint, Value: "x", Effect: corev1.TaintEffectNoSchedule}
 	evicting := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoExecute}
 	others := corev1.Taint{Key: "example.com/gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule}
 	for _, node := range []string{own, neighbour} {
 		cluster.Node(t, node, map[string]string{"label": "kept"})
-		taint(t, node, mine, others, evicting)
+		taint(t, node, startup, others, evicting)
 		change(t, node, func(node *corev1.Node) { node.Spec.Unschedulable = true })
 	}
-	thief, _ := thiefOf(t, own)
+	attacker, _ := attackerOn(t, own)
 	for _, test := range []struct {
 		name, node, subresource string
 		patch                   map[string]any
-		policy                  bool // refused by it, or else by RBAC; granted where nil
+		policy                  bool // refused by the policy, or else by RBAC; granted if nil
 		granted                 bool
 	}{
 		{name: "the taint of another node", node: neighbour, patch: taints(others), policy: true},
@@ -220,7 +220,7 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 		{name: "a finalizer", node: own, patch: meta("finalizers", []string{"example.com/never"}), policy: true},
 		{name: "an owner", node: own, policy: true, patch: meta("ownerReferences", []any{map[string]any{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}})},
 		{name: "all taints", node: own, patch: taints(), policy: true},
-		{name: "another taint", node: own, patch: taints(mine, evicting), policy: true},
+		{name: "another taint", node: own, patch: taints(startup, evicting), policy: true},
 		{name: "one of two", node: own, patch: taints(evicting, others), policy: true},
 		{name: "a new taint", node: own, patch: taints(others, corev1.Taint{Key: "new", Effect: corev1.TaintEffectNoExecute}), policy: true},
 		{name: "another value of another taint", node: own, patch: taints(corev1.Taint{Key: others.Key, Effect: others.Effect}), policy: true},
@@ -242,7 +242,7 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 				under = append(under, test.subresource)
 			}
 			if test.policy && test.node == own {
-				// Not either along with what is allowed.
+				// The change is refused even together with an allowed one.
 				if _, also := nodeSpecOf(test.patch)["taints"]; !also {
 					both := maps.Clone(test.patch)
 					both["spec"] = maps.Clone(nodeSpecOf(test.patch))
@@ -251,12 +251,12 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 					if err != nil {
 						t.Fatal(err)
 					}
-					if _, err := thief.CoreV1().Nodes().Patch(t.Context(), own, types.MergePatchType, along, metav1.PatchOptions{}); !byPolicy(err) {
+					if _, err := attacker.CoreV1().Nodes().Patch(t.Context(), own, types.MergePatchType, along, metav1.PatchOptions{}); !byPolicy(err) {
 						t.Errorf("with the taint: %v; want a refusal by the policy", err)
 					}
 				}
 			}
-			_, err = thief.CoreV1().Nodes().Patch(t.Context(), test.node, types.MergePatchType, patch, metav1.PatchOptions{}, under...)
+			_, err = attacker.CoreV1().Nodes().Patch(t.Context(), test.node, types.MergePatchType, patch, metav1.PatchOptions{}, under...)
 			if test.granted {
 				if err != nil {
 					t.Error(err)
@@ -278,10 +278,10 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 		}
 	})
 	t.Run("nor remove nodes or make any", func(t *testing.T) {
-		if err := thief.CoreV1().Nodes().Delete(t.Context(), own, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+		if err := attacker.CoreV1().Nodes().Delete(t.Context(), own, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
 			t.Errorf("delete: %v", err)
 		}
-		if _, err := thief.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "new"}}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		if _, err := attacker.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "new"}}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
 			t.Errorf("create: %v", err)
 		}
 	})
@@ -289,10 +289,10 @@ func TestTheDaemonCanRemoveTheStartupTaintOfItsOwnNodeAndNothingElse(t *testing.
 
 // Events are read as the word of whoever they name: the daemon's are about pods, and
 // its own.
-func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
+func TestAdmission_DaemonWritesOnlyItsOwnEvents(t *testing.T) {
 	const node = "admission-events"
 	cluster.Node(t, node, nil)
-	thief, _ := thiefOf(t, node)
+	attacker, _ := attackerOn(t, node)
 	ns := cluster.Namespace(t, "team-")
 	pod := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", Node: node})
 	event := func(name string, change func(*corev1.Event)) *corev1.Event {
@@ -312,14 +312,14 @@ func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := thief.CoreV1().Events(ns).Create(t.Context(), event("own", func(*corev1.Event) {}), metav1.CreateOptions{})
+	own, err := attacker.CoreV1().Events(ns).Create(t.Context(), event("own", func(*corev1.Event) {}), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	refused := func(name string, err error) {
 		t.Helper()
 		if !byPolicy(err) || strings.Contains(err.Error(), "resulted in error") {
-			t.Errorf("%s: %v; want a refusal by the policy that says why", name, err)
+			t.Errorf("%s: %v; want a refusal by the policy with a reason", name, err)
 		}
 	}
 	for name, change := range map[string]func(*corev1.Event){
@@ -328,18 +328,18 @@ func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
 		"that is no warning":       func(e *corev1.Event) { e.Type = corev1.EventTypeNormal },
 		"of no type":               func(e *corev1.Event) { e.Type = "" },
 		"in the kubelet's name":    func(e *corev1.Event) { e.Source.Component = "kubelet" },
-		"in nobody's name":         func(e *corev1.Event) { e.Source = corev1.EventSource{} },
+		"without a name":           func(e *corev1.Event) { e.Source = corev1.EventSource{} },
 		"in the controller's name": func(e *corev1.Event) { e.ReportingController = "kubelet" },
 	} {
-		_, err := thief.CoreV1().Events(ns).Create(t.Context(), event("forged", change), metav1.CreateOptions{})
+		_, err := attacker.CoreV1().Events(ns).Create(t.Context(), event("forged", change), metav1.CreateOptions{})
 		refused(name, err)
 	}
-	patch := func(e *corev1.Event, of map[string]any) error {
-		document, err := json.Marshal(of)
+	patch := func(e *corev1.Event, attempt map[string]any) error {
+		document, err := json.Marshal(attempt)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = thief.CoreV1().Events(ns).Patch(t.Context(), e.Name, types.StrategicMergePatchType, document, metav1.PatchOptions{})
+		_, err = attacker.CoreV1().Events(ns).Patch(t.Context(), e.Name, types.StrategicMergePatchType, document, metav1.PatchOptions{})
 		return err
 	}
 	if err := patch(own, map[string]any{"count": 2, "message": "It is so still."}); err != nil {
@@ -348,11 +348,11 @@ func TestTheDaemonCanWriteItsOwnWarningsAboutPodsAndNothingElse(t *testing.T) {
 	refused("of another pod", patch(own, map[string]any{"involvedObject": map[string]any{"uid": "another"}}))
 	refused("the kubelet's", patch(kubelets, map[string]any{"message": "All is well."}))
 	refused("the kubelet's, made its own", patch(kubelets, map[string]any{"source": map[string]any{"component": daemonName}, "reportingComponent": daemonName}))
-	if err := thief.CoreV1().Events(ns).Delete(t.Context(), kubelets.Name, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+	if err := attacker.CoreV1().Events(ns).Delete(t.Context(), kubelets.Name, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("delete: %v", err)
 	}
 	newer := &eventsv1.Event{ObjectMeta: metav1.ObjectMeta{Name: "newer", Namespace: ns}}
-	if _, err := thief.EventsV1().Events(ns).Create(t.Context(), newer, metav1.CreateOptions{}); !apierrors.IsForbidden(err) || byPolicy(err) {
+	if _, err := attacker.EventsV1().Events(ns).Create(t.Context(), newer, metav1.CreateOptions{}); !apierrors.IsForbidden(err) || byPolicy(err) {
 		t.Errorf("in the other group of events: %v; want a refusal by RBAC", err)
 	}
 }

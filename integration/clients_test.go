@@ -21,16 +21,17 @@ import (
 	"golang.org/x/oauth2/google"
 	"google.golang.org/api/idtoken"
 
+	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 	"gke-metadata-emulator/tokens"
 )
 
-// target is a metadata server as a client that knows nothing of us sees it.
+// target is a metadata server as a client sees it that knows nothing about this project.
 type target struct {
 	host string // GCE_METADATA_HOST
 	gsa  string
-	// principal says whose token it is, where the test can tell; nil otherwise.
+	// principal returns the principal of a token if the test can determine it; otherwise it is nil.
 	principal func(t *testing.T, token string) string
 }
 
@@ -65,7 +66,7 @@ func startStandalone(t *testing.T) string {
 	s.Listening = func(clients, _ net.Addr) { listening <- clients.String() }
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	log := &logBuffer{}
+	log := new(standintest.Log)
 	go func() { ended <- s.Run(ctx, log) }()
 	t.Cleanup(func() {
 		cancel()
@@ -83,7 +84,7 @@ func startStandalone(t *testing.T) string {
 	}
 }
 
-// Every exported getter of Google's Go client answers as it would on GKE.
+// Every exported getter of Google's Go client returns the same as on GKE.
 func TestGoMetadataClient(t *testing.T) {
 	for name, target := range targets(t) {
 		t.Run(name, func(t *testing.T) {
@@ -91,7 +92,7 @@ func TestGoMetadataClient(t *testing.T) {
 			c := metadata.NewClient(&http.Client{Transport: &http.Transport{}})
 			ctx := t.Context()
 			one := func(f func(context.Context) (string, error)) (any, error) { return f(ctx) }
-			of := func(f func(context.Context, string) (string, error), argument string) (any, error) {
+			getter := func(f func(context.Context, string) (string, error), argument string) (any, error) {
 				return f(ctx, argument)
 			}
 			many := func(f func(context.Context) ([]string, error)) (any, error) { return f(ctx) }
@@ -106,18 +107,19 @@ func TestGoMetadataClient(t *testing.T) {
 				"InstanceID":             {notEmpty, func() (any, error) { return one(c.InstanceIDWithContext) }},
 				"Hostname":               {notEmpty, func() (any, error) { return one(c.HostnameWithContext) }},
 				"Zone":                   {func(s string) bool { return strings.Count(s, "-") == 2 }, func() (any, error) { return one(c.ZoneWithContext) }},
-				"Email":                  {target.gsa, func() (any, error) { return of(c.EmailWithContext, "") }},
+				"Email":                  {target.gsa, func() (any, error) { return getter(c.EmailWithContext, "") }},
 				"Scopes":                 {[]string(tokens.DefaultScopes()), func() (any, error) { return c.ScopesWithContext(ctx, "default") }},
 				"InstanceAttributes":     {[]string{"cluster-location", "cluster-name", "cluster-uid"}, func() (any, error) { return many(c.InstanceAttributesWithContext) }},
-				"InstanceAttributeValue": {notEmpty, func() (any, error) { return of(c.InstanceAttributeValueWithContext, "cluster-name") }},
-				"Get":                    {"googleapis.com", func() (any, error) { return of(c.GetWithContext, "universe/universe-domain") }},
-				// What GKE does not serve. Its absence is how software tells GKE from Compute Engine.
+				"InstanceAttributeValue": {notEmpty, func() (any, error) { return getter(c.InstanceAttributeValueWithContext, "cluster-name") }},
+				"Get":                    {"googleapis.com", func() (any, error) { return getter(c.GetWithContext, "universe/universe-domain") }},
+				// GKE does not serve these paths. Software distinguishes GKE from Compute Engine by their
+				// absence.
 				"InternalIP":            {nil, func() (any, error) { return one(c.InternalIPWithContext) }},
 				"ExternalIP":            {nil, func() (any, error) { return one(c.ExternalIPWithContext) }},
 				"InstanceName":          {nil, func() (any, error) { return one(c.InstanceNameWithContext) }},
 				"InstanceTags":          {nil, func() (any, error) { return many(c.InstanceTagsWithContext) }},
 				"ProjectAttributes":     {nil, func() (any, error) { return many(c.ProjectAttributesWithContext) }},
-				"ProjectAttributeValue": {nil, func() (any, error) { return of(c.ProjectAttributeValueWithContext, "ssh-keys") }},
+				"ProjectAttributeValue": {nil, func() (any, error) { return getter(c.ProjectAttributeValueWithContext, "ssh-keys") }},
 				"OnGCE":                 {true, func() (any, error) { return c.OnGCEWithContext(ctx), nil }},
 				"Subscribe": {target.gsa, func() (any, error) {
 					var first string
@@ -134,7 +136,7 @@ func TestGoMetadataClient(t *testing.T) {
 			}
 			for i := range reflect.TypeOf(c).NumMethod() {
 				if method := strings.TrimSuffix(reflect.TypeOf(c).Method(i).Name, "WithContext"); getters[method].get == nil {
-					t.Errorf("the client has a getter %s that this test does not know", method)
+					t.Errorf("the client has a getter %s that this test does not cover", method)
 				}
 			}
 			for path, want := range map[string]string{"project/project-id": projectID, "project/numeric-project-id": projectNumber} {
@@ -164,8 +166,8 @@ func TestGoMetadataClient(t *testing.T) {
 	}
 }
 
-// Default credentials of both generations of Google's Go libraries, without a
-// setting but where the metadata server is.
+// Default credentials of both generations of Google's Go libraries, with no setting but the
+// address of the metadata server.
 func TestGoDefaultCredentials(t *testing.T) {
 	const scope = "https://www.googleapis.com/auth/devstorage.read_write"
 	for name, target := range targets(t) {

@@ -9,8 +9,8 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// What others are compared with holds for us: for a KSA that is linked, for one
-// that is not, and for one that is shown as its principal identifier.
+// The daemon conforms to its own conformance cases: for a linked KSA, for an unlinked one,
+// and for one that is reported as its principal identifier.
 func TestConformance(t *testing.T) {
 	for name, target := range targets(t) {
 		t.Run(name, func(t *testing.T) { conform(t, target.host) })

@@ -28,7 +28,7 @@ type coredns struct {
 
 func newCoreDNS(t testing.TB, distribution string) *coredns {
 	t.Helper()
-	corefile, err := os.ReadFile("../dns/testdata/" + distribution + ".Corefile")
+	corefile, err := os.ReadFile("../internal/dns/testdata/" + distribution + ".Corefile")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func (c *coredns) create(name string, data, labels map[string]string) {
 	}
 }
 
-// data is that of a ConfigMap, nil where there is none.
+// data is the data of a ConfigMap, nil if there is none.
 func (c *coredns) data(name string) map[string]string {
 	c.t.Helper()
 	m, err := cluster.Client.CoreV1().ConfigMaps(c.namespace).Get(c.t.Context(), name, metav1.GetOptions{})
@@ -62,7 +62,7 @@ func (c *coredns) data(name string) map[string]string {
 	return m.Data
 }
 
-// run runs a command of dns and returns what it prints.
+// run runs a command of dns and returns its output.
 func (c *coredns) run(command func(*daemon.DNS, context.Context, *bytes.Buffer) error, change ...func(*daemon.DNS)) (string, error) {
 	c.t.Helper()
 	d := &daemon.DNS{Kubeconfig: cluster.Kubeconfig(), Namespace: c.namespace, ConfigMap: "coredns", CustomConfigMap: "coredns-custom", Yes: true}
@@ -79,22 +79,22 @@ func (c *coredns) run(command func(*daemon.DNS, context.Context, *bytes.Buffer) 
 	return printed.String(), err
 }
 
-func install1(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error  { return d.Install(ctx, w) }
-func uninstall(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error { return d.Uninstall(ctx, w) }
-func status(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error    { return d.Status(ctx, w) }
+func installDNS(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error { return d.Install(ctx, w) }
+func uninstall(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error  { return d.Uninstall(ctx, w) }
+func status(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error     { return d.Status(ctx, w) }
 
 // Each way that clusters keep their DNS configuration: shown, changed, changed back.
-func TestDNSIsInstalledAndUninstalled(t *testing.T) {
+func TestDNS_InstallAndUninstall(t *testing.T) {
 	for name, test := range map[string]struct {
 		distribution string
 		custom       map[string]string // nil: there is none
-		in, key      string            // where the block is
+		in, key      string            // of the server block
 	}{
-		"kind":                             {"kind", nil, "coredns", dns.Corefile},
-		"minikube":                         {"minikube", nil, "coredns", dns.Corefile},
-		"k3s without custom ConfigMap":     {"k3s", nil, "coredns-custom", dns.ServerKey},
-		"AKS with an empty one":            {"aks", map[string]string{}, "coredns-custom", dns.ServerKey},
-		"AKS with somebody's server block": {"aks", map[string]string{"mine.server": "example.org {\n}\n", "log.override": "log"}, "coredns-custom", dns.ServerKey},
+		"kind":                          {"kind", nil, "coredns", dns.Corefile},
+		"minikube":                      {"minikube", nil, "coredns", dns.Corefile},
+		"k3s without custom ConfigMap":  {"k3s", nil, "coredns-custom", dns.ServerKey},
+		"AKS with an empty one":         {"aks", map[string]string{}, "coredns-custom", dns.ServerKey},
+		"AKS with another server block": {"aks", map[string]string{"custom.server": "example.org {\n}\n", "log.override": "log"}, "coredns-custom", dns.ServerKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCoreDNS(t, test.distribution)
@@ -112,43 +112,43 @@ func TestDNSIsInstalledAndUninstalled(t *testing.T) {
 			if _, err := c.run(status); err == nil || !strings.Contains(err.Error(), "does not answer") {
 				t.Errorf("status: %v", err)
 			}
-			shown, err := c.run(install1, func(d *daemon.DNS) { d.Yes, d.DryRun = false, true })
+			shown, err := c.run(installDNS, func(d *daemon.DNS) { d.Yes, d.DryRun = false, true })
 			if err != nil || !strings.Contains(shown, "+metadata.google.internal:53 metadata:53 {\n") {
 				t.Errorf("%v\n%s", err, shown)
 			}
 			unchanged("after a dry run")
 			var refused *daemon.FlagError
-			if again, err := c.run(install1, func(d *daemon.DNS) { d.Yes = false }); !errors.As(err, &refused) || refused.Flag != "yes" || again != shown {
-				t.Errorf("without --yes: %v\n%s", err, again)
+			if repeated, err := c.run(installDNS, func(d *daemon.DNS) { d.Yes = false }); !errors.As(err, &refused) || refused.Flag != "yes" || repeated != shown {
+				t.Errorf("without --yes: %v\n%s", err, repeated)
 			}
 			unchanged("without --yes")
 
-			done, err := c.run(install1)
+			done, err := c.run(installDNS)
 			if err != nil || done != shown+"CoreDNS reloads its configuration within two minutes.\n" {
 				t.Errorf("%v\n%s", err, done)
 			}
 			if text := c.data(test.in)[test.key]; !strings.Contains(text, "\nmetadata.google.internal:53 metadata:53 {\n") {
 				t.Errorf("%s is %q", test.key, text)
 			}
-			if said, err := c.run(status); err != nil || said != "The cluster's DNS answers for the metadata server.\n" {
-				t.Errorf("status: %v %q", err, said)
+			if output, err := c.run(status); err != nil || output != "The cluster's DNS answers for the metadata server.\n" {
+				t.Errorf("status: %v %q", err, output)
 			}
-			if again, err := c.run(install1); err != nil || again != "Nothing to change.\n" {
-				t.Errorf("again: %v\n%s", err, again)
+			if repeated, err := c.run(installDNS); err != nil || repeated != "Nothing to change.\n" {
+				t.Errorf("second install: %v\n%s", err, repeated)
 			}
 			if _, err := c.run(uninstall); err != nil {
 				t.Error(err)
 			}
 			unchanged("after uninstall")
-			if again, err := c.run(uninstall); err != nil || again != "Nothing to change.\n" {
-				t.Errorf("uninstall again: %v\n%s", err, again)
+			if repeated, err := c.run(uninstall); err != nil || repeated != "Nothing to change.\n" {
+				t.Errorf("second uninstall: %v\n%s", err, repeated)
 			}
 		})
 	}
 }
 
-// While somebody else changes the same ConfigMap nobody's change is lost.
-func TestDNSIsEditedWhileOthersEditIt(t *testing.T) {
+// Concurrent changes to the same ConfigMap are not lost.
+func TestDNS_KeepsConcurrentChanges(t *testing.T) {
 	for _, distribution := range []string{"kind", "aks"} {
 		t.Run(distribution, func(t *testing.T) {
 			c := newCoreDNS(t, distribution)
@@ -184,7 +184,7 @@ func TestDNSIsEditedWhileOthersEditIt(t *testing.T) {
 				}
 			})
 			for range 5 {
-				if _, err := c.run(install1); err != nil {
+				if _, err := c.run(installDNS); err != nil {
 					t.Error(err)
 				}
 				if _, err := c.run(status); err != nil {
@@ -203,13 +203,13 @@ func TestDNSIsEditedWhileOthersEditIt(t *testing.T) {
 	}
 }
 
-func TestADNSConfigurationThatIsNotUnderstoodStaysAsItIs(t *testing.T) {
+func TestDNS_UnknownConfigurationIsLeftAlone(t *testing.T) {
 	c := newCoreDNS(t, "kind")
 	const odd = ".:53 {\n    bind 169.254.20.10\n}\n"
 	c.create("odd", map[string]string{"Corefile": odd}, nil)
 	c.create("kube-dns", map[string]string{"stubDomains": "{}"}, nil)
-	for name, text := range map[string]string{"odd": "line 2: the server block binds addresses", "kube-dns": "kube-dns has no key Corefile", "nosuch": "not found"} {
-		if _, err := c.run(install1, func(d *daemon.DNS) { d.ConfigMap = name }); err == nil || !strings.Contains(err.Error(), text) {
+	for name, text := range map[string]string{"odd": "line 2: the server block binds its own addresses", "kube-dns": "kube-dns has no key Corefile", "nosuch": "not found"} {
+		if _, err := c.run(installDNS, func(d *daemon.DNS) { d.ConfigMap = name }); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v, want %q", name, err, text)
 		}
 	}

@@ -13,8 +13,9 @@ import (
 	"gke-metadata-emulator/internal/daemon"
 )
 
-// What the API server tells is there for a pod that asks as the daemon starts.
-func TestFactsOfTheClusterAndTheNode(t *testing.T) {
+// Facts from the API server are available to a pod that requests them while the daemon
+// starts.
+func TestFacts_OfClusterAndNode(t *testing.T) {
 	system, err := cluster.Client.CoreV1().Namespaces().Get(t.Context(), metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -53,8 +54,8 @@ func TestFactsOfTheClusterAndTheNode(t *testing.T) {
 	}
 }
 
-// A file of attributes is read again, and who waits for a change is told.
-func TestAttributesFile(t *testing.T) {
+// The attributes file is reloaded, and requests that wait for a change are woken.
+func TestFacts_AttributesFileIsReloaded(t *testing.T) {
 	file := writeFile(t, "attributes.yaml", []byte("instance:\n  attributes: {team: blue}\n"))
 	write := func(document string) {
 		t.Helper()
@@ -72,7 +73,7 @@ func TestAttributesFile(t *testing.T) {
 	}
 
 	write("instance:\n  attributes:\n    team: [red]\n")
-	eventually(t, 20*time.Second, "the bad file is refused", func() error {
+	eventually(t, deadline, "the bad file is refused", func() error {
 		if !strings.Contains(n.log.String(), "line 3: the value of team is not a string") {
 			return errors.New("not in the log")
 		}

@@ -18,8 +18,8 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// The program is killed, and Google goes away before it is started again.
-func TestTokensOutliveAKillWhileGoogleIsDown(t *testing.T) {
+// The program is killed, and Google is unavailable before it is restarted.
+func TestHandover_TokensOutliveAKillDuringAnOutage(t *testing.T) {
 	folder, err := os.MkdirTemp("/dev/shm", "handover-")
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestTokensOutliveAKillWhileGoogleIsDown(t *testing.T) {
 	const identityPath = "instance/service-accounts/default/identity?audience=https://example.com&format=full"
 	token, jwt := accessToken(t, app.value(tokenPath)), app.value(identityPath)
 	writes, since := "", time.Now()
-	eventually(t, 30*time.Second, "the tokens are left", func() error {
+	eventually(t, deadline, "the tokens are left", func() error {
 		if now := grep(n.metrics(t), `gme_handover_writes_total{result="written"}`); now != writes {
 			writes, since = now, time.Now()
 		}
@@ -60,7 +60,7 @@ func TestTokensOutliveAKillWhileGoogleIsDown(t *testing.T) {
 	}
 	for _, secret := range append(strings.Split(jwt, "."), token) {
 		if bytes.Contains(sealed, []byte(secret)) {
-			t.Error("a token stands in the file")
+			t.Error("there is a token in the file")
 		}
 	}
 
@@ -77,7 +77,7 @@ func TestTokensOutliveAKillWhileGoogleIsDown(t *testing.T) {
 		t.Errorf("Google has been asked (-before +after):\n%s", diff)
 	}
 
-	// At the end they are left again.
+	// At the end, the program writes the tokens to the file again.
 	if err := os.Remove(left); err != nil {
 		t.Fatal(err)
 	}

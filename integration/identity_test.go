@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,8 +17,8 @@ import (
 const tokenPath = "instance/service-accounts/default/token"
 
 // An address that changes hands never carries the old identity along, however
-// soon the new pod asks and however late the watch is.
-func TestReusedAddressNeverHasTheOldIdentity(t *testing.T) {
+// soon the new pod sends a request and however late the watch is.
+func TestIdentity_ReusedAddressHasTheNewPod(t *testing.T) {
 	t.Run("at once", func(t *testing.T) { reuseAddress(t, startNode(t, asInstalled).ready(t), 200) })
 	t.Run("with a late watch", func(t *testing.T) {
 		n := startNode(t, lagging(t, 40*time.Millisecond)).ready(t)
@@ -42,30 +43,30 @@ func reuseAddress(t *testing.T, n *node, times int) {
 		if running != nil {
 			cluster.DeletePod(t, running)
 		}
-		who := i % 2
-		running = cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprintf("job-%d", i), KSA: ksas[who], Node: n.name, IP: "127.0.1.1"})
-		app := n.pod(t, "127.0.1.1") // a new pod, so that its connections are new
-		if got := app.email(); got != gsas[who] {
-			t.Fatalf("pod %d: e-mail %s is another pod's, want %s", i, got, gsas[who])
+		turn := i % 2
+		running = cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprintf("job-%d", i), KSA: ksas[turn], Node: n.name, IP: "127.0.1.1"})
+		app := n.pod(t, "127.0.1.1") // a new client, so its connections are new
+		if got := app.email(); got != gsas[turn] {
+			t.Fatalf("pod %d: e-mail %s is another pod's, want %s", i, got, gsas[turn])
 		}
-		if got := app.grant().Principal; got != "serviceAccount:"+gsas[who] {
-			t.Fatalf("pod %d: token of %s, want %s", i, got, gsas[who])
+		if got := app.grant().Principal; got != "serviceAccount:"+gsas[turn] {
+			t.Fatalf("pod %d: token of %s, want %s", i, got, gsas[turn])
 		}
 		app.client.CloseIdleConnections()
 	}
 	t.Log(grep(n.metrics(t), "gme_identity_confirmations_total{"))
 }
 
-// The same where the old pod stays listed, as Jobs do when they have ended.
-func TestAddressOfAFinishedJobIsFree(t *testing.T) {
+// The same applies if the old pod stays listed, as finished Jobs do.
+func TestIdentity_FinishedJobFreesItsAddress(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "job", annotated(writer))
 	cluster.KSA(t, ns, "app", annotated(reader))
 	for i, phase := range []corev1.PodPhase{corev1.PodSucceeded, corev1.PodFailed} {
 		job := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: fmt.Sprint("job-", i), KSA: "job", Node: n.name, IP: "127.0.1.1"})
-		of := n.pod(t, "127.0.1.1")
-		if got := of.email(); got != writer {
+		jobPod := n.pod(t, "127.0.1.1")
+		if got := jobPod.email(); got != writer {
 			t.Fatalf("job: %s", got)
 		}
 		cluster.FinishPod(t, job, phase)
@@ -73,9 +74,9 @@ func TestAddressOfAFinishedJobIsFree(t *testing.T) {
 		if got := n.pod(t, "127.0.1.1").email(); got != reader {
 			t.Errorf("%s: after the job the address has the identity %s", phase, got)
 		}
-		// What the job left open is nobody's any more.
-		eventually(t, 2*time.Second, "the job's connection is refused", func() error {
-			if got := of.get("instance/service-accounts/default/email"); got.status != http.StatusForbidden || !strings.Contains(got.body, "has ended") {
+		// Connections that the job left open have no identity any more.
+		eventually(t, deadline, "the job's connection is refused", func() error {
+			if got := jobPod.get("instance/service-accounts/default/email"); got.status != http.StatusForbidden || !strings.Contains(got.body, "has ended") {
 				return fmt.Errorf("%d %s", got.status, got.body)
 			}
 			return nil
@@ -85,7 +86,7 @@ func TestAddressOfAFinishedJobIsFree(t *testing.T) {
 }
 
 // A pod that is being deleted keeps its identity until it is gone.
-func TestTerminatingPodKeepsItsIdentity(t *testing.T) {
+func TestIdentity_TerminatingPodKeepsIt(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", annotated(writer))
@@ -104,14 +105,14 @@ func TestTerminatingPodKeepsItsIdentity(t *testing.T) {
 }
 
 // Two pods listed with one address are none until one of them is gone.
-func TestAddressOfTwoPodsIsRefused(t *testing.T) {
+func TestIdentity_AddressOfTwoPodsIsRefused(t *testing.T) {
 	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 200 * time.Millisecond }).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "a", annotated(writer))
 	cluster.KSA(t, ns, "b", annotated(reader))
 	a := cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "a", KSA: "a", Node: n.name, IP: "127.0.1.1"})
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "b", KSA: "b", Node: n.name, IP: "127.0.1.1"})
-	eventually(t, 2*time.Second, "both are known", func() error {
+	eventually(t, deadline, "both are known", func() error {
 		got := n.pod(t, "127.0.1.1").get(tokenPath)
 		if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "claimed by more than one pod") {
 			return fmt.Errorf("%d %s", got.status, got.body)
@@ -119,14 +120,17 @@ func TestAddressOfTwoPodsIsRefused(t *testing.T) {
 		return nil
 	})
 	cluster.DeletePod(t, a)
-	if got := n.pod(t, "127.0.1.1").email(); got != reader {
-		t.Errorf("after one has gone: %s", got)
-	}
+	eventually(t, deadline, "the remaining pod has the address", func() error {
+		if got := n.pod(t, "127.0.1.1").get("instance/service-accounts/default/email"); got.status != http.StatusOK || got.body != reader {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return nil
+	})
 }
 
-// A pod may ask before its address is in its status, before its node's watch has
+// A pod can send a request before its address is in its status, before its node's watch has
 // it, and before its service account has been created: the request waits.
-func TestEarlyRequestWaits(t *testing.T) {
+func TestIdentity_EarlyRequestWaits(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	answer := make(chan reply, 1)
@@ -139,7 +143,7 @@ func TestEarlyRequestWaits(t *testing.T) {
 			}
 			answer <- r
 		}()
-		eventually(t, 2*time.Second, "the request is under way", func() error {
+		eventually(t, deadline, "the request is under way", func() error {
 			if !strings.Contains(n.connections(t), ip+":") {
 				return fmt.Errorf("no connection from %s", ip)
 			}
@@ -155,7 +159,7 @@ func TestEarlyRequestWaits(t *testing.T) {
 		t.Errorf("before its address: %d %s", got.status, got.body)
 	}
 
-	fresh := cluster.Namespace(t, "fresh-") // nobody here has used it: its accounts are not watched
+	fresh := cluster.Namespace(t, "fresh-") // no pod has used it, so its accounts are not watched
 	cluster.KSA(t, fresh, "app", annotated(reader))
 	ask("127.0.1.2")
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: fresh, Name: "app", KSA: "app", Node: n.name, IP: "127.0.1.2"})
@@ -164,9 +168,9 @@ func TestEarlyRequestWaits(t *testing.T) {
 	}
 }
 
-// Who is no pod of this node is refused, and told so, after the wait; what needs
-// no identity does not wait.
-func TestUnknownSourceIsRefused(t *testing.T) {
+// A caller that is no pod of this node is refused after the wait, with the reason. Keys that
+// need no identity do not wait.
+func TestIdentity_UnknownSourceIsRefused(t *testing.T) {
 	const wait = 300 * time.Millisecond
 	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = wait }).ready(t)
 	stranger := n.pod(t, "127.0.1.99")
@@ -184,7 +188,7 @@ func TestUnknownSourceIsRefused(t *testing.T) {
 }
 
 // A pod of another node is a stranger here.
-func TestPodOfAnotherNodeIsRefused(t *testing.T) {
+func TestIdentity_PodOnAnotherNodeIsRefused(t *testing.T) {
 	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 100 * time.Millisecond }).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "default", Node: "elsewhere", IP: "127.0.1.1"})
@@ -194,14 +198,14 @@ func TestPodOfAnotherNodeIsRefused(t *testing.T) {
 }
 
 // Host-network pods look alike by their address: none has an identity.
-func TestHostNetworkPodIsRefused(t *testing.T) {
+func TestIdentity_HostNetworkPodIsRefused(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "agent", annotated(writer))
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "agent", KSA: "agent", Node: n.name, HostNetwork: true, IP: "127.0.1.7"})
 	for _, ip := range []string{"127.0.1.7", "127.0.0.1"} {
 		var got reply
-		eventually(t, 2*time.Second, "the pod is known", func() error {
+		eventually(t, deadline, "the pod is known", func() error {
 			if got = n.pod(t, ip).get(tokenPath); got.status != http.StatusForbidden {
 				return fmt.Errorf("%d %s", got.status, got.body)
 			}
@@ -213,9 +217,9 @@ func TestHostNetworkPodIsRefused(t *testing.T) {
 	}
 }
 
-// A KSA that is deleted and created anew under a running pod works again, on the
-// pod's open connection too.
-func TestKSARecreatedUnderARunningPod(t *testing.T) {
+// A KSA that is deleted and recreated under a running pod works, even on the pod's open
+// connection.
+func TestIdentity_RecreatedKSAWorks(t *testing.T) {
 	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 200 * time.Millisecond }).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", annotated(writer))
@@ -225,7 +229,7 @@ func TestKSARecreatedUnderARunningPod(t *testing.T) {
 	app.grant()
 	for range 3 {
 		cluster.DeleteKSA(t, ns, "app")
-		eventually(t, 2*time.Second, "the deletion is seen", func() error {
+		eventually(t, deadline, "the deletion is seen", func() error {
 			got := app.get(tokenPath)
 			if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "kubectl create serviceaccount --namespace "+ns+" app") {
 				return fmt.Errorf("%d %s", got.status, got.body)
@@ -234,17 +238,23 @@ func TestKSARecreatedUnderARunningPod(t *testing.T) {
 		})
 		cluster.KSA(t, ns, "app", annotated(writer))
 		minted := n.google.Counters()["sts.token"]
+		eventually(t, deadline, "the new KSA is seen", func() error {
+			if got := app.get(tokenPath); got.status != http.StatusOK {
+				return fmt.Errorf("%d %s", got.status, got.body)
+			}
+			return nil
+		})
 		if got := app.grant().Principal; got != "serviceAccount:"+writer {
-			t.Errorf("after it was created anew: %s", got)
+			t.Errorf("after it was recreated: %s", got)
 		}
-		if got := n.google.Counters()["sts.token"]; got != minted+1 {
-			t.Errorf("the new KSA was given the old one's token")
+		if got := n.google.Counters()["sts.token"]; got == minted { // more than one call if the first one timed out
+			t.Errorf("the new KSA got the token of the old one")
 		}
 	}
 }
 
 // A node watches the service accounts of the namespaces that it has pods of.
-func TestOnlyNamespacesInUseAreWatched(t *testing.T) {
+func TestIdentity_WatchesOnlyNamespacesInUse(t *testing.T) {
 	n := startNode(t).ready(t)
 	for range 3 {
 		cluster.Namespace(t, "unused-")
@@ -252,13 +262,16 @@ func TestOnlyNamespacesInUseAreWatched(t *testing.T) {
 	ns := cluster.Namespace(t, "team-")
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "default", Node: n.name, IP: "127.0.1.1"})
 	n.pod(t, "127.0.1.1").email()
-	if got := grep(n.metrics(t), "gme_identity_watched_namespaces "); got != "gme_identity_watched_namespaces 1" {
-		t.Error(got)
-	}
+	eventually(t, deadline, "one namespace is watched", func() error {
+		if got := grep(n.metrics(t), "gme_identity_watched_namespaces "); got != "gme_identity_watched_namespaces 1" {
+			return errors.New(got)
+		}
+		return nil
+	})
 }
 
 // A neighbour cannot name its victim in a header.
-func TestForwardedForIsNotBelieved(t *testing.T) {
+func TestIdentity_IgnoresForwardedFor(t *testing.T) {
 	n := startNode(t).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "victim", annotated(writer))

@@ -56,11 +56,11 @@ func TestImpersonation(t *testing.T) {
 			n := startNodeOn(t, cluster, google, impersonating(file)).ready(t)
 			ns := cluster.Namespace(t, "team-")
 			cluster.KSA(t, ns, "uploader", annotated(writer))
-			cluster.KSA(t, ns, "thief", annotated(writer))
-			for i, ksa := range []string{"uploader", "thief", "default"} {
+			cluster.KSA(t, ns, "impostor", annotated(writer))
+			for i, ksa := range []string{"uploader", "impostor", "default"} {
 				cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: ksa, KSA: ksa, Node: n.name, IP: fmt.Sprintf("127.0.1.%d", i+1)})
 			}
-			uploader, thief, unlinked := n.pod(t, "127.0.1.1"), n.pod(t, "127.0.1.2"), n.pod(t, "127.0.1.3")
+			uploader, impostor, unlinked := n.pod(t, "127.0.1.1"), n.pod(t, "127.0.1.2"), n.pod(t, "127.0.1.3")
 			// The operator may impersonate the GSA, which alone lets no pod.
 			google.Bind(writer, "roles/iam.serviceAccountTokenCreator", credential.member)
 
@@ -80,7 +80,7 @@ func TestImpersonation(t *testing.T) {
 			})
 			google.Bind(writer, "roles/iam.workloadIdentityUser", poolMember(ns, "uploader"))
 			// The denial is remembered for some seconds; another scope is no way around it.
-			if got := thief.get(tokenPath); got.status != http.StatusForbidden || !strings.Contains(got.body, poolMember(ns, "thief")) {
+			if got := impostor.get(tokenPath); got.status != http.StatusForbidden || !strings.Contains(got.body, poolMember(ns, "impostor")) {
 				t.Errorf("a KSA without the binding: %d %s", got.status, got.body)
 			}
 			var grant fakegoogle.Grant
@@ -92,16 +92,16 @@ func TestImpersonation(t *testing.T) {
 				grant = n.inspect(t, got.body)
 				return nil
 			})
-			if grant.Principal != "serviceAccount:"+writer || strings.Join(grant.Through, " ") != credential.member {
-				t.Errorf("principal %s through %v, want %s through %s", grant.Principal, grant.Through, writer, credential.member)
+			if grant.Principal != "serviceAccount:"+writer || strings.Join(grant.DelegationChain, " ") != credential.member {
+				t.Errorf("principal %s through %v, want %s through %s", grant.Principal, grant.DelegationChain, writer, credential.member)
 			}
 			if jwt := uploader.value("instance/service-accounts/default/identity?audience=x"); strings.Count(jwt, ".") != 2 {
 				t.Error("identity: no JWT")
 			}
-			if got := thief.get(tokenPath); got.status != http.StatusForbidden {
+			if got := impostor.get(tokenPath); got.status != http.StatusForbidden {
 				t.Errorf("a KSA without the binding, after another got its token: %d", got.status)
 			}
-			// What is not linked never gets the operator's own token.
+			// A KSA that is not linked never gets the operator's own token.
 			for _, path := range []string{tokenPath, "instance/service-accounts/default/identity?audience=x"} {
 				if got := unlinked.get(path); got.status != http.StatusNotFound || !strings.Contains(got.body, "is not annotated with a target Google service account") {
 					t.Errorf("%s of a KSA without annotation: %d %s", path, got.status, got.body)
@@ -114,8 +114,8 @@ func TestImpersonation(t *testing.T) {
 	}
 }
 
-// The rules may stand in a file, or be off.
-func TestImpersonationPolicies(t *testing.T) {
+// The rules can be in a file, or disabled.
+func TestImpersonation_Policies(t *testing.T) {
 	google := newGoogle(t, cluster)
 	file := writeFile(t, "credentials.json", google.AuthorizedUser(developer, google.URL+"/token"))
 	for _, gsa := range []string{writer, reader} {
@@ -123,30 +123,30 @@ func TestImpersonationPolicies(t *testing.T) {
 	}
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "uploader", annotated(writer))
-	cluster.KSA(t, ns, "thief", annotated(writer))
+	cluster.KSA(t, ns, "impostor", annotated(writer))
 	rules := writeFile(t, "policy.yaml", fmt.Appendf(nil, "allow:\n- ksa: %s/uploader\n  gsas: [%s]\n", ns, writer))
 	for _, policy := range []struct {
-		name   string
-		change func(*daemon.Serve)
-		thief  int
+		name     string
+		change   func(*daemon.Serve)
+		impostor int
 	}{
 		{"file", func(s *daemon.Serve) { s.Policy, s.PolicyFile = daemon.PolicyFile, rules }, http.StatusForbidden},
 		{"off", func(s *daemon.Serve) { s.Policy = daemon.PolicyOff }, http.StatusOK},
 	} {
 		t.Run(policy.name, func(t *testing.T) {
 			n := startNodeOn(t, cluster, google, impersonating(file, policy.change)).ready(t)
-			for i, ksa := range []string{"uploader", "thief"} {
+			for i, ksa := range []string{"uploader", "impostor"} {
 				cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: policy.name + "-" + ksa, KSA: ksa, Node: n.name, IP: fmt.Sprintf("127.0.1.%d", i+1)})
 			}
 			if got := n.pod(t, "127.0.1.1").grant().Principal; got != "serviceAccount:"+writer {
 				t.Errorf("allowed KSA: %s", got)
 			}
 			got := n.pod(t, "127.0.1.2").get(tokenPath)
-			if got.status != policy.thief {
+			if got.status != policy.impostor {
 				t.Errorf("other KSA: %d %s", got.status, got.body)
 			}
-			if got.status == http.StatusForbidden && !strings.Contains(got.body, "- ksa: "+ns+"/thief\n  gsas: ["+writer+"]") {
-				t.Errorf("the refusal does not say which rule is missing: %s", got.body)
+			if got.status == http.StatusForbidden && !strings.Contains(got.body, "- ksa: "+ns+"/impostor\n  gsas: ["+writer+"]") {
+				t.Errorf("the refusal does not name the missing rule: %s", got.body)
 			}
 		})
 	}
@@ -154,7 +154,7 @@ func TestImpersonationPolicies(t *testing.T) {
 
 // Without a credential, or with a cluster's own issuer alone, --credentials=fake
 // gives tokens that the built-in Google vouches for.
-func TestBuiltInFakeTrustsTheCluster(t *testing.T) {
+func TestFakeCredentials_TrustTheCluster(t *testing.T) {
 	n := startNode(t, func(s *daemon.Serve) {
 		s.Credentials, s.Provider, s.Google = daemon.Fake, "", daemon.Google{}
 	}).ready(t)

@@ -22,15 +22,15 @@ import (
 )
 
 const (
-	// placeholder is the provider that the policies name until somebody writes another.
+	// placeholder is the provider in the policies of deploy/, which an operator replaces.
 	placeholder = "'//iam.googleapis.com/projects/PROJECT_NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER'"
 	// builtInProvider is the one of --credentials=fake, which some of the tests use.
 	builtInProvider = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/demo-pool/providers/demo-provider"
 	startupTaint    = "gke-metadata-emulator/not-ready"
 )
 
-// install gives the daemon the account and the rights that deploy/ gives it, and
-// nothing more, and waits until the API server heeds the admission policies.
+// install gives the daemon exactly the account and the rights that deploy/ gives it, and
+// waits until the API server enforces the admission policies.
 func install(ctx context.Context, c *kubernetes.Cluster) error {
 	_, err := c.Client.CoreV1().Namespaces().Create(ctx, namespaceObject(daemonName), metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -81,14 +81,14 @@ func createAs[T any](ctx context.Context, document []byte, create func(context.C
 	return err
 }
 
-// policiesHold waits until each policy refuses what it is there to refuse: the API
-// server hears of a policy a moment after it has been created.
+// policiesHold waits until each policy refuses what it must refuse: the API server applies a
+// policy a moment after its creation.
 func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 	config, err := c.RESTConfigFor(ctx, daemonName, daemonName)
 	if err != nil {
 		return err
 	}
-	thief, err := clientset.NewForConfig(config)
+	attacker, err := clientset.NewForConfig(config)
 	if err != nil {
 		return err
 	}
@@ -97,19 +97,19 @@ func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 		return err
 	}
 	defer func() { _ = c.Client.CoreV1().Nodes().Delete(ctx, probe.Name, metav1.DeleteOptions{}) }()
-	for what, try := range map[string]func(context.Context) error{
+	for policy, try := range map[string]func(context.Context) error{
 		"tokens": func(ctx context.Context) error {
-			_, err := thief.CoreV1().ServiceAccounts(daemonName).CreateToken(ctx, daemonName, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+			_, err := attacker.CoreV1().ServiceAccounts(daemonName).CreateToken(ctx, daemonName, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 			return err
 		},
 		"nodes": func(ctx context.Context) error {
 			patch := []byte(`{"metadata":{"labels":{"stolen":"yes"}}}`)
-			_, err := thief.CoreV1().Nodes().Patch(ctx, probe.Name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+			_, err := attacker.CoreV1().Nodes().Patch(ctx, probe.Name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
 			return err
 		},
 		"events": func(ctx context.Context) error {
 			event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "probe"}, InvolvedObject: corev1.ObjectReference{Kind: "Node", Namespace: daemonName}}
-			_, err := thief.CoreV1().Events(daemonName).Create(ctx, event, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			_, err := attacker.CoreV1().Events(daemonName).Create(ctx, event, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			return err
 		},
 	} {
@@ -117,13 +117,13 @@ func policiesHold(ctx context.Context, c *kubernetes.Cluster) error {
 			return byPolicy(try(ctx)), nil
 		})
 		if err != nil {
-			return fmt.Errorf("the policy of %s is not effective: %w", what, errors.Join(err, try(ctx)))
+			return fmt.Errorf("the policy of %s is not effective: %w", policy, errors.Join(err, try(ctx)))
 		}
 	}
 	return nil
 }
 
-// byPolicy says whether an admission policy, and not RBAC, has refused.
+// byPolicy reports whether an admission policy refused a request, and not RBAC.
 func byPolicy(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+daemonName)
 }

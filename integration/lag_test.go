@@ -57,7 +57,7 @@ func lagging(t testing.TB, lag time.Duration) func(*daemon.Serve) {
 	}
 }
 
-// lateBody gives what it reads after a while.
+// lateBody delays what it reads.
 type lateBody struct {
 	io.ReadCloser
 	lag time.Duration

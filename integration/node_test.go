@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 )
@@ -38,8 +38,8 @@ func principal(namespace, ksa string) string {
 	return "principal:" + pool + "/subject/system:serviceaccount:" + namespace + ":" + ksa
 }
 
-// cluster is the API server that all tests share; each has namespaces and nodes
-// of its own.
+// cluster is the API server that all tests share. Each test has separate namespaces and
+// nodes.
 var cluster *kubernetes.Cluster
 
 func TestMain(m *testing.M) {
@@ -66,12 +66,12 @@ type node struct {
 	admin   string
 	google  *fakegoogle.Running
 	cluster *kubernetes.Cluster
-	log     *logBuffer
+	log     *standintest.Log
 	audit   string // file
 	stop    func() // and waits until everything has ended
 }
 
-// newGoogle is an offline Google that knows the cluster's issuer.
+// newGoogle starts an offline Google that trusts the cluster's issuer.
 func newGoogle(t testing.TB, c *kubernetes.Cluster) *fakegoogle.Running {
 	t.Helper()
 	google := fakegoogle.Start(t, fakegoogle.Options{})
@@ -85,7 +85,11 @@ func newGoogle(t testing.TB, c *kubernetes.Cluster) *fakegoogle.Running {
 	return google
 }
 
-// settings are those of a node in federation mode.
+// identityWait is longer than the default, so that a watch that lags on a busy machine
+// fails no test.
+const identityWait = 15 * time.Second
+
+// settings are the settings of a node in federation mode.
 func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *daemon.Serve {
 	t.Helper()
 	kubeconfig, err := c.KubeconfigFor(t.Context(), daemonName, daemonName)
@@ -100,7 +104,7 @@ func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *
 	}
 	return &daemon.Serve{
 		NodeName: name, Kubeconfig: kubeconfig,
-		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Routing: daemon.RoutingNone, IdentityWait: 2500 * time.Millisecond,
+		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Routing: daemon.RoutingNone, IdentityWait: identityWait,
 		Attestation: daemon.AttestationIP, // the pods of these tests are addresses
 		Credentials: daemon.Federation, Provider: provider,
 		Project: daemon.Project{ID: projectID, ClusterName: "cluster-1", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},
@@ -109,8 +113,8 @@ func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *
 	}
 }
 
-// asInstalled writes down what it does without flags: little, so that not every request
-// for a token need go all the way.
+// asInstalled sets the log level and the audit log as they are without flags, so cached
+// tokens take the short path.
 func asInstalled(s *daemon.Serve) { s.Logging.Level, s.AuditLog = "info", "" }
 
 func startNode(t testing.TB, change ...func(*daemon.Serve)) *node {
@@ -132,7 +136,7 @@ func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *dae
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{name: s.NodeName, google: google, cluster: c, log: &logBuffer{}, audit: s.AuditLog}
+	n := &node{name: s.NodeName, google: google, cluster: c, log: new(standintest.Log), audit: s.AuditLog}
 	listening := make(chan struct{})
 	s.Listening = func(pods, admin net.Addr) {
 		n.addr, n.admin = pods.String(), admin.String()
@@ -161,11 +165,11 @@ func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *dae
 	return n
 }
 
-// ready waits until the daemon says that it is.
+// ready waits until the daemon reports that it is ready.
 func (n *node) ready(t testing.TB) *node {
 
 	t.Helper()
-	eventually(t, 20*time.Second, "the daemon is ready", func() error {
+	eventually(t, deadline, "the daemon is ready", func() error {
 		response, err := http.Get("http://" + n.admin + "/readyz")
 		if err != nil {
 			return err
@@ -180,13 +184,13 @@ func (n *node) ready(t testing.TB) *node {
 	return n
 }
 
-// metrics are what the daemon tells Prometheus.
+// metrics is the daemon's page for Prometheus.
 func (n *node) metrics(t testing.TB) string {
 	t.Helper()
 	return n.page(t, "/metrics")
 }
 
-// page is what the daemon shows to its operator.
+// page is one of the daemon's pages for its operator.
 func (n *node) page(t testing.TB, path string) string {
 	t.Helper()
 	response, err := http.Get("http://" + n.admin + path)
@@ -214,14 +218,14 @@ func (n *node) pod(t testing.TB, ip string) *pod {
 	return &pod{t: t, client: kubernetes.Client(t, ip), node: n, ip: ip}
 }
 
-// reply is an answer as it came.
+// reply is an unparsed answer.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// get asks for a path below /computeMetadata/v1/.
+// get requests a path below /computeMetadata/v1/.
 func (p *pod) get(path string) reply {
 	p.t.Helper()
 	r, err := p.try(path)
@@ -246,7 +250,7 @@ func (p *pod) try(path string) (reply, error) {
 	return reply{response.StatusCode, response.Header, string(body)}, err
 }
 
-// value asks for a path that must answer 200.
+// value requests a path that must be answered with 200.
 func (p *pod) value(path string) string {
 	p.t.Helper()
 	r := p.get(path)
@@ -261,13 +265,13 @@ func (p *pod) email() string {
 	return p.value("instance/service-accounts/default/email")
 }
 
-// grant asks for an access token and returns what Google says of it.
+// grant requests an access token and returns what Google reports about it.
 func (p *pod) grant() fakegoogle.Grant {
 	p.t.Helper()
 	return p.node.inspect(p.t, p.value("instance/service-accounts/default/token"))
 }
 
-// inspect is what Google says of a token answer.
+// inspect returns what Google reports about the token in an answer.
 func (n *node) inspect(t testing.TB, body string) fakegoogle.Grant {
 	t.Helper()
 	var answer struct {
@@ -283,7 +287,7 @@ func (n *node) inspect(t testing.TB, body string) fakegoogle.Grant {
 	}
 	grant, ok := n.google.Inspect(answer.AccessToken)
 	if !ok {
-		t.Fatalf("Google does not know the token")
+		t.Fatal("the token is unknown to Google")
 	}
 	return grant
 }
@@ -293,9 +297,12 @@ func (n *node) link(namespace, ksa, gsa string) {
 	n.google.Bind(gsa, "roles/iam.workloadIdentityUser", principal(namespace, ksa))
 }
 
-// eventually asks again until there is no error. What it waits for is outside this
-// process's control.
-func eventually(t testing.TB, within time.Duration, what string, f func() error) time.Duration {
+// deadline bounds how long a test waits for something that happens outside its control.
+// It is generous: a busy machine is slow, and a test that passes does not wait for it.
+const deadline = 2 * time.Minute
+
+// eventually retries f until it returns no error, and returns how long that took.
+func eventually(t testing.TB, within time.Duration, condition string, f func() error) time.Duration {
 	t.Helper()
 	start := time.Now()
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -306,28 +313,10 @@ func eventually(t testing.TB, within time.Duration, what string, f func() error)
 			return time.Since(start)
 		}
 		if time.Since(start) > within {
-			t.Fatalf("%s: not within %s: %v", what, within, err)
+			t.Fatalf("%s: not within %s: %v", condition, within, err)
 		}
 		<-ticker.C
 	}
-}
-
-// logBuffer holds what the daemon logged.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func writeFile(t testing.TB, name string, content []byte) string {

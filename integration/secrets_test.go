@@ -10,14 +10,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// refuseTokens fails the test when a credential stands in a text: with what all of the
-// offline Google's tokens begin, and all JWTs.
+// refuseTokens fails the test if a text contains a credential: the beginning of all tokens
+// of the offline Google, or of a JWT.
 func refuseTokens(t testing.TB, where, text string) {
 	t.Helper()
 	for line := range strings.SplitSeq(text, "\n") {
 		for _, secret := range []string{"ya29.", "eyJ"} {
 			if strings.Contains(line, secret) {
-				t.Errorf("a token stands in %s: %s", where, line)
+				t.Errorf("there is a token in %s: %s", where, line)
 			}
 		}
 	}
@@ -34,7 +34,7 @@ func (n *node) refuseTokensInPages(t testing.TB) {
 	defer cancel()
 	events, err := n.cluster.Client.CoreV1().Events(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		t.Logf("the events were not looked at: %v", err) // of a test whose API server is down
+		t.Logf("the events were not looked at: %v", err) // in a test with an API server that is down
 		return
 	}
 	for _, event := range events.Items {
@@ -42,7 +42,7 @@ func (n *node) refuseTokensInPages(t testing.TB) {
 	}
 }
 
-// refuseTokensInFiles looks at what the daemon has written.
+// refuseTokensInFiles checks the files that the daemon wrote.
 func (n *node) refuseTokensInFiles(t testing.TB) {
 	t.Helper()
 	refuseTokens(t, "the log", n.log.String())

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A page of evil.example whose name has been resolved to this machine.
-func TestStandaloneGivesNothingToARebindingWebPage(t *testing.T) {
+// A web page of evil.example, a name that resolves to this machine.
+func TestStandalone_RefusesDNSRebinding(t *testing.T) {
 	addr := startStandalone(t)
 	for host, want := range map[string]int{addr: 200, "metadata.google.internal": 200, "evil.example": 403, "evil.example:8080": 403} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/computeMetadata/v1/instance/service-accounts/default/token", nil)

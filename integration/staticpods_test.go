@@ -30,12 +30,12 @@ func letStaticPods(t testing.TB, value string) {
 
 // A static pod's token is bound to its node. Where the operator lets static pods have
 // one, a stolen token of the daemon gets those of default, and no other.
-func TestTokensThatAreBoundToANodeAreOfDefaultAndOfTheDaemonsNode(t *testing.T) {
+func TestStaticPods_NodeBoundTokensAreRestricted(t *testing.T) {
 	const own, neighbour = "admission-static", "admission-static-neighbour"
 	for _, name := range []string{own, neighbour} {
 		cluster.Node(t, name, nil)
 	}
-	thief, config := thiefOf(t, own)
+	attacker, config := attackerOn(t, own)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", nil)
 	ask := func(namespace, ksa, node string, audiences ...string) (string, error) {
@@ -46,7 +46,7 @@ func TestTokensThatAreBoundToANodeAreOfDefaultAndOfTheDaemonsNode(t *testing.T) 
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // also when the test has ended
 		defer cancel()
-		answer, err := thief.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, ksa, request, metav1.CreateOptions{})
+		answer, err := attacker.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, ksa, request, metav1.CreateOptions{})
 		if err != nil {
 			return "", err
 		}
@@ -60,30 +60,30 @@ func TestTokensThatAreBoundToANodeAreOfDefaultAndOfTheDaemonsNode(t *testing.T) 
 	letStaticPods(t, "true")
 	t.Cleanup(func() {
 		letStaticPods(t, "false")
-		eventually(t, 20*time.Second, "the policy is as it was", func() error {
+		eventually(t, deadline, "the policy is as it was", func() error {
 			if _, err := ask(ns, "default", own); !byPolicy(err) {
 				return fmt.Errorf("not refused: %v", err)
 			}
 			return nil
 		})
 	})
-	eventually(t, 20*time.Second, "the policy lets static pods", func() error {
+	eventually(t, deadline, "the policy lets static pods", func() error {
 		token, err := ask(ns, "default", own)
 		if err == nil {
-			if who := acceptedAs(t, config, token); who != "" {
-				t.Errorf("the API server accepts the token as %s", who)
+			if user := acceptedAs(t, config, token); user != "" {
+				t.Errorf("the API server accepts the token as %s", user)
 			}
 		}
 		return err
 	})
-	for name, of := range map[string]struct{ namespace, ksa, node, audience string }{
+	for name, refused := range map[string]struct{ namespace, ksa, node, audience string }{
 		"another account":          {ns, "app", own, "https:" + provider},
 		"another node":             {ns, "default", neighbour, "https:" + provider},
 		"default of kube-system":   {metav1.NamespaceSystem, "default", own, "https:" + provider},
 		"the API server's token":   {ns, "default", own, cluster.Issuer},
 		"the daemon's own account": {daemonName, daemonName, own, "https:" + provider},
 	} {
-		if _, err := ask(of.namespace, of.ksa, of.node, of.audience); !byPolicy(err) || strings.Contains(err.Error(), "resulted in error") {
+		if _, err := ask(refused.namespace, refused.ksa, refused.node, refused.audience); !byPolicy(err) || strings.Contains(err.Error(), "resulted in error") {
 			t.Errorf("%s: %v, want a refusal by the policy", name, err)
 		}
 	}

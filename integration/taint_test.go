@@ -17,12 +17,12 @@ import (
 
 // As on a node that joins with a taint: the daemon takes it off when it is ready, by
 // the rights of deploy/startup-taint and under the admission policies.
-func TestTheStartupTaintIsRemovedWhenTheDaemonIsReady(t *testing.T) {
+func TestStartupTaint_IsRemovedOnceReady(t *testing.T) {
 	const name = "startup-taint"
-	mine := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoSchedule}
+	startup := corev1.Taint{Key: startupTaint, Effect: corev1.TaintEffectNoSchedule}
 	others := corev1.Taint{Key: "example.com/gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule}
 	cluster.Node(t, name, nil)
-	taint(t, name, mine, others)
+	taint(t, name, startup, others)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	events, err := cluster.Client.CoreV1().Nodes().Watch(ctx, metav1.SingleObject(metav1.ObjectMeta{Name: name}))
@@ -61,8 +61,8 @@ func TestTheStartupTaintIsRemovedWhenTheDaemonIsReady(t *testing.T) {
 	}
 	untainted(time.Second, others)
 
-	// The node joins anew, while somebody else changes its taints again and again.
-	taint(t, name, mine)
+	// The node joins again, while its taints are changed concurrently.
+	taint(t, name, startup)
 	var wanted []corev1.Taint
 	for i := range 20 {
 		further := corev1.Taint{Key: fmt.Sprintf("example.com/taint-%d", i), Effect: corev1.TaintEffectPreferNoSchedule}

@@ -15,8 +15,8 @@ import (
 	"gke-metadata-emulator/internal/daemon"
 )
 
-// A mint is one trace with a span for each call of Google; what the cache has is none.
-func TestAMintIsTracedWithItsCalls(t *testing.T) {
+// A mint is one trace with a span for each call to Google. A cached token has no trace.
+func TestTracing_MintHasASpanForEachCall(t *testing.T) {
 	batches := make(chan []byte, 16)
 	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -35,7 +35,8 @@ func TestAMintIsTracedWithItsCalls(t *testing.T) {
 	for range 3 {
 		app.grant()
 	}
-	n.stop() // sends what has not been sent
+	n.stop()     // sends the remaining spans
+	sink.Close() // waits for requests that the daemon gave up
 	close(batches)
 
 	parents, names := map[string]string{}, map[string]string{} // by span
@@ -47,8 +48,8 @@ func TestAMintIsTracedWithItsCalls(t *testing.T) {
 		if err := proto.Unmarshal(batch, &request); err != nil {
 			t.Fatal(err)
 		}
-		for _, of := range request.ResourceSpans {
-			for _, scope := range of.ScopeSpans {
+		for _, resource := range request.ResourceSpans {
+			for _, scope := range resource.ScopeSpans {
 				for _, span := range scope.Spans {
 					parents[string(span.SpanId)], names[string(span.SpanId)] = string(span.ParentSpanId), span.Name
 				}

@@ -11,17 +11,17 @@ import (
 	"gke-metadata-emulator/metadatatest"
 )
 
-// The start of a unit test.
+// A unit test begins like this.
 func ExampleNew() {
-	var t *testing.T // of the test
+	var t *testing.T // the argument of the test
 
 	_ = func() {
 		srv := metadatatest.New(t, metadatatest.Link("default/default", "cart@shop-project.iam.gserviceaccount.com"))
-		srv.FailNext(1, 503) // what does the code under test make of it?
+		srv.FailNext(1, 503) // does the code under test retry?
 	}
 }
 
-// Without a test: in TestMain, or here.
+// A server without a test, for example in TestMain.
 func ExampleStart() {
 	srv, err := metadatatest.Start(metadatatest.Link("default/default", "cart@shop-project.iam.gserviceaccount.com"))
 	if err != nil {

@@ -11,45 +11,54 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// gate stands before the tokens' source.
-type gate struct {
+// faultInjector is a source of tokens that fails or is slow on demand.
+type faultInjector struct {
 	next tokens.Source
 
-	mu     sync.Mutex
-	fail   int // requests yet to fail; all where negative
-	kind   tokens.Kind
-	delay  time.Duration
-	counts int
+	mu       sync.Mutex
+	failures int // number of requests that will fail; all if negative
+	kind     tokens.Kind
+	delay    time.Duration
+	requests int
 }
 
-var kinds = map[int]tokens.Kind{
-	http.StatusForbidden: tokens.Denied, http.StatusNotFound: tokens.NotFound, http.StatusServiceUnavailable: tokens.Unavailable,
+// kindOfStatus returns the kind of error that the server answers with a status.
+func kindOfStatus(status int) (kind tokens.Kind, ok bool) {
+	switch status {
+	case http.StatusForbidden:
+		return tokens.Denied, true
+	case http.StatusNotFound:
+		return tokens.NotFound, true
+	case http.StatusServiceUnavailable:
+		return tokens.Unavailable, true
+	}
+	return "", false
 }
 
-func (g *gate) AccessToken(ctx context.Context, w identity.Workload, scopes tokens.Scopes) (tokens.Token, error) {
-	if err := g.pass(ctx); err != nil {
+func (f *faultInjector) AccessToken(ctx context.Context, w identity.Workload, scopes tokens.Scopes) (tokens.Token, error) {
+	if err := f.inject(ctx); err != nil {
 		return tokens.Token{}, err
 	}
-	return g.next.AccessToken(ctx, w, scopes)
+	return f.next.AccessToken(ctx, w, scopes)
 }
 
-func (g *gate) IDToken(ctx context.Context, w identity.Workload, request tokens.IDTokenRequest) (tokens.Token, error) {
-	if err := g.pass(ctx); err != nil {
+func (f *faultInjector) IDToken(ctx context.Context, w identity.Workload, request tokens.IDTokenRequest) (tokens.Token, error) {
+	if err := f.inject(ctx); err != nil {
 		return tokens.Token{}, err
 	}
-	return g.next.IDToken(ctx, w, request)
+	return f.next.IDToken(ctx, w, request)
 }
 
-// pass waits, and says whether a request is to fail.
-func (g *gate) pass(ctx context.Context) error {
-	g.mu.Lock()
-	g.counts++
-	kind, delay := tokens.Kind(""), g.delay
-	if g.fail != 0 {
-		kind = g.kind
-		g.fail = max(g.fail-1, -1)
+// inject waits for the delay, and returns an error if the request has to fail.
+func (f *faultInjector) inject(ctx context.Context) error {
+	f.mu.Lock()
+	f.requests++
+	kind, delay := tokens.Kind(""), f.delay
+	if f.failures != 0 {
+		kind = f.kind
+		f.failures = max(f.failures-1, -1)
 	}
-	g.mu.Unlock()
+	f.mu.Unlock()
 	if delay > 0 {
 		timer := time.NewTimer(delay)
 		defer timer.Stop()
@@ -60,48 +69,50 @@ func (g *gate) pass(ctx context.Context) error {
 		}
 	}
 	if kind != "" {
-		return &tokens.Error{Kind: kind, Message: "Unable to generate a token: made to fail by the test"}
+		return &tokens.Error{Kind: kind, Message: "Unable to generate a token: the test has made this request fail"}
 	}
 	return nil
 }
 
-func (g *gate) set(fail int, kind tokens.Kind, delay time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.fail, g.kind, g.delay = fail, kind, delay
+func (f *faultInjector) set(failures int, kind tokens.Kind, delay time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failures, f.kind, f.delay = failures, kind, delay
 }
 
-// FailNext makes the next n requests for a token fail with one of the statuses that a
-// metadata server has for it: 403 (no binding), 404 (no such GSA), 503 (Google
-// cannot be reached). Google's libraries ask again after 503. Another status panics.
+// FailNext makes the next n requests for a token fail with one of the statuses with
+// which a metadata server refuses them: 403 (no binding), 404 (no such GSA) or 503
+// (Google cannot be reached). Google's libraries retry after 503. FailNext panics if n
+// is less than 1 or the status is another one.
 func (s *Server) FailNext(n, status int) {
-	kind, ok := kinds[status]
+	kind, ok := kindOfStatus(status)
 	if !ok || n < 1 {
 		panic(fmt.Sprintf("metadatatest: FailNext(%d, %d): give a number from 1, and 403, 404 or 503", n, status))
 	}
-	s.gate.set(n, kind, 0)
+	s.faults.set(n, kind, 0)
 }
 
-// Outage makes all requests for a token fail with 503 until [Server.Recover]. The
-// other values are answered.
-func (s *Server) Outage() { s.gate.set(-1, tokens.Unavailable, 0) }
+// Outage makes all requests for a token fail with 503 until [Server.Recover]. Requests
+// for other values succeed.
+func (s *Server) Outage() { s.faults.set(-1, tokens.Unavailable, 0) }
 
-// SlowTokens answers each request for a token after a pause only.
-func (s *Server) SlowTokens(pause time.Duration) { s.gate.set(0, "", pause) }
+// SlowTokens delays the answer to each request for a token.
+func (s *Server) SlowTokens(delay time.Duration) { s.faults.set(0, "", delay) }
 
-// Recover ends FailNext, Outage and SlowTokens.
-func (s *Server) Recover() { s.gate.set(0, "", 0) }
+// Recover ends the effects of FailNext, Outage and SlowTokens.
+func (s *Server) Recover() { s.faults.set(0, "", 0) }
 
-// TokenRequests is how many requests for a token there were, failed ones included.
+// TokenRequests returns the number of requests for a token, including failed ones.
 func (s *Server) TokenRequests() int {
-	s.gate.mu.Lock()
-	defer s.gate.mu.Unlock()
-	return s.gate.counts
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	return s.faults.requests
 }
 
-// SetTokenLife bounds the life of the tokens from now on; it is at least 2 s. Google's
-// Go libraries take one of up to 10 s for expired, and ask for another at each use.
-func (s *Server) SetTokenLife(life time.Duration) {
-	s.fake.SetTokenLife(max(life, 2*time.Second))
+// SetTokenLifetime sets the longest lifetime of the tokens from now on, at least 2 s,
+// and drops cached tokens. Google's Go libraries take a token with 10 s or less left
+// for expired, and request another at each use.
+func (s *Server) SetTokenLifetime(lifetime time.Duration) {
+	s.google.SetTokenLifetime(max(lifetime, 2*time.Second))
 	s.callers.change(func(map[string]string) {})
 }

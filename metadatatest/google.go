@@ -7,16 +7,16 @@ import (
 	"strconv"
 )
 
-// inProcess is a transport that ends at a handler, whatever the host.
-type inProcess struct{ http.Handler }
+// handlerTransport sends the requests to every host to a handler.
+type handlerTransport struct{ http.Handler }
 
-func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	served := r.Clone(r.Context())
 	if served.Body == nil {
 		served.Body = http.NoBody
 	}
 	defer func() { _ = served.Body.Close() }()
-	w := &answer{status: http.StatusOK, header: http.Header{}}
+	w := &responseRecorder{status: http.StatusOK, header: http.Header{}}
 	p.ServeHTTP(w, served)
 	return &http.Response{
 		Status: strconv.Itoa(w.status) + " " + http.StatusText(w.status), StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -24,12 +24,12 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-type answer struct {
+type responseRecorder struct {
 	status int
 	header http.Header
 	body   bytes.Buffer
 }
 
-func (a *answer) Header() http.Header         { return a.header }
-func (a *answer) WriteHeader(status int)      { a.status = status }
-func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
+func (r *responseRecorder) Header() http.Header         { return r.header }
+func (r *responseRecorder) WriteHeader(status int)      { r.status = status }
+func (r *responseRecorder) Write(b []byte) (int, error) { return r.body.Write(b) }

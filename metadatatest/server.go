@@ -17,26 +17,26 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// Server is a metadata server that listens. Its methods may be called at any time,
-// from any goroutine.
+// Server is a metadata server that listens. Its methods are safe for concurrent use.
 type Server struct {
 	Host string // 127.0.0.1:PORT, for GCE_METADATA_HOST
 	URL  string // http://127.0.0.1:PORT
 
-	fake    *fakegoogle.Server
+	google  *fakegoogle.Server
 	callers *callers
-	gate    *gate
+	faults  *faultInjector
 	stop    context.CancelFunc
-	ended   chan error
+	ended   chan error // receives the end of the daemon
 
-	// Of the options.
+	// Set by options.
 	noEnv                    bool
 	projectID, projectNumber string
-	initial                  []func() error
-	initialRows              []func() (map[string]string, error)
+	initialLinks             []func() error
+	identities               []func() (map[string]string, error)
 }
 
-// New starts a server for the life of a test, and leads Google's libraries to it.
+// New starts a server that ends with the test, and sets the environment so that
+// Google's libraries find it. If the server cannot start, the test fails.
 func New(t testing.TB, options ...Option) *Server {
 	t.Helper()
 	s, err := Start(options...)
@@ -64,29 +64,30 @@ func New(t testing.TB, options ...Option) *Server {
 	return s
 }
 
-// Start starts a server where there is no test, as in TestMain or an example. It
-// leaves the environment alone. [Server.Close] ends it.
+// Start starts a server without a test, for example in TestMain or an example. It
+// does not change the environment. [Server.Close] ends the server. The error names
+// the option that is wrong.
 func Start(options ...Option) (*Server, error) {
-	s := &Server{fake: fakegoogle.New(fakegoogle.Options{}), gate: &gate{}, ended: make(chan error, 1)}
+	s := &Server{google: fakegoogle.New(fakegoogle.Options{}), faults: &faultInjector{}, ended: make(chan error, 1)}
 	for _, option := range options {
 		option(s)
 	}
-	var rows []map[string]string
-	for _, parse := range s.initialRows {
-		row, err := parse()
+	var identities []map[string]string
+	for _, parse := range s.identities {
+		parsed, err := parse()
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, row)
+		identities = append(identities, parsed)
 	}
 	var err error
-	if s.callers, err = newCallers(rows); err != nil {
+	if s.callers, err = newCallers(identities); err != nil {
 		return nil, err
 	}
-	if s.initial == nil {
+	if s.initialLinks == nil {
 		Link("default/default", "demo@demo-project.iam.gserviceaccount.com")(s)
 	}
-	for _, link := range s.initial {
+	for _, link := range s.initialLinks {
 		if err := link(); err != nil {
 			return nil, err
 		}
@@ -95,17 +96,17 @@ func Start(options ...Option) (*Server, error) {
 }
 
 func (s *Server) serve() error {
-	const free = "127.0.0.1:0"
+	const freePort = "127.0.0.1:0"
 	listening := make(chan string, 1)
 	program := &daemon.Standalone{
 		Project: daemon.Project{ID: s.projectID, Number: s.projectNumber, ClusterName: "test", ClusterLocation: "local-1", UniverseDomain: "googleapis.com"},
-		Google:  daemon.Google{FakeListen: free},
+		Google:  daemon.Google{FakeListen: freePort},
 		Logging: daemon.Logging{Level: "error", Format: "text"},
-		Listen:  free, AdminListen: free, Credentials: daemon.Fake,
+		Listen:  freePort, AdminListen: freePort, Credentials: daemon.Fake,
 		Listening: func(clients, _ net.Addr) { listening <- clients.String() },
-		Overrides: daemon.Overrides{Identity: s.callers, Google: s.fake, Tokens: func(next tokens.Source) tokens.Source {
-			s.gate.next = next
-			return s.gate
+		Overrides: daemon.Overrides{Identity: s.callers, Google: s.google, Tokens: func(next tokens.Source) tokens.Source {
+			s.faults.next = next
+			return s.faults
 		}},
 	}
 	if err := program.Complete(); err != nil {
@@ -124,7 +125,8 @@ func (s *Server) serve() error {
 	}
 }
 
-// Close ends the server when the requests under way have ended.
+// Close ends the failures that were set, waits for the requests in flight, and ends
+// the server. It returns the error with which the server ended.
 func (s *Server) Close() error {
 	s.Recover()
 	s.stop()
@@ -135,8 +137,9 @@ func (s *Server) env() map[string]string {
 	return map[string]string{"GCE_METADATA_HOST": s.Host, "GCE_METADATA_IP": s.Host, "GCE_METADATA_ROOT": s.Host}
 }
 
-// Env leads another process to the server: Google's libraries in all languages, and
-// gcloud. It is for [os/exec.Cmd.Env].
+// Env returns the environment variables, NAME=VALUE, by which another process finds
+// the server: with Google's libraries in all languages, and with gcloud. Append them
+// to [os/exec.Cmd.Env].
 func (s *Server) Env() []string {
 	var lines []string
 	for name, value := range s.env() {
@@ -146,11 +149,12 @@ func (s *Server) Env() []string {
 	return lines
 }
 
-// Client is an HTTP client all of whose connections, to whatever host, lead to the
-// server: metadata.NewClient(srv.Client()) needs no environment.
+// Client returns an HTTP client that connects to the server for every host:
+// metadata.NewClient(srv.Client()) needs no environment.
 func (s *Server) Client() *http.Client { return s.ClientFrom("") }
 
-// ClientFrom is one whose connections come from an address of this machine; see [At].
+// ClientFrom is [Server.Client] with connections from an IP address of this machine;
+// see [At].
 func (s *Server) ClientFrom(address string) *http.Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	if address != "" {
@@ -161,33 +165,35 @@ func (s *Server) ClientFrom(address string) *http.Client {
 	}}}
 }
 
-// Link links a KSA (NAMESPACE/NAME) to a GSA, as the annotation and the IAM binding
-// together do. It counts from the next request on. A name that is none panics.
+// Link links a KSA (NAMESPACE/NAME) to a GSA, like the annotation and the IAM binding
+// together. It applies from the next request on. It panics if ksa has another form.
 func (s *Server) Link(ksa, gsa string) { must(s.link(ksa, gsa)) }
 
 func (s *Server) link(ksa, gsa string) error {
-	namespace, name, err := split(ksa)
+	namespace, name, err := splitKSA(ksa)
 	if err != nil {
 		return err
 	}
-	s.fake.Bind(gsa, workloadIdentityUser, daemon.FakeMember(namespace, name))
+	s.google.Bind(gsa, workloadIdentityUser, daemon.FakeMember(namespace, name))
 	s.callers.change(func(links map[string]string) { links[ksa] = gsa })
 	return nil
 }
 
-// Unlink takes the annotation away: the KSA gets its own federated token.
+// Unlink removes the annotation: the KSA gets its own federated token. It panics if
+// ksa is not of the form NAMESPACE/NAME.
 func (s *Server) Unlink(ksa string) {
-	_, _, err := split(ksa)
+	_, _, err := splitKSA(ksa)
 	must(err)
 	s.callers.change(func(links map[string]string) { delete(links, ksa) })
 }
 
-// Unbind takes the IAM binding away, but not the annotation: requests are refused
-// with 403 and the text that says which binding is missing, until [Server.Link].
+// Unbind removes the IAM binding, but not the annotation: until [Server.Link],
+// requests are refused with 403 and a text that names the missing binding. It panics
+// if ksa is not of the form NAMESPACE/NAME.
 func (s *Server) Unbind(ksa, gsa string) {
-	namespace, name, err := split(ksa)
+	namespace, name, err := splitKSA(ksa)
 	must(err)
-	s.fake.Unbind(gsa, workloadIdentityUser, daemon.FakeMember(namespace, name))
+	s.google.Unbind(gsa, workloadIdentityUser, daemon.FakeMember(namespace, name))
 	s.callers.change(func(map[string]string) {})
 }
 
@@ -199,31 +205,38 @@ func must(err error) {
 	}
 }
 
-// Principal is whom an access token stands for.
+// Principal is the identity of an access token.
 type Principal struct {
-	Name    string   // serviceAccount:EMAIL, or principal://... of a KSA without a GSA
-	KSA     string   // NAMESPACE/NAME
-	Through []string // who asked for the token first, and whom it went through
-	Scopes  []string
-	Expiry  time.Time
+	Name string // serviceAccount:EMAIL, or principal://... of a KSA without a GSA
+	KSA  string // NAMESPACE/NAME
+	// DelegationChain is the way from the first caller to the principal: the first
+	// caller, then each delegate, without the principal.
+	DelegationChain []string
+	Scopes          []string
+	Expiry          time.Time
 }
 
-// ErrToken says that a token was never issued, or has expired: 401 with Google.
-var ErrToken = errors.New("metadatatest: the access token is not of this server, or has expired")
+// ErrToken is the error for an access token that this server never issued, or that
+// has expired. Google's APIs answer 401.
+var ErrToken = errors.New("metadatatest: the access token was not issued by this server, or has expired")
 
-// Principal says what Google's APIs would find out of an access token.
+// Principal returns the identity that Google's APIs see in an access token. The
+// error is [ErrToken].
 func (s *Server) Principal(token string) (Principal, error) {
-	grant, ok := s.fake.Inspect(token)
+	grant, ok := s.google.Inspect(token)
 	if !ok {
 		return Principal{}, ErrToken
 	}
-	return Principal{Name: grant.Principal, KSA: grant.KSA, Through: grant.Through, Scopes: grant.Scopes, Expiry: grant.Expiry}, nil
+	return Principal{Name: grant.Principal, KSA: grant.KSA, DelegationChain: grant.DelegationChain, Scopes: grant.Scopes, Expiry: grant.Expiry}, nil
 }
 
-// GoogleClient is an HTTP client for which the offline Google is all of Google: it
-// has no network. idtoken.NewValidator takes its keys by it, and IAM Credentials
-// can be asked.
-func (s *Server) GoogleClient() *http.Client { return &http.Client{Transport: inProcess{s.fake}} }
+// GoogleClient returns an HTTP client whose requests to every host reach the offline
+// Google, without a network. With it idtoken.NewValidator gets Google's keys, and
+// clients of IAM Credentials work.
+func (s *Server) GoogleClient() *http.Client {
+	return &http.Client{Transport: handlerTransport{s.google}}
+}
 
-// GoogleCalls is how often each method of Google was called, failed calls included.
-func (s *Server) GoogleCalls() map[string]int { return s.fake.Counters() }
+// GoogleCalls returns the number of calls of each of Google's methods, including
+// failed calls. The keys are those of fakegoogle.Methods.
+func (s *Server) GoogleCalls() map[string]int { return s.google.Counters() }

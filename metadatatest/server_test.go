@@ -23,7 +23,7 @@ const (
 	tokenURL = "/computeMetadata/v1/instance/service-accounts/default/token"
 )
 
-// token is what golang.org/x/oauth2 gets of the server that the environment names.
+// token requests a token with golang.org/x/oauth2 from the server in the environment.
 func token(t *testing.T) (string, error) {
 	t.Helper()
 	credentials, err := google.FindDefaultCredentials(t.Context(), "https://www.googleapis.com/auth/cloud-platform")
@@ -37,19 +37,20 @@ func token(t *testing.T) (string, error) {
 	return got.AccessToken, nil
 }
 
-func expect(t *testing.T, srv *metadatatest.Server, name, ksa string) {
+// checkToken checks the principal and the KSA of a token.
+func checkToken(t *testing.T, srv *metadatatest.Server, name, ksa string) {
 	t.Helper()
 	got, err := token(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	who, err := srv.Principal(got)
-	if err != nil || who.Name != name || who.KSA != ksa {
-		t.Errorf("the token is of %q (%s), %v; want %q (%s)", who.Name, who.KSA, err, name, ksa)
+	principal, err := srv.Principal(got)
+	if err != nil || principal.Name != name || principal.KSA != ksa {
+		t.Errorf("the token is for %q (%s), %v; want %q (%s)", principal.Name, principal.KSA, err, name, ksa)
 	}
 }
 
-// status asks without a library, which would try again.
+// status requests a token without a library, which would retry.
 func status(t *testing.T, client *http.Client, srv *metadatatest.Server) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+tokenURL, nil)
@@ -65,18 +66,18 @@ func status(t *testing.T, client *http.Client, srv *metadatatest.Server) int {
 	return response.StatusCode
 }
 
-func TestDefaultCredentialsFollowTheLink(t *testing.T) {
+func TestServer_DefaultCredentialsFollowLink(t *testing.T) {
 	srv := metadatatest.New(t, metadatatest.Link("default/default", email))
-	expect(t, srv, gsa, "default/default")
+	checkToken(t, srv, gsa, "default/default")
 	srv.Link("default/default", "till@shop-project.iam.gserviceaccount.com")
-	expect(t, srv, "serviceAccount:till@shop-project.iam.gserviceaccount.com", "default/default")
+	checkToken(t, srv, "serviceAccount:till@shop-project.iam.gserviceaccount.com", "default/default")
 	srv.Unlink("default/default")
 	got, err := token(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if who, err := srv.Principal(got); err != nil || !strings.HasPrefix(who.Name, "principal://") {
-		t.Errorf("without a link the token is of %q, %v", who.Name, err)
+	if principal, err := srv.Principal(got); err != nil || !strings.HasPrefix(principal.Name, "principal://") {
+		t.Errorf("without a link the token is for %q, %v", principal.Name, err)
 	}
 	srv.Link("default/default", email)
 	srv.Unbind("default/default", email)
@@ -85,7 +86,7 @@ func TestDefaultCredentialsFollowTheLink(t *testing.T) {
 	}
 }
 
-func TestATokenOfAnotherServerIsRefused(t *testing.T) {
+func TestPrincipal_RefusesTokenOfOtherServer(t *testing.T) {
 	srv := metadatatest.New(t)
 	got, err := token(t)
 	if err != nil {
@@ -96,11 +97,11 @@ func TestATokenOfAnotherServerIsRefused(t *testing.T) {
 	}
 	other := metadatatest.New(t, metadatatest.NoEnv())
 	if _, err := other.Principal(got); !errors.Is(err, metadatatest.ErrToken) {
-		t.Errorf("another server: %v", err)
+		t.Errorf("the error for another server's token: %v, want ErrToken", err)
 	}
 }
 
-func TestAnIDTokenIsValidWithGoogle(t *testing.T) {
+func TestGoogleClient_ValidatesIDToken(t *testing.T) {
 	srv := metadatatest.New(t, metadatatest.Link("default/default", email))
 	const audience = "https://shop.example"
 	source, err := idtoken.NewTokenSource(t.Context(), audience)
@@ -120,11 +121,11 @@ func TestAnIDTokenIsValidWithGoogle(t *testing.T) {
 		t.Errorf("claims %v, %v", payload, err)
 	}
 	if _, err := validator.Validate(t.Context(), got.AccessToken, "https://other.example"); err == nil {
-		t.Error("the token is good for another audience, too")
+		t.Error("the ID token is also valid for another audience")
 	}
 }
 
-func TestIdentitiesByAddressWithoutEnvironment(t *testing.T) {
+func TestAt_IdentifiesCallersByAddress(t *testing.T) {
 	t.Parallel()
 	srv := metadatatest.New(t, metadatatest.NoEnv(), metadatatest.Project("shop-project", "42"),
 		metadatatest.At("127.0.0.2", "shop/cart"), metadatatest.Link("shop/cart", email),
@@ -132,7 +133,7 @@ func TestIdentitiesByAddressWithoutEnvironment(t *testing.T) {
 	for address, want := range map[string]string{"127.0.0.2": email, "127.0.0.1": "till@shop-project.iam.gserviceaccount.com"} {
 		client := metadata.NewClient(srv.ClientFrom(address))
 		if got, err := client.EmailWithContext(t.Context(), ""); err != nil || got != want {
-			t.Errorf("%s is %q, %v; want %s", address, got, err, want)
+			t.Errorf("the e-mail address for %s is %q, %v; want %s", address, got, err, want)
 		}
 		// Not by ProjectID, which the library keeps for all clients of a process.
 		if id, err := client.GetWithContext(t.Context(), "project/project-id"); err != nil || id != "shop-project" {
@@ -141,7 +142,7 @@ func TestIdentitiesByAddressWithoutEnvironment(t *testing.T) {
 	}
 }
 
-func TestFailuresAreThoseThatWereAskedFor(t *testing.T) {
+func TestFailures_HaveRequestedStatus(t *testing.T) {
 	t.Parallel()
 	srv := metadatatest.New(t, metadatatest.NoEnv())
 	client := srv.Client()
@@ -154,19 +155,19 @@ func TestFailuresAreThoseThatWereAskedFor(t *testing.T) {
 	srv.Outage()
 	for range 3 {
 		if got := status(t, client, srv); got != 503 {
-			t.Errorf("in an outage: %d", got)
+			t.Errorf("during an outage: status %d, want 503", got)
 		}
 	}
 	srv.Recover()
 	if got := status(t, client, srv); got != 200 {
-		t.Errorf("after it: %d", got)
+		t.Errorf("after the outage: status %d, want 200", got)
 	}
 	if got := srv.TokenRequests(); got != 13 {
-		t.Errorf("%d requests were counted, want 13", got)
+		t.Errorf("TokenRequests() = %d, want 13", got)
 	}
 }
 
-func TestASlowTokenEndsWithTheCallersPatience(t *testing.T) {
+func TestSlowTokens_EndWithCallersDeadline(t *testing.T) {
 	t.Parallel()
 	srv := metadatatest.New(t, metadatatest.NoEnv())
 	srv.SlowTokens(time.Hour)
@@ -174,24 +175,24 @@ func TestASlowTokenEndsWithTheCallersPatience(t *testing.T) {
 	defer cancel()
 	_, err := metadata.NewClient(srv.Client()).GetWithContext(ctx, "instance/service-accounts/default/token")
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("an hour's pause: %v", err)
+		t.Errorf("a delay of an hour: %v, want the deadline's error", err)
 	}
 }
 
-func TestATokenLivesAsLongAsWasSet(t *testing.T) {
+func TestSetTokenLifetime_DropsCachedTokens(t *testing.T) {
 	srv := metadatatest.New(t)
-	expect(t, srv, "serviceAccount:demo@demo-project.iam.gserviceaccount.com", "default/default")
-	srv.SetTokenLife(0) // in spite of the token of an hour that is cached
+	checkToken(t, srv, "serviceAccount:demo@demo-project.iam.gserviceaccount.com", "default/default")
+	srv.SetTokenLifetime(0) // drops the cached token of an hour
 	got, err := token(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if who, err := srv.Principal(got); err != nil || time.Until(who.Expiry) > 2*time.Second {
-		t.Errorf("expires %s, %v", who.Expiry, err)
+	if principal, err := srv.Principal(got); err != nil || time.Until(principal.Expiry) > 2*time.Second {
+		t.Errorf("expires %s, %v; want in 2 s", principal.Expiry, err)
 	}
 }
 
-func TestWrongOptionsAreSaid(t *testing.T) {
+func TestStart_ErrorNamesWrongOption(t *testing.T) {
 	t.Parallel()
 	for name, option := range map[string]metadatatest.Option{
 		"NAMESPACE/NAME": metadatatest.Link("cart", email), "IP address": metadatatest.At("nowhere", "shop/cart"), "project-id": metadatatest.Project("?", "1"),

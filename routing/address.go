@@ -9,44 +9,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// scopeHost is RT_SCOPE_HOST of rtnetlink(7): the address is this machine's own
-// business, and its neighbours are not told.
+// scopeHost is RT_SCOPE_HOST of rtnetlink(7): the address is valid on this machine only,
+// and is not announced to neighbours.
 const scopeHost = 254
 
-// Address puts the metadata address on an interface of the node, so that what pods
-// send there is the node's own. It stays when the program ends: without it a pod
-// would reach what stands behind the node, in a cloud another metadata server.
+// Address puts the metadata address on an interface of the node, so the node accepts what
+// pods send to it. The address stays when this process ends: without it a pod would reach
+// a server behind the node, in a cloud another metadata server.
 type Address struct {
 	Interface string // lo
-	IP        net.IP // 169.254.169.254
+	IP        net.IP // the metadata address
 }
 
-// Install adds the address; it is no error that it is there already. It needs
-// CAP_NET_ADMIN.
+// Install adds the address. It is no error if the interface has it already. Install
+// needs CAP_NET_ADMIN.
 func (a Address) Install() error {
 	link, address, err := a.resolve()
 	if err != nil {
 		return err
 	}
 	if err := netlink.AddrAdd(link, address); err != nil && !errors.Is(err, unix.EEXIST) {
-		return a.failed("add", err)
+		return a.operationError("add", err)
 	}
 	return nil
 }
 
-// Remove takes the address away; it is no error that it is not there.
+// Remove removes the address. It is no error if the interface does not have it.
 func (a Address) Remove() error {
 	link, address, err := a.resolve()
 	if err != nil {
 		return err
 	}
 	if err := netlink.AddrDel(link, address); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-		return a.failed("remove", err)
+		return a.operationError("remove", err)
 	}
 	return nil
 }
 
-func (a Address) String() string { return "address" }
+func (a Address) String() string { return ModeAddress }
 
 func (a Address) resolve() (netlink.Link, *netlink.Addr, error) {
 	link, err := netlink.LinkByName(a.Interface)
@@ -60,9 +60,6 @@ func (a Address) resolve() (netlink.Link, *netlink.Addr, error) {
 	return link, &netlink.Addr{IPNet: &net.IPNet{IP: a.IP, Mask: net.CIDRMask(bits, bits)}, Scope: scopeHost}, nil
 }
 
-func (a Address) failed(verb string, err error) error {
-	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("routing address: cannot %s %s on %s: the process needs the capability NET_ADMIN: %w", verb, a.IP, a.Interface, err)
-	}
-	return fmt.Errorf("routing address: cannot %s %s on %s: %w", verb, a.IP, a.Interface, err)
+func (a Address) operationError(operation string, err error) error {
+	return modeError(ModeAddress, fmt.Sprintf("%s %s on %s", operation, a.IP, a.Interface), capabilityNetAdmin, err)
 }

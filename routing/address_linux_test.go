@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 
 var metadata = net.IPv4(169, 254, 169, 254)
 
-// newNamespace puts the test's thread into a network namespace of its own, which
-// ends with the test.
+// newNamespace moves the test's thread into a new network namespace, which ends with the
+// test.
 func newNamespace(t *testing.T) netns.NsHandle {
 	t.Helper()
 	runtime.LockOSThread()
@@ -36,7 +36,7 @@ func newNamespace(t *testing.T) netns.NsHandle {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// The thread stays locked, and so ends with the test, where it cannot go back.
+		// If the thread cannot return it stays locked, and so ends with the test.
 		if netns.Set(before) == nil {
 			runtime.UnlockOSThread()
 		}
@@ -80,21 +80,21 @@ func must[A, V any](t *testing.T, f func(A) (V, error), a A) V {
 	return v
 }
 
-// addresses are those of an interface, with their scopes.
+// addresses returns the addresses of an interface with their scopes.
 func addresses(t *testing.T, name string) string {
 	t.Helper()
 	list, err := netlink.AddrList(must(t, netlink.LinkByName, name), netlink.FAMILY_ALL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var of []string
+	var all []string
 	for _, a := range list {
-		of = append(of, fmt.Sprintf("%s scope %d", a.IPNet, a.Scope))
+		all = append(all, fmt.Sprintf("%s scope %d", a.IPNet, a.Scope))
 	}
-	return strings.Join(of, ", ")
+	return strings.Join(all, ", ")
 }
 
-func TestInstallAndRemoveMayBeRepeated(t *testing.T) {
+func TestAddress_InstallAndRemoveAreIdempotent(t *testing.T) {
 	newNamespace(t)
 	before := addresses(t, "lo")
 	installed := fmt.Sprintf("169.254.169.254/32 scope %d", unix.RT_SCOPE_HOST)
@@ -126,7 +126,7 @@ func TestInstallAndRemoveMayBeRepeated(t *testing.T) {
 	}
 }
 
-func TestAnIPv6AddressIsPutOnTheNodeToo(t *testing.T) {
+func TestAddress_AcceptsIPv6(t *testing.T) {
 	newNamespace(t)
 	a := Address{Interface: "lo", IP: net.ParseIP("fd20:ce::254")}
 	if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
@@ -143,7 +143,7 @@ func TestAnIPv6AddressIsPutOnTheNodeToo(t *testing.T) {
 	}
 }
 
-func TestAPodReachesTheAddressAndIsSeenWithItsOwn(t *testing.T) {
+func TestAddress_ServerSeesAddressOfPod(t *testing.T) {
 	node := newNamespace(t)
 	if err := (Address{Interface: "lo", IP: metadata}).Install(); err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func TestAPodReachesTheAddressAndIsSeenWithItsOwn(t *testing.T) {
 		t.Fatalf("default route: %v", err)
 	}
 
-	client, err := net.DialTimeout("tcp", "169.254.169.254:80", 5*time.Second) // its socket is of the namespace of this thread
+	client, err := net.DialTimeout("tcp", "169.254.169.254:80", 5*time.Second) // the socket is in the namespace of this thread
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestAPodReachesTheAddressAndIsSeenWithItsOwn(t *testing.T) {
 	}
 	defer accepted.Close()
 	if got := accepted.RemoteAddr().(*net.TCPAddr).IP.String(); got != "10.244.0.7" {
-		t.Errorf("the pod is seen as %s", got)
+		t.Errorf("the server sees the pod as %s", got)
 	}
 	if got := accepted.LocalAddr().String(); got != "169.254.169.254:80" {
 		t.Errorf("the pod reached %s", got)
@@ -187,7 +187,7 @@ func TestAPodReachesTheAddressAndIsSeenWithItsOwn(t *testing.T) {
 	}
 	answer := make([]byte, 5)
 	if _, err := io.ReadFull(client, answer); err != nil || string(answer) != "hello" {
-		t.Errorf("the pod was answered %q (%v)", answer, err)
+		t.Errorf("the pod received %q (%v)", answer, err)
 	}
 }
 
@@ -198,7 +198,7 @@ func enter(t *testing.T, ns netns.NsHandle) {
 	}
 }
 
-func TestAnUnknownInterfaceIsNamed(t *testing.T) {
+func TestAddress_NamesUnknownInterface(t *testing.T) {
 	a := Address{Interface: "nosuch0", IP: metadata}
 	for _, err := range []error{a.Install(), a.Remove()} {
 		if err == nil || !strings.Contains(err.Error(), "interface nosuch0") {
@@ -207,7 +207,7 @@ func TestAnUnknownInterfaceIsNamed(t *testing.T) {
 	}
 }
 
-func TestWithoutNetAdminTheCapabilityIsNamed(t *testing.T) {
+func TestAddress_NamesMissingCapability(t *testing.T) {
 	newNamespace(t)
 	dropped(t, unix.CAP_NET_ADMIN)
 	a := Address{Interface: "lo", IP: metadata}
@@ -222,8 +222,8 @@ func TestWithoutNetAdminTheCapabilityIsNamed(t *testing.T) {
 	}
 }
 
-// dropped takes capabilities from the test's thread, which is locked, until the
-// test ends.
+// dropped removes capabilities from the test's thread, which is locked, until the test
+// ends.
 func dropped(t *testing.T, capabilities ...int) {
 	t.Helper()
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -245,7 +245,7 @@ func dropped(t *testing.T, capabilities ...int) {
 	}
 }
 
-func TestNoneLeavesTheNodeAsItIs(t *testing.T) {
+func TestNone_ChangesNothing(t *testing.T) {
 	newNamespace(t)
 	before := addresses(t, "lo")
 	if err := errors.Join(None{}.Install(), None{}.Remove()); err != nil {

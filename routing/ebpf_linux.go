@@ -10,59 +10,66 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"gke-metadata-emulator/internal/bpf"
 )
 
-// EBPF rewrites the destination of pods' connections to the metadata address when
-// they connect. What does so is pinned (bpffs, see bpf(2)) and stays when the
-// program ends: a pod is refused then, and reaches no other metadata server. What
-// comes by another way than the node's sockets is not forwarded.
+// EBPF rewrites the destination of pods' connections to the metadata address in
+// connect(2). The programs and their map are pinned (bpffs, see bpf(2)) and stay when
+// this process ends. From then on a pod's connection is refused, and reaches no other
+// metadata server. Packets that do not come from a socket of the node are not forwarded.
 //
-// It needs Linux 5.11 and the capabilities BPF and NET_ADMIN. Other programs at the
+// EBPF needs Linux 5.11 and the capabilities BPF and NET_ADMIN. Other programs at the
 // same hooks run as before.
 type EBPF struct {
-	Cgroup string         // the cgroup of all pods: processes of the node are left alone
+	Cgroup string         // the cgroup of all pods; other processes of the node are not redirected
 	Pins   string         // a folder of its own in a bpffs
-	Target netip.AddrPort // where the server listens, as pods can reach it
+	Target netip.AddrPort // the server's address and port, as pods can reach it
 }
 
-const capabilitiesBPF = "the capabilities BPF and NET_ADMIN"
+func (e EBPF) String() string { return ModeEBPF }
 
-func (e EBPF) String() string { return "ebpf" }
-
-// Install redirects to the target from now on. Where another instance has
-// installed, its programs are replaced and its target switched, each at one stroke.
+// Install redirects connections to the target from now on. If another instance has
+// installed its programs, each of them and the target are replaced atomically.
 func (e EBPF) Install() error {
 	if err := e.install(); err != nil {
-		return failed("ebpf", "redirect the pods below "+e.Cgroup, capabilitiesBPF, err)
+		return modeError(ModeEBPF, "redirect the pods below "+e.Cgroup, capabilitiesBPF, err)
 	}
 	return nil
 }
 
 func (e EBPF) install() error {
-	if err := e.folder(); err != nil {
+	if err := e.makeFolder(); err != nil {
 		return err
 	}
-	targets, err := e.targets()
+	spec, err := bpf.LoadRedirect()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = targets.Close() }()
-	if err := e.aim(targets); err != nil {
+	// The map of an earlier instance is opened if it is pinned.
+	spec.Maps[bpf.RedirectMapGkemdTargets].Pinning = ebpf.PinByName
+	var objects bpf.RedirectObjects
+	if err := spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: e.Pins}}); err != nil {
 		return err
 	}
-	for _, p := range programs(targets) {
-		if err := e.attach(p); err != nil {
-			return fmt.Errorf("program %s: %w", p.Name, err)
-		}
+	defer func() { _ = objects.Close() }() // the pins keep them
+	if err := e.setTarget(objects.GkemdTargets); err != nil {
+		return fmt.Errorf("target %s: %w", e.Target, err)
+	}
+	if err := e.attach(bpf.RedirectProgGkemdRedirect4, ebpf.AttachCGroupInet4Connect, objects.GkemdRedirect4); err != nil {
+		return err
+	}
+	if err := e.attach(bpf.RedirectProgGkemdRedirect6, ebpf.AttachCGroupInet6Connect, objects.GkemdRedirect6); err != nil {
+		return err
 	}
 	return installGuard()
 }
 
-// Probe says whether the kernel has what is needed and permits it, and leaves
-// nothing.
+// Probe returns an error if the kernel lacks or does not permit what Install needs. It
+// changes nothing.
 func (e EBPF) Probe() error {
 	if err := e.probe(); err != nil {
-		return failed("ebpf", "load a program", capabilitiesBPF, err)
+		return modeError(ModeEBPF, "load a program", capabilitiesBPF, err)
 	}
 	return nil
 }
@@ -71,23 +78,15 @@ func (e EBPF) probe() error {
 	if err := isBPFFS(filepath.Dir(e.Pins)); err != nil {
 		return err
 	}
-	targets, err := ebpf.NewMap(targetsSpec())
-	if err != nil {
+	var objects bpf.RedirectObjects
+	if err := bpf.LoadRedirectObjects(&objects, nil); err != nil {
 		return err
 	}
-	defer func() { _ = targets.Close() }()
-	for _, p := range programs(targets) {
-		loaded, err := ebpf.NewProgram(&p)
-		if err != nil {
-			return fmt.Errorf("program %s: %w", p.Name, err)
-		}
-		_ = loaded.Close()
-	}
-	return nil
+	return objects.Close()
 }
 
-// folder makes the folder of pins, in a bpffs: in any other they would not be kept.
-func (e EBPF) folder() error {
+// makeFolder makes the folder of pins, which must be in a bpffs.
+func (e EBPF) makeFolder() error {
 	if err := isBPFFS(filepath.Dir(e.Pins)); err != nil {
 		return err
 	}
@@ -108,85 +107,56 @@ func isBPFFS(path string) error {
 	return nil
 }
 
-func targetsSpec() *ebpf.MapSpec {
-	return &ebpf.MapSpec{Name: "gkemd_targets", Type: ebpf.Hash, KeySize: 4, ValueSize: 20, MaxEntries: 2}
-}
-
-// The names of the programs, and of the pins of their links.
-const (
-	redirect4Name = "gkemd_redirect4"
-	redirect6Name = "gkemd_redirect6"
-)
-
-func programs(targets *ebpf.Map) []ebpf.ProgramSpec {
-	return []ebpf.ProgramSpec{
-		{Name: redirect4Name, Type: ebpf.CGroupSockAddr, AttachType: ebpf.AttachCGroupInet4Connect, Instructions: redirect4(targets), License: "Apache-2.0"},
-		{Name: redirect6Name, Type: ebpf.CGroupSockAddr, AttachType: ebpf.AttachCGroupInet6Connect, Instructions: redirect6(targets), License: "Apache-2.0"},
-	}
-}
-
-// targets opens the map that an instance before has pinned, or makes and pins one.
-// A hash, because its elements are replaced as a whole.
-func (e EBPF) targets() (*ebpf.Map, error) {
-	spec := targetsSpec()
-	spec.Pinning = ebpf.PinByName
-	targets, err := ebpf.NewMapWithOptions(spec, ebpf.MapOptions{PinPath: e.Pins})
-	if err != nil {
-		return nil, fmt.Errorf("map of targets: %w", err)
-	}
-	return targets, nil
-}
-
-// aim switches the target.
-func (e EBPF) aim(targets *ebpf.Map) error {
-	ip := e.Target.Addr().Unmap()
-	to := target{Address: ip.As16(), Port: [2]byte{byte(e.Target.Port() >> 8), byte(e.Target.Port())}}
-	if err := targets.Put(forIPv6, &to); err != nil {
-		return fmt.Errorf("target %s: %w", e.Target, err)
+func (e EBPF) setTarget(targets *ebpf.Map) error {
+	ip, port := e.Target.Addr().Unmap(), e.Target.Port()
+	target := bpf.RedirectTarget{Address: ip.As16(), Port: [2]byte{byte(port >> 8), byte(port)}}
+	if err := targets.Put(bpf.RedirectFamilyIPV6, &target); err != nil {
+		return err
 	}
 	if ip.Is4() {
-		return targets.Put(forIPv4, &to)
+		return targets.Put(bpf.RedirectFamilyIPV4, &target)
 	}
-	// A socket of IPv4 alone cannot reach the target, and is refused.
-	if err := targets.Delete(forIPv4); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("target %s: %w", e.Target, err)
+	// A socket of IPv4 alone cannot reach the target, so its connection is refused.
+	if err := targets.Delete(bpf.RedirectFamilyIPV4); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
 	}
 	return nil
 }
 
-// attach puts a program in the place of the one that is pinned there; or it
-// attaches and pins it, before a link to a cgroup that is no more is let go.
-func (e EBPF) attach(p ebpf.ProgramSpec) error {
-	pin := filepath.Join(e.Pins, p.Name)
-	program, err := ebpf.NewProgram(&p)
-	if err != nil {
-		return err
+// attach replaces the program of the link that is pinned by the program's name. If there
+// is none, or it is attached to another cgroup, attach makes and pins a new link before
+// it drops the old one.
+func (e EBPF) attach(name string, hook ebpf.AttachType, program *ebpf.Program) error {
+	if err := e.attachPinned(filepath.Join(e.Pins, name), hook, program); err != nil {
+		return fmt.Errorf("program %s: %w", name, err)
 	}
-	defer func() { _ = program.Close() }()
+	return nil
+}
 
-	before, err := link.LoadPinnedLink(pin, nil)
+func (e EBPF) attachPinned(pin string, hook ebpf.AttachType, program *ebpf.Program) error {
+	pinned, err := link.LoadPinnedLink(pin, nil)
 	if err == nil {
-		defer func() { _ = before.Close() }()
-		if e.isOf(before) {
-			return before.Update(program)
+		defer func() { _ = pinned.Close() }()
+		if e.isAtCgroup(pinned) {
+			return pinned.Update(program)
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	now, err := link.AttachCgroup(link.CgroupOptions{Path: e.Cgroup, Attach: p.AttachType, Program: program})
+	attached, err := link.AttachCgroup(link.CgroupOptions{Path: e.Cgroup, Attach: hook, Program: program})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = now.Close() }() // the pin keeps it
+	defer func() { _ = attached.Close() }() // the pin keeps it
 	if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return now.Pin(pin)
+	return attached.Pin(pin)
 }
 
-// isOf says whether a link is attached to our cgroup. The number of a cgroup is
-// that of its folder's inode.
-func (e EBPF) isOf(l link.Link) bool {
+// isAtCgroup reports whether a link is attached to e.Cgroup. The number of a cgroup is
+// the inode of its folder.
+func (e EBPF) isAtCgroup(l link.Link) bool {
 	var folder unix.Stat_t
 	if err := unix.Stat(e.Cgroup, &folder); err != nil {
 		return false
@@ -195,21 +165,21 @@ func (e EBPF) isOf(l link.Link) bool {
 	return err == nil && info.Cgroup() != nil && info.Cgroup().CgroupId == folder.Ino
 }
 
-// Remove lets go of all that is pinned, and with it of all that was installed.
+// Remove removes the pins, and with them everything that Install has installed.
 func (e EBPF) Remove() error {
 	if err := removeGuard(); err != nil {
-		return failed("ebpf", "remove the rules of routing", capabilityNetAdmin, err)
+		return modeError(ModeEBPF, "remove the rules of routing", capabilityNetAdmin, err)
 	}
-	// A link that loses its pin is detached some time later; here it is at once, where
-	// the process may.
-	for _, name := range []string{redirect4Name, redirect6Name} {
+	// The kernel detaches a link some time after it has lost its pin. If the process has
+	// the permission, the link is detached now.
+	for _, name := range []string{bpf.RedirectProgGkemdRedirect4, bpf.RedirectProgGkemdRedirect6} {
 		if pinned, err := link.LoadPinnedLink(filepath.Join(e.Pins, name), nil); err == nil {
 			_ = pinned.Detach()
 			_ = pinned.Close()
 		}
 	}
 	if err := os.RemoveAll(e.Pins); err != nil {
-		return failed("ebpf", "remove the pins in "+e.Pins, "to be root", err)
+		return modeError(ModeEBPF, "remove the pins in "+e.Pins, "to be root", err)
 	}
 	return nil
 }

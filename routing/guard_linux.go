@@ -4,38 +4,43 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"gke-metadata-emulator/internal/wellknown"
 )
 
-// The priorities of our rules, after the local table's (0) and before others'.
+// The priorities of our rules: after the table local (0), before the rules of others.
 const (
-	ownPriority    = 16
-	othersPriority = 17
+	nodePriority  = 16
+	otherPriority = 17
 )
 
-// guard keeps the node from forwarding what pods send to port 80 of the metadata
-// addresses. What is redirected never comes that far; what a program at sockets does
-// not see would (packets that a container makes up, virtual machines), and what a
-// table would redirect that somebody has flushed. Behind the node may be another
-// metadata server, the node's own. The node's own processes still reach it. See
+// guard returns the rules that keep the node from forwarding what pods send to port 80 of
+// the metadata addresses. Behind the node may be another metadata server, the node's own.
+// A redirected connection never reaches these rules. What reaches them are packets that
+// no socket of the node sent (forged packets, virtual machines), and every packet while
+// the table of nftables is flushed. The node's own processes still reach the address. See
 // rtnetlink(7), ip-rule(8).
 func guard() []*netlink.Rule {
 	var rules []*netlink.Rule
-	for _, of := range []struct {
+	for _, destination := range []struct {
 		family int
-		to     *net.IPNet
+		ip     net.IP
+		bits   int
 	}{
-		{unix.AF_INET, &net.IPNet{IP: net.IPv4(169, 254, 169, 254).To4(), Mask: net.CIDRMask(32, 32)}},
-		{unix.AF_INET6, &net.IPNet{IP: net.ParseIP("fd20:ce::254"), Mask: net.CIDRMask(128, 128)}},
+		{unix.AF_INET, net.ParseIP(wellknown.MetadataIPv4).To4(), 32},
+		{unix.AF_INET6, net.ParseIP(wellknown.MetadataIPv6), 128},
 	} {
-		for _, priority := range []int{ownPriority, othersPriority} {
+		for _, priority := range []int{nodePriority, otherPriority} {
 			rule := netlink.NewRule()
-			rule.Family, rule.Dst, rule.Priority = of.family, of.to, priority
-			rule.IPProto, rule.Dport = unix.IPPROTO_TCP, netlink.NewRulePortRange(80, 80)
-			if priority == ownPriority {
-				rule.IifName, rule.Table = "lo", unix.RT_TABLE_MAIN // what the node sends itself
+			rule.Family, rule.Priority = destination.family, priority
+			rule.Dst = &net.IPNet{IP: destination.ip, Mask: net.CIDRMask(destination.bits, destination.bits)}
+			rule.IPProto, rule.Dport = unix.IPPROTO_TCP, netlink.NewRulePortRange(wellknown.MetadataPort, wellknown.MetadataPort)
+			if priority == nodePriority {
+				rule.IifName, rule.Table = "lo", unix.RT_TABLE_MAIN // packets of the node's own processes
 			} else {
 				rule.Type = unix.RTN_PROHIBIT
 			}
@@ -45,7 +50,7 @@ func guard() []*netlink.Rule {
 	return rules
 }
 
-// installGuard adds the rules; it is no error that they are there.
+// installGuard adds the rules. It is no error if they exist already.
 func installGuard() error {
 	for _, rule := range guard() {
 		err := netlink.RuleAdd(rule)
@@ -59,15 +64,14 @@ func installGuard() error {
 	return nil
 }
 
-// removeGuard takes them away; it is no error that they are not there. The one that
-// lets the node's own pass goes last.
+// removeGuard removes the rules. It is no error if they do not exist. The rule that lets
+// the node's own processes pass is removed last.
 func removeGuard() error {
-	rules := guard()
 	var errs []error
-	for i := len(rules) - 1; i >= 0; i-- {
-		err := netlink.RuleDel(rules[i])
+	for _, rule := range slices.Backward(guard()) {
+		err := netlink.RuleDel(rule)
 		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EAFNOSUPPORT) {
-			errs = append(errs, fmt.Errorf("rule %d: %w", rules[i].Priority, err))
+			errs = append(errs, fmt.Errorf("rule %d: %w", rule.Priority, err))
 		}
 	}
 	return errors.Join(errs...)

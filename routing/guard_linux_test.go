@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rules are those of the network that the thread is in.
+// rules returns the rules of routing of the thread's network.
 func rules(t *testing.T) string {
 	t.Helper()
 	var all []string
@@ -27,9 +27,9 @@ func rules(t *testing.T) string {
 	return strings.Join(all, ", ")
 }
 
-// A virtual machine, or a container that makes up its packets, has no socket that a
-// program could see. What it sends must not reach what is behind the node.
-func TestWhatNoProgramSeesIsNotForwarded(t *testing.T) {
+// A virtual machine, or a container that forges packets, has no socket that a program
+// could see. Its packets must not reach the server behind the node.
+func TestGuard_StopsPacketsWithoutSocket(t *testing.T) {
 	n := newNode(t)
 	check(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
 	before := rules(t)
@@ -43,13 +43,13 @@ func TestWhatNoProgramSeesIsNotForwarded(t *testing.T) {
 	vm, pod := n.root.Below(t, "system.slice/vm").Start(t), n.pod.Start(t)
 	n.network.Enter(t)
 	n.server("192.0.2.1:8987", "ours")
-	n.wantReaches(vm, "4", "169.254.169.254:80", "cloud") // or the rest would prove nothing
+	n.wantReaches(vm, "4", "169.254.169.254:80", "cloud") // otherwise the rest proves nothing
 
 	for range 2 {
 		n.install("192.0.2.1:8987")
 	}
 	if got := reaches(vm, "4", "169.254.169.254:80"); got == "cloud" || got == "ours" || got == "" {
-		t.Errorf("what no program sees reaches %q", got)
+		t.Errorf("packets without a socket reach %q", got)
 	}
 	n.wantReaches(vm, "4", "169.254.169.254:53", "resolver")
 	n.wantReaches(pod, "4", "169.254.169.254:80", "ours")
@@ -65,7 +65,7 @@ func TestWhatNoProgramSeesIsNotForwarded(t *testing.T) {
 	c.FlushRuleset()
 	check(t, c.Flush())
 	if got := reaches(vm, "4", "169.254.169.254:80"); got == "cloud" {
-		t.Error("while the table is flushed a pod reaches what is behind the node")
+		t.Error("while the table is flushed a pod reaches the server behind the node")
 	}
 	n.wantReaches(daemon, "4", "169.254.169.254:80", "cloud")
 	check(t, table.Remove())

@@ -2,11 +2,11 @@ package routing
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// NewRepaired makes the metric of repairs.
+// NewRepaired registers the counter of repairs, by result: repaired, failed.
 func NewRepaired(reg prometheus.Registerer) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gme_routing_repairs_total",
-		Help: "Times that the table of --routing=nftables was found changed or missing, by result: repaired, or failed (it is tried again).",
+		Help: "Repairs of the table of --routing=nftables after it was changed or removed, by result: repaired, or failed (the repair is retried).",
 	}, []string{"result"})
 	reg.MustRegister(c)
 	return c

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -14,68 +14,70 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"gke-metadata-emulator/internal/wellknown"
 )
 
 const (
-	// checkInterval is how often the table is looked at, beside each time that the
-	// kernel tells of a change.
+	// checkInterval is the time between two checks of the table without a notification.
 	checkInterval = 30 * time.Second
-	// checkPause is the least time between two looks: others write whole tables.
+	// checkPause is the shortest time between two checks: a change of a whole table
+	// sends many notifications.
 	checkPause = 50 * time.Millisecond
-	// repairPause is the least time after a repair that failed.
+	// repairPause is the delay after the first failure, of a repair or of a read.
 	repairPause = time.Second
-
-	capabilityNetAdmin = "the capability NET_ADMIN"
+	// jitter spreads every delay, by this fraction of it, over the nodes of a cluster.
+	jitter = 0.5
 )
 
-// NFTables translates the metadata address to the server's by a table of its own
-// in the node's network. The table stays when the program ends: a pod is refused
-// then, and reaches no other metadata server.
+// NFTables translates the metadata address to the server's by a table of its own in the
+// node's network. The table stays when this process ends. From then on a pod's connection
+// is refused, and reaches no other metadata server.
 //
-// It needs the capability NET_ADMIN.
+// NFTables needs the capability NET_ADMIN.
 type NFTables struct {
-	Cgroup string         // the cgroup of all pods, for those of the node's network
-	Target netip.AddrPort // where the server listens, as pods can reach it
+	Cgroup string         // the cgroup of all pods, to find the pods of the node's network
+	Target netip.AddrPort // the server's address and port, as pods can reach it
 	Log    *slog.Logger
-	// Repaired counts, by result: repaired, failed.
+	// Repaired counts repairs, by result: repaired, failed.
 	Repaired *prometheus.CounterVec
 }
 
-func (n *NFTables) String() string { return "nftables" }
+func (n *NFTables) String() string { return ModeNFTables }
 
-// Install writes the table at one stroke, in the place of one that is there. It
-// forgets what the node remembers of connections to the address that began before:
-// their packets would not come by the table.
+// Install replaces the table in one transaction. It deletes the node's conntrack entries
+// of connections that go to another server: their packets would not pass the table.
 func (n *NFTables) Install() error {
-	if err := n.LeftOut(); err != nil {
-		n.Log.Warn("pods of the node's network cannot be told from the node's own processes, and are not redirected", "routing", "nftables", "reason", err)
+	if err := n.HostNetworkExcluded(); err != nil {
+		n.Log.Warn("the kernel cannot distinguish pods of the node's network from the node's own processes; these pods are not redirected", "routing", ModeNFTables, "reason", err)
 	}
 	if err := n.write(); err != nil {
-		return failed("nftables", "write the table "+tableName, capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "write the table "+tableName, capabilityNetAdmin, err)
 	}
 	family := netlink.InetFamily(unix.AF_INET6)
 	if n.isIPv4() {
 		family = unix.AF_INET
 	}
-	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, elsewhere{n}); err != nil {
-		return failed("nftables", "forget connections that went elsewhere", capabilityNetAdmin, err)
+	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, otherServers{n}); err != nil {
+		return modeError(ModeNFTables, "delete the conntrack entries of connections to other servers", capabilityNetAdmin, err)
 	}
-	// For the time that somebody has flushed the table and it is not back.
+	// The guard works while the table is flushed and not repaired yet.
 	if err := installGuard(); err != nil {
-		return failed("nftables", "keep the node from forwarding", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "keep the node from forwarding", capabilityNetAdmin, err)
 	}
 	return nil
 }
 
-// elsewhere is the connections to the metadata address that do not go to the target.
-type elsewhere struct{ n *NFTables }
+// otherServers matches connections to the metadata address that do not go to the target.
+type otherServers struct{ n *NFTables }
 
 // MatchConntrackFlow implements [netlink.CustomConntrackFilter].
-func (e elsewhere) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	to, _ := netip.AddrFromSlice(flow.Forward.DstIP)
-	by, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
-	return to.Unmap() == e.n.metadata() && flow.Forward.DstPort == 80 &&
-		netip.AddrPortFrom(by.Unmap(), flow.Reverse.SrcPort) != netip.AddrPortFrom(e.n.Target.Addr().Unmap(), e.n.Target.Port())
+func (o otherServers) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	destination, _ := netip.AddrFromSlice(flow.Forward.DstIP)
+	server, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	return destination.Unmap() == o.n.metadata() && flow.Forward.DstPort == wellknown.MetadataPort &&
+		netip.AddrPortFrom(server.Unmap(), flow.Reverse.SrcPort) != netip.AddrPortFrom(o.n.Target.Addr().Unmap(), o.n.Target.Port())
 }
 
 func (n *NFTables) write() error {
@@ -84,80 +86,88 @@ func (n *NFTables) write() error {
 		return err
 	}
 	table := &nftables.Table{Name: tableName, Family: n.family()}
-	// Deleting what is not there is an error, so it is made first; all of it is one
-	// transaction.
+	// All of this is one transaction. The table is added first, because the deletion of a
+	// table that does not exist is an error.
 	c.AddTable(table)
 	c.DelTable(table)
 	c.AddTable(table)
 	priority := beforeOthers
-	for _, of := range n.chains() {
-		made := c.AddChain(&nftables.Chain{Table: table, Name: of.name, Type: nftables.ChainTypeNAT, Hooknum: of.hook, Priority: &priority})
-		for _, rule := range of.rules {
-			c.AddRule(&nftables.Rule{Table: table, Chain: made, Exprs: rule, UserData: n.mark()})
+	for _, chain := range n.chains() {
+		added := c.AddChain(&nftables.Chain{Table: table, Name: chain.name, Type: nftables.ChainTypeNAT, Hooknum: chain.hook, Priority: &priority})
+		for _, rule := range chain.rules {
+			c.AddRule(&nftables.Rule{Table: table, Chain: added, Exprs: rule, UserData: n.mark()})
 		}
 	}
 	return c.Flush()
 }
 
-// mark says of a rule that it is ours, and where it leads.
+// mark is the user data of our rules, by which they are recognized. It has the target.
 func (n *NFTables) mark() []byte { return []byte(tableName + " to " + n.Target.String()) }
 
-// intact says whether the table is as it was written.
+// intact reports whether the table is as it was written.
 func (n *NFTables) intact() (bool, error) {
 	c, err := nftables.New()
 	if err != nil {
 		return false, err
 	}
 	table := &nftables.Table{Name: tableName, Family: n.family()}
-	for _, of := range n.chains() {
-		rules, err := c.GetRules(table, &nftables.Chain{Table: table, Name: of.name})
+	for _, chain := range n.chains() {
+		rules, err := c.GetRules(table, &nftables.Chain{Table: table, Name: chain.name})
 		if errors.Is(err, unix.ENOENT) {
 			return false, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		if len(rules) != len(of.rules) || slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return string(r.UserData) != string(n.mark()) }) {
+		if len(rules) != len(chain.rules) || slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return string(r.UserData) != string(n.mark()) }) {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// Keep writes the table anew whenever somebody has flushed or changed it, until ctx
-// ends. The kernel tells of each change; the table is looked at from time to time
-// too, because it tells nobody who is too slow.
+// Keep repairs the table after another program has flushed or changed it, until ctx ends.
+// The kernel notifies of each change. The table is also checked periodically, because a
+// notification is lost if the reader is too slow.
 func (n *NFTables) Keep(ctx context.Context) error {
-	events, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
+	notifications, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
 	if err != nil {
-		return failed("nftables", "be told of changes", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "subscribe to changes", capabilityNetAdmin, err)
 	}
 	changed, stopped := make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		listen(ctx, events, changed)
+		listen(ctx, notifications, changed)
 	}()
 	defer func() {
 		<-stopped
-		events.Close()
+		notifications.Close()
 	}()
+	backoff := repairBackoff()
 	for {
-		pause := checkPause
 		if err := n.repair(); err != nil {
 			n.Repaired.WithLabelValues("failed").Inc()
-			n.Log.Error("the table of nftables cannot be repaired, it is tried again", "error", err)
-			pause = repairPause
+			n.Log.Error("the table of nftables cannot be repaired; the repair is retried", "error", err)
+			if !sleep(ctx, backoff.Step()) {
+				return nil
+			}
+			continue
 		}
-		if !sleep(ctx, jitter(pause)) {
+		backoff = repairBackoff()
+		if !sleep(ctx, wait.Jitter(checkPause, jitter)) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-		case <-time.After(jitter(checkInterval)):
+		case <-time.After(wait.Jitter(checkInterval, jitter)):
 		}
 	}
+}
+
+func repairBackoff() wait.Backoff {
+	return wait.Backoff{Duration: repairPause, Factor: 2, Jitter: jitter, Steps: math.MaxInt32, Cap: checkInterval}
 }
 
 func (n *NFTables) repair() error {
@@ -169,47 +179,48 @@ func (n *NFTables) repair() error {
 		return err
 	}
 	n.Repaired.WithLabelValues("repaired").Inc()
-	n.Log.Warn("somebody had changed or removed the table of nftables, it is back", "table", tableName)
+	n.Log.Warn("another program had changed or removed the table of nftables; it is repaired", "table", tableName)
 	return nil
 }
 
-// listen reads what the kernel tells, until ctx ends; what it says is read by intact.
-func listen(ctx context.Context, events *nl.NetlinkSocket, changed chan<- struct{}) {
-	// A read has no context: it ends after this.
-	_ = events.SetReceiveTimeout(&unix.Timeval{Usec: 200_000})
+// listen reads notifications until ctx ends. It ignores their content: repair reads the
+// table itself.
+func listen(ctx context.Context, notifications *nl.NetlinkSocket, changed chan<- struct{}) {
+	// Receive has no context, so it returns after this time.
+	_ = notifications.SetReceiveTimeout(&unix.Timeval{Usec: 200_000})
 	for ctx.Err() == nil {
-		_, _, err := events.Receive()
+		_, _, err := notifications.Receive()
 		switch {
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 			continue
-		case err != nil && !errors.Is(err, unix.ENOBUFS): // that means that some were missed
-			if !sleep(ctx, jitter(repairPause)) {
+		case err != nil && !errors.Is(err, unix.ENOBUFS): // ENOBUFS: notifications were lost
+			if !sleep(ctx, wait.Jitter(repairPause, jitter)) {
 				return
 			}
 		}
 		select {
 		case changed <- struct{}{}:
-		default: // a look is due already
+		default: // a check is due already
 		}
 	}
 }
 
-// Remove deletes the table of either family; it is no error that it is not there.
+// Remove deletes the tables of both families. It is no error if they do not exist.
 func (n *NFTables) Remove() error {
 	if err := removeGuard(); err != nil {
-		return failed("nftables", "remove the rules of routing", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "remove the rules of routing", capabilityNetAdmin, err)
 	}
-	err := n.remove()
+	err := n.deleteTables()
 	if err != nil && !errors.Is(err, unix.EPERM) && n.Probe() != nil {
 		return nil // a kernel without nf_tables has no table
 	}
 	if err != nil {
-		return failed("nftables", "remove the table "+tableName, capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "remove the table "+tableName, capabilityNetAdmin, err)
 	}
 	return nil
 }
 
-func (n *NFTables) remove() error {
+func (n *NFTables) deleteTables() error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
@@ -226,18 +237,20 @@ func (n *NFTables) remove() error {
 	return c.Flush()
 }
 
-// Probe says whether the kernel has what is needed, and changes nothing.
+// Probe returns an error if the kernel lacks or does not permit nf_tables. It changes
+// nothing.
 func (n *NFTables) Probe() error {
 	c, err := nftables.New()
 	if err == nil {
 		_, err = c.ListTables()
 	}
 	if err != nil {
-		return failed("nftables", "list tables", capabilityNetAdmin, err)
+		return modeError(ModeNFTables, "list tables", capabilityNetAdmin, err)
 	}
 	return nil
 }
 
+// sleep returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -246,6 +259,3 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
-
-// jitter is from d to a half more, so that a cluster's nodes do not act as one.
-func jitter(d time.Duration) time.Duration { return d + rand.N(d/2+1) }

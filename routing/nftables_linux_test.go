@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ import (
 	"gke-metadata-emulator/internal/podtest"
 )
 
-// newTable is a node as in the tests of eBPF, with a table in place of programs.
+// newTable returns a node as newNode does, with a table instead of programs.
 func newTable(t *testing.T, target string) (*node, *NFTables) {
 	t.Helper()
 	n := &node{t: t, root: podtest.NewCgroup(t), network: podtest.NewNetwork(t)}
@@ -47,27 +48,27 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// counts are the packets that the rules of the table have counted, by chain.
+// counts returns the numbers of packets that the rules have counted, by chain.
 func counts(t *testing.T, n *NFTables) map[string]uint64 {
 	t.Helper()
 	c, err := nftables.New()
 	check(t, err)
-	of := map[string]uint64{}
+	packets := map[string]uint64{}
 	for _, chain := range n.chains() {
 		rules, err := c.GetRules(&nftables.Table{Name: tableName, Family: n.family()}, &nftables.Chain{Name: chain.name})
 		check(t, err)
 		for _, rule := range rules {
 			for _, e := range rule.Exprs {
 				if counter, ok := e.(*expr.Counter); ok {
-					of[chain.name] += counter.Packets
+					packets[chain.name] += counter.Packets
 				}
 			}
 		}
 	}
-	return of
+	return packets
 }
 
-func TestNFTablesRedirectsPodsAndNotProcessesOfTheNode(t *testing.T) {
+func TestNFTables_RedirectsPodsOnly(t *testing.T) {
 	n, table := newTable(t, "192.0.2.1:8987")
 	n.network.Address(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
@@ -86,15 +87,14 @@ func TestNFTablesRedirectsPodsAndNotProcessesOfTheNode(t *testing.T) {
 		n.wantReaches(p, "4", "169.254.169.254:8080", "other-port")
 	}
 	n.wantReaches(daemon, "4", "169.254.169.254:80", "cloud")
-	// The end of a connection that was forgotten is counted too, as a new one.
+	// The last packet of a forgotten connection is counted as a new connection.
 	if got := counts(t, table); got["prerouting"] < 2 || got["output"] != 2 {
 		t.Errorf("the rules counted %v connections", got)
 	}
 }
 
-// The node sees a part of the hierarchy only, as one of kind's: what is above is not to
-// be known.
-func TestNFTablesRedirectsPodsOfANodeThatIsAContainer(t *testing.T) {
+// A node of kind sees a part of the hierarchy only, and cannot know the levels above.
+func TestNFTables_RedirectsPodsOfContainerNode(t *testing.T) {
 	n, table := newTable(t, "192.0.2.1:8987")
 	n.root = n.root.Below(t, "docker/node-1/kubelet.slice")
 	table.Cgroup = filepath.Join(string(n.root), "kubepods")
@@ -107,8 +107,8 @@ func TestNFTablesRedirectsPodsOfANodeThatIsAContainer(t *testing.T) {
 	n.wantReaches(daemon, "4", "169.254.169.254:80", "cloud")
 }
 
-// A connection that began before the table would go on to the other server.
-func TestConnectionsThatWentElsewhereAreForgotten(t *testing.T) {
+// Otherwise a connection from before the table would continue to the other server.
+func TestNFTables_ForgetsConnectionsToOtherServers(t *testing.T) {
 	n, table := newTable(t, "192.0.2.1:8987")
 	n.network.Address(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
@@ -117,29 +117,30 @@ func TestConnectionsThatWentElsewhereAreForgotten(t *testing.T) {
 	check(t, err)
 	other := hold.AddTable(&nftables.Table{Name: "other", Family: nftables.TableFamilyIPv4})
 	chain := hold.AddChain(&nftables.Chain{Table: other, Name: "any", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityFilter})
-	// Conntrack works from the first rule that asks it.
+	// The kernel starts conntrack with the first rule that uses it.
 	hold.AddRule(&nftables.Rule{Table: other, Chain: chain, Exprs: []expr.Any{&expr.Ct{Key: expr.CtKeySTATE, Register: 1}}})
 	check(t, hold.Flush())
 	n.network.NewPod(t, "pod0", "10.244.0.1", "10.244.0.7").Enter(t)
 	pod := n.pod.Start(t)
 	n.network.Enter(t)
 	n.wantReaches(pod, "4", "169.254.169.254:80", "cloud")
-	if n := remembered(t, "169.254.169.254"); n == 0 {
-		t.Fatal("conntrack knows no connection, so that the test would prove nothing")
+	if n := conntracked(t, "169.254.169.254"); n == 0 {
+		t.Fatal("conntrack has no entry, so the test proves nothing")
 	}
 	check(t, table.Install())
-	if n := remembered(t, "169.254.169.254"); n != 0 {
-		t.Errorf("%d connections that went elsewhere are remembered", n)
+	if n := conntracked(t, "169.254.169.254"); n != 0 {
+		t.Errorf("conntrack still has %d connections to the other server", n)
 	}
 	n.wantReaches(pod, "4", "169.254.169.254:80", "ours")
-	before := remembered(t, "169.254.169.254")
-	check(t, table.Install()) // again, as a new instance does
-	if after := remembered(t, "169.254.169.254"); after != before || before == 0 {
-		t.Errorf("of %d connections to the target %d are remembered", before, after)
+	before := conntracked(t, "169.254.169.254")
+	check(t, table.Install()) // as a new instance does
+	if after := conntracked(t, "169.254.169.254"); after != before || before == 0 {
+		t.Errorf("of %d connections to the target conntrack has %d", before, after)
 	}
 }
 
-func remembered(t *testing.T, ip string) int {
+// conntracked returns the number of conntrack entries of connections to an address.
+func conntracked(t *testing.T, ip string) int {
 	t.Helper()
 	flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 	check(t, err)
@@ -152,7 +153,7 @@ func remembered(t *testing.T, ip string) int {
 	return count
 }
 
-// ruleset is all tables, chains and rules of the network.
+// ruleset returns the tables of the network.
 func ruleset(t *testing.T) []string {
 	t.Helper()
 	c, err := nftables.New()
@@ -166,7 +167,7 @@ func ruleset(t *testing.T) []string {
 	return all
 }
 
-func TestNFTablesInstallAndRemoveMayBeRepeatedAndLeaveNothing(t *testing.T) {
+func TestNFTables_InstallAndRemoveAreIdempotent(t *testing.T) {
 	_, table := newTable(t, "192.0.2.1:8987")
 	other, err := nftables.New()
 	check(t, err)
@@ -185,13 +186,13 @@ func TestNFTablesInstallAndRemoveMayBeRepeatedAndLeaveNothing(t *testing.T) {
 	}
 }
 
-// keep runs the table's owner in the test's network until the test ends.
+// keep runs Keep in the test's network until the test ends.
 func keep(t *testing.T, n *node, table *NFTables) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // for ever: the thread ends with its network
+		runtime.LockOSThread() // and never unlock it: the thread ends with its network
 		n.network.Enter(t)
 		ended <- table.Keep(ctx)
 	}()
@@ -201,11 +202,9 @@ func keep(t *testing.T, n *node, table *NFTables) {
 			t.Error(err)
 		}
 	})
-	// It has looked once, and waits.
-	time.Sleep(200 * time.Millisecond)
 }
 
-func TestTableThatSomebodyFlushedOrChangedIsRepaired(t *testing.T) {
+func TestNFTables_RepairsChangedTable(t *testing.T) {
 	ours := func(n *NFTables) *nftables.Table { return &nftables.Table{Name: tableName, Family: n.family()} }
 	n, table := newTable(t, "192.0.2.1:8987")
 	n.network.Address(t, "169.254.169.254/32")
@@ -214,7 +213,7 @@ func TestTableThatSomebodyFlushedOrChangedIsRepaired(t *testing.T) {
 	keep(t, n, table)
 	pod := n.pod.Start(t)
 	repairs := 0
-	for _, of := range []struct {
+	for _, change := range []struct {
 		name string
 		do   func(*nftables.Conn)
 	}{
@@ -227,29 +226,46 @@ func TestTableThatSomebodyFlushedOrChangedIsRepaired(t *testing.T) {
 	} {
 		c, err := nftables.New()
 		check(t, err)
-		of.do(c)
+		change.do(c)
 		start := time.Now()
 		check(t, c.Flush())
 		repairs++
 		for testutil.ToFloat64(table.Repaired.WithLabelValues("repaired")) < float64(repairs) {
-			if time.Since(start) > 5*time.Second {
-				t.Fatalf("%s: it is not repaired", of.name)
+			if time.Since(start) > time.Minute {
+				t.Fatalf("%s: the table is not repaired", change.name)
 			}
 			time.Sleep(time.Millisecond)
 		}
-		t.Logf("%s: repaired after %s", of.name, time.Since(start).Round(100*time.Microsecond))
+		t.Logf("%s: repaired after %s", change.name, time.Since(start).Round(100*time.Microsecond))
 		if ok, err := table.intact(); !ok || err != nil {
-			t.Errorf("%s: intact %t (%v)", of.name, ok, err)
+			t.Errorf("%s: intact %t (%v)", change.name, ok, err)
 		}
 		n.wantReaches(pod, "4", "169.254.169.254:80", "ours")
-		time.Sleep(200 * time.Millisecond) // longer than the pause between two looks
+		time.Sleep(4 * checkPause) // enough for Keep to repair its own repair, if it did so
 	}
 	if got := testutil.ToFloat64(table.Repaired.WithLabelValues("repaired")); int(got) != repairs {
-		t.Errorf("%v repairs, want %d: it repairs its own", got, repairs)
+		t.Errorf("%v repairs, want %d: Keep repairs its own repairs", got, repairs)
 	}
 }
 
-func TestWithoutNetAdminNFTablesNamesIt(t *testing.T) {
+// A repair that fails changes nothing, so the kernel sends no notification of it.
+func TestNFTables_RetriesFailedRepairWithoutNotification(t *testing.T) {
+	n, table := newTable(t, "192.0.2.1:8987")
+	table.Target = netip.AddrPort{} // the kernel refuses a table without a target
+	start := time.Now()
+	keep(t, n, table)
+	for testutil.ToFloat64(table.Repaired.WithLabelValues("failed")) < 2 {
+		if time.Since(start) > checkInterval {
+			t.Fatal("the repair was not retried")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if early := time.Since(start); early < repairPause {
+		t.Errorf("the repair was retried after %s, want at least %s", early, repairPause)
+	}
+}
+
+func TestNFTables_NamesMissingCapability(t *testing.T) {
 	_, table := newTable(t, "192.0.2.1:8987")
 	dropped(t, unix.CAP_NET_ADMIN)
 	for _, err := range []error{table.Install(), table.Remove(), table.Probe()} {
@@ -259,19 +275,36 @@ func TestWithoutNetAdminNFTablesNamesIt(t *testing.T) {
 	}
 }
 
-func TestNFTablesNeedsNoOtherCapability(t *testing.T) {
+func TestNFTables_NeedsNoOtherCapability(t *testing.T) {
 	_, table := newTable(t, "192.0.2.1:8987")
 	dropped(t, allBut(unix.CAP_NET_ADMIN)...)
 	check(t, errors.Join(table.Probe(), table.Install(), table.Remove()))
 }
 
-func TestIPv6TargetHasATableOfIPv6(t *testing.T) {
+func TestNFTables_IPv6TargetUsesIPv6Table(t *testing.T) {
 	n, table := newTable(t, "[2001:db8::1]:8987")
 	n.network.Address(t, "2001:db8::1/128")
 	n.network.Address(t, "fd20:ce::254/128")
-	time.Sleep(10 * time.Millisecond)
+	waitForIPv6(t)
 	n.server("[2001:db8::1]:8987", "ours")
 	check(t, table.Install())
 	n.wantReaches(n.pod.Start(t), "6", "[fd20:ce::254]:80", "ours")
 	check(t, table.Remove())
+}
+
+// waitForIPv6 waits until duplicate address detection has ended: no socket can listen at
+// a tentative address.
+func waitForIPv6(t *testing.T) {
+	t.Helper()
+	isTentative := func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		list, err := netlink.AddrList(nil, netlink.FAMILY_V6)
+		check(t, err)
+		if !slices.ContainsFunc(list, isTentative) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the addresses are still tentative: %v", list)
+		}
+	}
 }

@@ -10,49 +10,52 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"gke-metadata-emulator/internal/wellknown"
 )
 
-// tableName is the name of our table, which nobody else writes to.
+// tableName is the name of our table. No other program has a reason to write to it.
 const tableName = "gke-metadata-emulator"
 
-// beforeOthers is before the usual priority of destination NAT, -100, which
-// kube-proxy and port mappings use: the first that translates a connection wins.
+// beforeOthers comes before -100, the usual priority of destination NAT, which kube-proxy
+// and port mappings use: the first chain that translates a connection wins.
 const beforeOthers = nftables.ChainPriority(-110)
 
-// deepest is how deep the cgroup of all pods is looked for below the root of the
-// hierarchy: a node that is a container, as kind's, has it at 3 or 4.
-const deepest = 12
+// maxCgroupLevel is how many levels below the root the cgroup of all pods can be. It is at
+// level 3 or 4 on a node that is a container, for example one of kind.
+const maxCgroupLevel = 12
 
-// chain is one of our table, with its rules.
+// chain is a chain of our table with its rules.
 type chain struct {
 	name  string
 	hook  *nftables.ChainHook
 	rules [][]expr.Any
 }
 
-// chains are what the table should hold: a rule for what pods with a network of
-// their own send, and those for pods of the node's network, where their cgroup can be
-// told by the kernel: the node's own processes are left alone.
+// chains returns the content of the table. The chain prerouting redirects pods with a
+// network of their own. The chain output redirects pods of the node's network by their
+// cgroup, if the kernel can match it; other processes of the node are not redirected.
 func (n *NFTables) chains() []chain {
 	all := []chain{{"prerouting", nftables.ChainHookPrerouting, [][]expr.Any{slices.Concat(n.toMetadata(), n.translate())}}}
-	group, err := n.cgroup()
+	cgroup, err := n.cgroup()
 	if err != nil {
 		return all
 	}
 	output := chain{name: "output", hook: nftables.ChainHookOutput}
-	// How deep the cgroup is cannot be seen where the root is not. No other has its
-	// number: one rule at most matches.
-	for level := range uint32(deepest) {
+	// The level of the cgroup is unknown in a container that does not see the root. No
+	// other cgroup has its number, so at most one of these rules matches.
+	for level := range uint32(maxCgroupLevel) {
 		output.rules = append(output.rules, slices.Concat(n.toMetadata(), []expr.Any{
 			&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: level + 1, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint64(nil, group)},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint64(nil, cgroup)},
 		}, n.translate()))
 	}
 	return append(all, output)
 }
 
-// LeftOut says why pods of the node's network are not redirected; nil where they are.
-func (n *NFTables) LeftOut() error {
+// HostNetworkExcluded returns the reason why pods of the node's network are not
+// redirected; nil if they are.
+func (n *NFTables) HostNetworkExcluded() error {
 	_, err := n.cgroup()
 	return err
 }
@@ -66,15 +69,15 @@ func (n *NFTables) family() nftables.TableFamily {
 	return nftables.TableFamilyIPv6
 }
 
-// metadata is the address of the family of our table.
+// metadata returns the metadata address of the family of our table.
 func (n *NFTables) metadata() netip.Addr {
 	if n.isIPv4() {
-		return netip.AddrFrom4([4]byte{169, 254, 169, 254})
+		return netip.MustParseAddr(wellknown.MetadataIPv4)
 	}
-	return netip.MustParseAddr("fd20:ce::254")
+	return netip.MustParseAddr(wellknown.MetadataIPv6)
 }
 
-// toMetadata matches TCP to port 80 of the metadata address.
+// toMetadata matches TCP to the metadata address and port.
 func (n *NFTables) toMetadata() []expr.Any {
 	offset, length := uint32(16), uint32(4) // of the destination in the header: ip(7), ipv6(7)
 	if !n.isIPv4() {
@@ -86,11 +89,11 @@ func (n *NFTables) toMetadata() []expr.Any {
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: n.metadata().AsSlice()},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 80}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, wellknown.MetadataPort)},
 	}
 }
 
-// translate counts, and sends to the target.
+// translate counts a connection and sends it to the target.
 func (n *NFTables) translate() []expr.Any {
 	family := uint32(unix.NFPROTO_IPV6)
 	if n.isIPv4() {
@@ -104,9 +107,9 @@ func (n *NFTables) translate() []expr.Any {
 	}
 }
 
-// cgroup is the number of the cgroup of all pods. In a cgroup namespace of one's own
-// (cgroup_namespaces(7)) nft_socket of the kernel counts from its root, which is
-// below that cgroup.
+// cgroup returns the number of the cgroup of all pods. In another than the initial cgroup
+// namespace (cgroup_namespaces(7)) the kernel's nft_socket counts levels from the root of
+// the namespace, which is below that cgroup, so no rule could match.
 func (n *NFTables) cgroup() (number uint64, err error) {
 	if n.Cgroup == "" {
 		return 0, errors.New("the cgroup of all pods is not known")
@@ -124,7 +127,7 @@ func (n *NFTables) cgroup() (number uint64, err error) {
 		return 0, fmt.Errorf("%s: %w", n.Cgroup, err)
 	}
 	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		return 0, fmt.Errorf("%s is not of cgroup v2", n.Cgroup)
+		return 0, fmt.Errorf("%s is not a folder of cgroup v2", n.Cgroup)
 	}
 	return folder.Ino, nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// ErrUnsupported says that only Linux has what a mode needs.
+// ErrUnsupported is returned on other systems than Linux.
 var ErrUnsupported = errors.New("routing by the kernel needs Linux")
 
 // EBPF needs Linux.
@@ -21,12 +21,12 @@ type EBPF struct {
 	Target netip.AddrPort
 }
 
-func (EBPF) String() string { return "ebpf" }
+func (EBPF) String() string { return ModeEBPF }
 
-// Probe fails.
+// Probe returns [ErrUnsupported].
 func (EBPF) Probe() error { return ErrUnsupported }
 
-// Install fails.
+// Install returns [ErrUnsupported].
 func (EBPF) Install() error { return ErrUnsupported }
 
 // Remove does nothing.
@@ -40,15 +40,15 @@ type NFTables struct {
 	Repaired *prometheus.CounterVec
 }
 
-func (*NFTables) String() string { return "nftables" }
+func (*NFTables) String() string { return ModeNFTables }
 
-// Probe fails.
+// Probe returns [ErrUnsupported].
 func (*NFTables) Probe() error { return ErrUnsupported }
 
-// Install fails.
+// Install returns [ErrUnsupported].
 func (*NFTables) Install() error { return ErrUnsupported }
 
-// Keep fails.
+// Keep returns [ErrUnsupported].
 func (*NFTables) Keep(context.Context) error { return ErrUnsupported }
 
 // Remove does nothing.

@@ -7,25 +7,24 @@ import (
 	"time"
 )
 
-// done counts an answer and writes its line of the access log, at the level of
-// its error or at debug.
-func (s *Server) done(w *measured, r *http.Request, start time.Time) {
-	took := time.Since(start)
+// record counts a response and logs it, at the level of its error or at debug.
+func (s *Server) record(w *response, r *http.Request) {
+	elapsed := time.Since(w.start)
 	s.metrics.inFlight.Dec()
-	w.count.observe(w.status, took)
+	w.metrics.observe(w.status, elapsed)
 	if !s.options.Log.Enabled(r.Context(), w.level) {
 		return
 	}
-	line := []any{"method", r.Method, "uri", short(logged(r.URL)), "status", w.status, "seconds", took.Seconds(), "source", r.RemoteAddr, "agent", short(r.UserAgent())}
+	attributes := []any{"method", r.Method, "uri", truncate(loggedURI(r.URL)), "status", w.status, "seconds", elapsed.Seconds(), "source", r.RemoteAddr, "agent", truncate(r.UserAgent())}
 	if w.err != nil {
-		line = append(line, "error", w.err.Error())
+		attributes = append(attributes, "error", w.err.Error())
 	}
-	s.options.Log.Log(r.Context(), w.level, "request", line...)
+	s.options.Log.Log(r.Context(), w.level, "request", attributes...)
 }
 
-// logged is a path and its query, without the values of parameters that we do not
-// know: somebody may have put a token there.
-func logged(u *url.URL) string {
+// loggedURI is a path and its query without the values of unknown parameters: a
+// client might have put a token there.
+func loggedURI(u *url.URL) string {
 	var b strings.Builder
 	b.WriteString(u.EscapedPath())
 	separator := byte('?')
@@ -45,12 +44,12 @@ func logged(u *url.URL) string {
 	return b.String()
 }
 
-// short is what a line has of a text that a caller chose: nobody may fill the
-// node's disk with one header.
-func short(s string) string {
-	const most = 1024 // bytes; what Google's libraries send is far below
-	if len(s) <= most {
+// truncate bounds a text that the caller chose: no pod can fill the node's disk with
+// one header.
+func truncate(s string) string {
+	const maxBytes = 1024 // Google's libraries send far less
+	if len(s) <= maxBytes {
 		return s
 	}
-	return s[:most] + "..."
+	return s[:maxBytes] + "..."
 }

@@ -9,13 +9,13 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-func TestEveryRequestIsALineOfTheAccessLog(t *testing.T) {
+func TestAccessLog_HasALinePerRequest(t *testing.T) {
 	w := linked()
 	r := serve(t, w)
-	r.ask(t, get(accounts+"/default/token?scopes=a,b&secret=x", "User-Agent: gcloud/528"))
-	r.ask(t, bare("POST "+root+"/instance/id", "Content-Length: 0"))
-	w.pod = always(who(identity.NotReady))
-	r.ask(t, get(accounts+"/default/email"))
+	r.do(t, get(accounts+"/default/token?scopes=a,b&secret=x", "User-Agent: gcloud/528"))
+	r.do(t, bare("POST "+root+"/instance/id", "Content-Length: 0"))
+	w.onPod = failWith(identityError(identity.NotReady))
+	r.do(t, get(accounts+"/default/email"))
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -25,12 +25,12 @@ func TestEveryRequestIsALineOfTheAccessLog(t *testing.T) {
 		`level=WARN msg=request method=GET uri=` + accounts + `/default/email status=503 .* error="what the identity says of`,
 	} {
 		if !regexp.MustCompile(strings.ReplaceAll(want, "?", `\?`)).MatchString(r.log.String()) {
-			t.Errorf("no line %s in\n%s", want, r.log)
+			t.Errorf("no line matches %s in\n%s", want, r.log)
 		}
 	}
 }
 
-func TestTheAccessLogHasTheValuesOfKnownParametersOnly(t *testing.T) {
+func TestAccessLog_HidesValuesOfUnknownParameters(t *testing.T) {
 	for given, want := range map[string]string{
 		"/":                                      "/",
 		"/?":                                     "/",
@@ -42,15 +42,15 @@ func TestTheAccessLogHasTheValuesOfKnownParametersOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := logged(u); got != want {
+		if got := loggedURI(u); got != want {
 			t.Errorf("%s: %s, want %s", given, got, want)
 		}
 	}
 }
 
-func TestALineOfTheAccessLogIsBounded(t *testing.T) {
+func TestAccessLog_TruncatesLongValues(t *testing.T) {
 	r := serve(t, linked())
-	r.ask(t, get(root+"/"+strings.Repeat("p", 4<<10)+"?audience="+strings.Repeat("q", 4<<10), "User-Agent: "+strings.Repeat("a", 4<<10))).expect(t, 404)
+	r.do(t, get(root+"/"+strings.Repeat("p", 4<<10)+"?audience="+strings.Repeat("q", 4<<10), "User-Agent: "+strings.Repeat("a", 4<<10))).expect(t, 404)
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}

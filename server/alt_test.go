@@ -4,9 +4,9 @@ import (
 	"testing"
 )
 
-// alt chooses the form of keys and of recursive answers; listings and tokens have
+// alt selects the form of keys and of recursive answers; listings and tokens have
 // one form.
-func TestAltChoosesTheForm(t *testing.T) {
+func TestAlt_SelectsForm(t *testing.T) {
 	r := serve(t, linked())
 	const scopes = "https://www.googleapis.com/auth/cloud-platform"
 	for _, c := range []struct{ path, contentType, body string }{
@@ -25,7 +25,7 @@ func TestAltChoosesTheForm(t *testing.T) {
 			"default/aliases default\ndefault/email " + testGSA + "\ndefault/scopes " + scopes + "\ndefault/scopes https://www.googleapis.com/auth/userinfo.email\n" +
 				testGSA + "/aliases default\n" + testGSA + "/email " + testGSA + "\n" + testGSA + "/scopes " + scopes + "\n" + testGSA + "/scopes https://www.googleapis.com/auth/userinfo.email\n"},
 	} {
-		got := r.ask(t, get(c.path))
+		got := r.do(t, get(c.path))
 		if got.Header.Get("Content-Type") != c.contentType || got.body != c.body {
 			t.Errorf("%s: %s\n%q\nwant %s\n%q", c.path, got.Header.Get("Content-Type"), got.body, c.contentType, c.body)
 		}

@@ -7,30 +7,28 @@ import (
 	"testing"
 )
 
-func TestARequestUnderWayIsAnsweredWhenTheServerStopsAndNewOnesAreRefused(t *testing.T) {
+func TestServe_DrainsRequestsInProgress(t *testing.T) {
 	minting, mint := make(chan struct{}), make(chan struct{})
 	w := linked()
-	w.token = func(context.Context) error {
+	w.onToken = func(context.Context) error {
 		close(minting)
 		<-mint
 		return nil
 	}
 	r := serve(t, w)
 	idle := r.dial(t)
-	idle.ask(t, get(root+"/instance/id")).expect(t, 200)
+	idle.do(t, get(root+"/instance/id")).expect(t, 200)
 	busy := r.dial(t)
 	request := get(accounts + "/default/token")
 	if _, err := busy.Write([]byte(request)); err != nil {
 		t.Fatal(err)
 	}
 	<-minting
-	if n := gauge(t, r.registry, "gme_http_requests_in_flight"); n != 1 {
-		t.Errorf("%v requests in flight", n)
-	}
+	eventually(t, "one request is in flight", func() bool { return metric(t, r.registry, "gme_http_requests_in_flight") == 1 })
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	eventually(t, "connections are refused", func() bool {
+	eventually(t, "new connections are refused", func() bool {
 		conn, err := net.Dial("tcp", r.address)
 		if err == nil {
 			_ = conn.Close()
@@ -38,27 +36,27 @@ func TestARequestUnderWayIsAnsweredWhenTheServerStopsAndNewOnesAreRefused(t *tes
 		return err != nil
 	})
 	if _, err := idle.reader.ReadByte(); err == nil {
-		t.Error("an idle connection was sent something instead of being closed")
+		t.Error("the idle connection received data instead of being closed")
 	}
 	select {
 	case err := <-stopped:
-		t.Errorf("Serve returned %v before the request under way was answered", err)
+		t.Errorf("Serve returned %v before the request in progress was answered", err)
 	default:
 	}
 	close(mint)
 	reply := busy.read(t, request).expect(t, 200)
 	if !strings.Contains(reply.body, accessSecret) || !reply.Close {
-		t.Errorf("the answer keeps the connection (close: %t) or has no token: %q", !reply.Close, reply.body)
+		t.Errorf("close: %t, body %q; want true and a token", reply.Close, reply.body)
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	if n := gauge(t, r.registry, "gme_http_requests_in_flight"); n != 0 {
-		t.Errorf("%v requests in flight after all", n)
+	if n := metric(t, r.registry, "gme_http_requests_in_flight"); n != 0 {
+		t.Errorf("%v requests in flight after Serve has returned", n)
 	}
 }
 
-func TestServeReturnsNothingWhenItsContextHasEndedBefore(t *testing.T) {
+func TestServe_ReturnsNilIfContextHasEnded(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +71,7 @@ func TestServeReturnsNothingWhenItsContextHasEndedBefore(t *testing.T) {
 	}
 }
 
-func TestServeNamesTheListenerThatFailed(t *testing.T) {
+func TestServe_NamesFailedListener(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -2,13 +2,13 @@ package server
 
 import "gke-metadata-emulator/identity"
 
-// Facts are what the metadata tree says of the project, the cluster and the node.
+// Facts are the metadata tree's values for the project, the cluster and the node.
 // A fact that is empty is not known yet.
 type Facts struct {
 	ProjectID        string
 	NumericProjectID string // digits
 	WorkloadPool     string // PROJECT_ID.svc.id.goog
-	UniverseDomain   string // googleapis.com
+	UniverseDomain   string // default: googleapis.com
 
 	InstanceID string // up to 20 decimal digits
 	Hostname   string
@@ -18,13 +18,13 @@ type Facts struct {
 	ClusterLocation string // a region or a zone
 	ClusterUID      string
 
-	// What the operator adds below instance/attributes/ and project/attributes/.
+	// The operator's additions below instance/attributes/ and project/attributes/.
 	InstanceAttributes map[string]string
 	ProjectAttributes  map[string]string
 }
 
-// email is what stands where a service account's address does: the GSA's, or
-// what GKE says of a KSA that is not linked to one.
+// email is the caller's service account: the GSA's address, or the text that GKE
+// shows in its place for a KSA that is not linked to a GSA.
 func (f Facts) email(w identity.Workload) string {
 	switch {
 	case w.GSA != "":
@@ -36,7 +36,7 @@ func (f Facts) email(w identity.Workload) string {
 	return f.WorkloadPool
 }
 
-// zone is empty where it is not known yet.
+// zone is empty if the zone is not known yet.
 func (f Facts) zone() value {
 	if f.Zone == "" {
 		return text("")

@@ -10,37 +10,37 @@ import (
 	"gke-metadata-emulator/internal/change"
 )
 
-// told are facts that change while the server runs.
-type told struct {
+// changingFacts are facts that a test can change while the server runs.
+type changingFacts struct {
 	mu      sync.Mutex
 	facts   Facts
 	changed change.Signal
 }
 
-func (f *told) get() Facts {
+func (f *changingFacts) get() Facts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.facts
 }
 
-func (f *told) set(set func(*Facts)) {
+func (f *changingFacts) set(set func(*Facts)) {
 	f.mu.Lock()
 	set(&f.facts)
 	f.mu.Unlock()
 	f.changed.Raise()
 }
 
-func (f *told) of(o *Options) { o.Facts, o.FactsChanged = f.get, f.changed.Next }
+func (f *changingFacts) use(o *Options) { o.Facts, o.FactsChanged = f.get, f.changed.Next }
 
-func withAttributes() *told {
-	f := &told{facts: testFacts}
+func withAttributes() *changingFacts {
+	f := &changingFacts{facts: testFacts}
 	f.facts.InstanceAttributes = map[string]string{"created-by": "projects/1/zones/a\n", "a_b": "", "zz": "true"}
 	return f
 }
 
-func TestTheOperatorsAttributesStandAmongTheOthers(t *testing.T) {
+func TestAttributes_OfOperatorAreListedAndServed(t *testing.T) {
 	f := withAttributes()
-	r := serve(t, linked(), f.of)
+	r := serve(t, linked(), f.use)
 	for path, want := range map[string]string{
 		"/instance/attributes/":                         "a_b\ncluster-location\ncluster-name\ncluster-uid\ncreated-by\nzz\n",
 		"/instance/attributes/created-by":               "projects/1/zones/a\n",
@@ -52,12 +52,12 @@ func TestTheOperatorsAttributesStandAmongTheOthers(t *testing.T) {
 		"/project/":                "numeric-project-id\nproject-id\n",
 		"/project/?recursive=true": `{"numericProjectId":123456789012,"projectId":"demo-project"}`,
 	} {
-		if reply := r.ask(t, get(root+path)).expect(t, 200); reply.body != want {
+		if reply := r.do(t, get(root+path)).expect(t, 200); reply.body != want {
 			t.Errorf("%s: %q, want %q", path, reply.body, want)
 		}
 	}
 	for _, path := range []string{"/instance/attributes/other", "/instance/attributes/created-by/", "/project/attributes/", "/project/attributes", "/project/attributes/?recursive=true", "/project/attributes/created-by"} {
-		r.ask(t, get(root+path)).expect(t, 404)
+		r.do(t, get(root+path)).expect(t, 404)
 	}
 
 	f.set(func(f *Facts) { f.ProjectAttributes = map[string]string{"sshKeys": "none"} })
@@ -67,14 +67,14 @@ func TestTheOperatorsAttributesStandAmongTheOthers(t *testing.T) {
 		"/project/attributes/sshKeys": "none",
 		"/project/?recursive=true":    `{"attributes":{"sshKeys":"none"},"numericProjectId":123456789012,"projectId":"demo-project"}`,
 	} {
-		if reply := r.ask(t, get(root+path)).expect(t, 200); reply.body != want {
+		if reply := r.do(t, get(root+path)).expect(t, 200); reply.body != want {
 			t.Errorf("%s: %q, want %q", path, reply.body, want)
 		}
 	}
-	r.ask(t, get(root+"/project/attributes")).expect(t, 301)
+	r.do(t, get(root+"/project/attributes")).expect(t, 301)
 }
 
-func TestAFactThatIsNotKnownYetIsWaitedFor(t *testing.T) {
+func TestFact_UnknownIsAwaited(t *testing.T) {
 	for path, learn := range map[string]func(*Facts){
 		"/instance/attributes/cluster-uid": func(f *Facts) { f.ClusterUID = testFacts.ClusterUID },
 		"/instance/zone":                   func(f *Facts) { f.Zone = testFacts.Zone },
@@ -82,41 +82,41 @@ func TestAFactThatIsNotKnownYetIsWaitedFor(t *testing.T) {
 		"/instance/id":                     func(f *Facts) { f.InstanceID = testFacts.InstanceID },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			f := &told{facts: testFacts}
+			f := &changingFacts{facts: testFacts}
 			f.facts.ClusterUID, f.facts.Zone, f.facts.Hostname, f.facts.InstanceID = "", "", "", ""
-			p := servePipes(t, linked(), f.of)
+			p := servePipes(t, linked(), f.use)
 			c := p.dial(t, "10.0.0.1:1")
 			start := time.Now()
-			c.ask(t, get(root+path)).expect(t, 503)
+			c.do(t, get(root+path)).expect(t, 503)
 			if took := time.Since(start); took != 2500*time.Millisecond {
-				t.Errorf("%s: refused after %s", path, took)
+				t.Errorf("%s: refused after %s, want 2.5s", path, took)
 			}
-			// All at once, not one after the other.
+			// The unknown facts share one wait.
 			start = time.Now()
-			p.dial(t, "10.0.0.2:1").ask(t, get(root+"/instance/?recursive=true&alt=text")).expect(t, 200)
+			p.dial(t, "10.0.0.2:1").do(t, get(root+"/instance/?recursive=true&alt=text")).expect(t, 200)
 			if took := time.Since(start); took != 2500*time.Millisecond {
-				t.Errorf("a recursive answer came after %s", took)
+				t.Errorf("recursive response after %s, want 2.5s", took)
 			}
 			time.AfterFunc(time.Second, func() { f.set(learn) })
 			start = time.Now()
-			c.ask(t, get(root+path)).expect(t, 200)
+			c.do(t, get(root+path)).expect(t, 200)
 			if took := time.Since(start); took != time.Second {
-				t.Errorf("%s: answered %s after it was asked for, known after 1 s", path, took)
+				t.Errorf("%s: answered after %s, want 1s", path, took)
 			}
 		})
 	}
 }
 
-func TestAChangedFactWakesWhoWaits(t *testing.T) {
+func TestWaitForChange_EndsWhenFactChanges(t *testing.T) {
 	for _, path := range []string{"/instance/attributes/created-by", "/instance/attributes/?recursive=true", "/?recursive=true"} {
 		synctest.Test(t, func(t *testing.T) {
 			f := withAttributes()
-			c := servePipes(t, linked(), f.of).dial(t, "10.0.0.1:1")
-			time.AfterFunc(time.Minute, func() { f.set(func(f *Facts) { f.Zone = "elsewhere" }) })
+			c := servePipes(t, linked(), f.use).dial(t, "10.0.0.1:1")
+			time.AfterFunc(time.Minute, func() { f.set(func(f *Facts) { f.Zone = "europe-west1-c" }) })
 			time.AfterFunc(time.Hour, func() {
 				f.set(func(f *Facts) {
 					f.InstanceAttributes = maps.Clone(f.InstanceAttributes)
-					f.InstanceAttributes["created-by"] = "somebody else"
+					f.InstanceAttributes["created-by"] = "projects/2/zones/b\n"
 				})
 			})
 			want := time.Hour
@@ -128,7 +128,7 @@ func TestAChangedFactWakesWhoWaits(t *testing.T) {
 				separator = "&"
 			}
 			start := time.Now()
-			c.ask(t, get(root+path+separator+"wait_for_change=true")).expect(t, 200)
+			c.do(t, get(root+path+separator+"wait_for_change=true")).expect(t, 200)
 			if took := time.Since(start); took != want {
 				t.Errorf("%s: answered after %s, want %s", path, took, want)
 			}

@@ -18,9 +18,9 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// handled is what the handler answers to the bytes of a request; nil where they are
-// none, to which net/http answers.
-func handled(raw string) (*http.Request, *http.Response) {
+// handle is the handler's response to the bytes of a request; nil if they are no
+// request, and net/http responds by itself.
+func handle(raw string) (*http.Request, *http.Response) {
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(raw)))
 	if err != nil {
 		return nil, nil
@@ -28,18 +28,18 @@ func handled(raw string) (*http.Request, *http.Response) {
 	w := linked()
 	facts := withAttributes()
 	server := New(Options{Identity: w, Tokens: w, Facts: facts.get, Now: func() time.Time { return now }})
-	caller := &connection{addresses: identity.Connection{Remote: netip.MustParseAddrPort("10.0.0.1:1"), Local: netip.MustParseAddrPort("169.254.169.254:80")}}
-	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), connectionKey{}, caller))
-	cancel() // nobody waits
+	caller := &conn{addresses: identity.Connection{Remote: netip.MustParseAddrPort("10.0.0.1:1"), Local: netip.MustParseAddrPort("169.254.169.254:80")}}
+	ctx, cancel := context.WithCancel(withConn(context.Background(), caller))
+	cancel() // no request waits for a change
 	recorder := httptest.NewRecorder()
 	server.ServeHTTP(recorder, r.WithContext(ctx))
 	return r, recorder.Result()
 }
 
-// sound fails the test where an answer could not be Google's, whatever was asked.
-func sound(t *testing.T, raw string) (*http.Request, *http.Response, string) {
+// checkResponse fails the test if a response cannot be Google's, whatever the request.
+func checkResponse(t *testing.T, raw string) (*http.Request, *http.Response, string) {
 	t.Helper()
-	r, a := handled(raw)
+	r, a := handle(raw)
 	if r == nil {
 		return nil, nil, ""
 	}
@@ -56,13 +56,13 @@ func sound(t *testing.T, raw string) (*http.Request, *http.Response, string) {
 		if contentType != contentText && contentType != contentJSON || contentType == contentJSON && !json.Valid(b) {
 			t.Errorf("%q: %s %q", raw, contentType, body)
 		}
-		if spelt := "ETag"; a.Header[spelt] == nil { // as Google spells it
+		if name := "ETag"; a.Header[name] == nil { // as Google writes it
 			t.Errorf("%q: no ETag", raw)
 		}
 	case 301:
 		to, err := url.Parse(a.Header.Get("Location"))
 		if err != nil || r.Host != "" && to.Host != r.Host || !strings.HasSuffix(to.Path, "/") || to.RawQuery != strings.ReplaceAll(r.URL.RawQuery, "#", "%23") {
-			t.Errorf("%q: to %q, %v", raw, a.Header.Get("Location"), err)
+			t.Errorf("%q: redirected to %q, %v", raw, a.Header.Get("Location"), err)
 		}
 	case 400, 403, 404, 405:
 		if contentType != "text/plain; charset=utf-8" {
@@ -72,44 +72,44 @@ func sound(t *testing.T, raw string) (*http.Request, *http.Response, string) {
 		t.Errorf("%q: status %d %q", raw, a.StatusCode, body)
 	}
 	if a.StatusCode != 403 && a.StatusCode != 405 && r.URL.Path != "/" && r.Header.Get("Metadata-Flavor") != "Google" {
-		t.Errorf("%q: answered with %d without the flavor header", raw, a.StatusCode)
+		t.Errorf("%q: status %d without the flavor header", raw, a.StatusCode)
 	}
 	if _, forwarded := r.Header["X-Forwarded-For"]; forwarded && a.StatusCode != 403 && a.StatusCode != 405 {
-		t.Errorf("%q: answered with %d through a proxy", raw, a.StatusCode)
+		t.Errorf("%q: status %d through a proxy", raw, a.StatusCode)
 	}
 	if r.Method != "GET" && r.Method != "HEAD" && a.StatusCode < 400 {
-		t.Errorf("%q: answered with %d", raw, a.StatusCode)
+		t.Errorf("%q: status %d", raw, a.StatusCode)
 	}
 	isToken, isIdentity := strings.HasSuffix(r.URL.Path, "/token"), strings.HasSuffix(r.URL.Path, "/identity")
 	if strings.Contains(body, accessSecret) && !isToken || strings.Contains(body, idSecret) && !isIdentity {
-		t.Errorf("%q: a token where none is asked for: %q", raw, body)
+		t.Errorf("%q: a token in response to another request: %q", raw, body)
 	}
 	return r, a, body
 }
 
-// known are the paths that are served, and what they say.
-func known() map[string]string {
-	of := map[string]string{}
+// servedPaths are the paths that are served, with their responses.
+func servedPaths() map[string]string {
+	bodies := map[string]string{}
 	for _, account := range []string{defaultAccount, testGSA} {
 		for _, path := range keys(account) {
-			if _, a := handled(get(path)); a.StatusCode == 200 {
+			if _, a := handle(get(path)); a.StatusCode == 200 {
 				body, _ := io.ReadAll(a.Body)
-				of[path] = string(body)
+				bodies[path] = string(body)
 			}
 		}
 	}
 	for _, path := range append(directories(), "/", root+"/instance/attributes/a_b", root+"/instance/attributes/created-by", root+"/instance/attributes/zz") {
-		_, a := handled(get(path))
+		_, a := handle(get(path))
 		body, _ := io.ReadAll(a.Body)
-		of[path] = string(body)
+		bodies[path] = string(body)
 	}
-	return of
+	return bodies
 }
 
-// A path is served when its decoded form is one of the tree's, and only then.
+// A path is served if and only if its decoded form is in the tree.
 func FuzzPath(f *testing.F) {
-	of := known()
-	for path := range of {
+	bodies := servedPaths()
+	for path := range bodies {
 		f.Add(path)
 	}
 	for _, path := range []string{"//", "/%2e", root + "/%2e%2e/v1/", root + "//instance/id", root + "/instance/%69d", "http://x" + root + "/instance/id", "*", root + "/instance", root + "/project/attributes",
@@ -117,26 +117,26 @@ func FuzzPath(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
-		r, a, body := sound(t, "GET "+target+" HTTP/1.1\r\nHost: metadata.google.internal\r\nMetadata-Flavor: Google\r\n\r\n")
+		r, a, body := checkResponse(t, "GET "+target+" HTTP/1.1\r\nHost: metadata.google.internal\r\nMetadata-Flavor: Google\r\n\r\n")
 		if r == nil || r.URL.RawQuery != "" || r.Header.Get("Metadata-Flavor") != "Google" || len(r.Header) > 1 {
-			return // that was no path only
+			return // the input changed more than the path
 		}
 		path := r.URL.Path
-		want, served := of[path]
-		_, directory := of[path+"/"]
+		want, served := bodies[path]
+		_, directory := bodies[path+"/"]
 		directory = directory && path != "" // of another scheme
 		switch {
 		case served && (a.StatusCode != 200 || body != want):
 			t.Errorf("%q: %d %q, want %q", target, a.StatusCode, body, want)
 		case !served && directory && a.StatusCode != 301:
-			t.Errorf("%q: %d, want the way to the directory", target, a.StatusCode)
+			t.Errorf("%q: %d, want a redirect to the directory", target, a.StatusCode)
 		case !served && !directory && a.StatusCode != 404 && !(a.StatusCode == 400 && strings.HasSuffix(path, "/identity")):
-			t.Errorf("%q: %d %q, want nothing", target, a.StatusCode, body)
+			t.Errorf("%q: %d %q, want 404", target, a.StatusCode, body)
 		}
 	})
 }
 
-// No query makes a key say what it does not know, or a token longer lived.
+// No query makes a key return another value, or changes the lifetime of a token.
 func FuzzQuery(f *testing.F) {
 	for _, query := range []string{"", "recursive=true", "alt=json", "alt=text&recursive=true", "wait_for_change=true", "wait_for_change=true&last_etag=0&timeout_sec=0", "timeout_sec=-1&wait_for_change=true",
 		"scopes=a,b", "scopes=a%2Cb", "scopes=a+b", "audience=https://x", "audience=x&format=full&licenses=TRUE", "a;b=c", "%zz", "recursive=TRUE", "recursive=true&recursive=false", "transport=x&enforce_scopes=1", "&&==", "alt=json&alt=text"} {
@@ -145,7 +145,7 @@ func FuzzQuery(f *testing.F) {
 	paths := append(keys(defaultAccount), append(directories(), "/", root+"/instance", root+"/none")...)
 	f.Fuzz(func(t *testing.T, query string) {
 		for _, path := range paths {
-			r, a, body := sound(t, "GET "+path+"?"+query+" HTTP/1.1\r\nHost: metadata.google.internal\r\nMetadata-Flavor: Google\r\n\r\n")
+			r, a, body := checkResponse(t, "GET "+path+"?"+query+" HTTP/1.1\r\nHost: metadata.google.internal\r\nMetadata-Flavor: Google\r\n\r\n")
 			if r == nil || len(r.Header) > 1 || r.Header.Get("Metadata-Flavor") != "Google" || r.URL.Path != path {
 				continue
 			}
@@ -163,7 +163,7 @@ func FuzzQuery(f *testing.F) {
 				}
 			case isIdentity && q.Get("audience") == "":
 				if a.StatusCode != 400 {
-					t.Errorf("%q: an ID token for nobody: %d", query, a.StatusCode)
+					t.Errorf("%q: an ID token without an audience: %d", query, a.StatusCode)
 				}
 			case a.StatusCode != 200 && !(waits && a.StatusCode == 400):
 				t.Errorf("%s %q: %d %q", path, query, a.StatusCode, body)
@@ -176,8 +176,8 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-// Bytes of any kind in the place of headers: from a real connection, with what
-// net/http answers by itself.
+// Any bytes in place of the headers, over a real connection: net/http's own responses
+// are included.
 func FuzzHeaders(f *testing.F) {
 	for _, headers := range []string{"", "Metadata-Flavor: Google\r\n", "metadata-flavor: Google\r\n", "Metadata-Flavor: google\r\n", "Metadata-Flavor: Google\r\nMetadata-Flavor: x\r\n", "Metadata-Flavor:\tGoogle \r\n", "Metadata-Flavor: Goo\r\n gle\r\n",
 		"Metadata-Flavor : Google\r\n", "X-Forwarded-For: a\r\nMetadata-Flavor: Google\r\n", "x-forwarded-for:\r\nMetadata-Flavor: Google\r\n", "Host: b\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n", "Content-Length: 5\r\n", "Connection: close\r\n", "Expect: 100-continue\r\n",
@@ -190,24 +190,24 @@ func FuzzHeaders(f *testing.F) {
 		f.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
+	served := make(chan error, 1)
 	go func() {
-		ended <- New(Options{Identity: w, Tokens: w, Facts: func() Facts { return testFacts }}).Serve(ctx, listener)
+		served <- New(Options{Identity: w, Tokens: w, Facts: func() Facts { return testFacts }}).Serve(ctx, listener)
 	}()
 	f.Cleanup(func() {
 		cancel()
-		<-ended
+		<-served
 	})
 	f.Fuzz(func(t *testing.T, headers string) {
 		head := "GET " + accounts + "/default/token HTTP/1.1\r\nHost: metadata.google.internal\r\n" + headers
-		sound(t, head+"\r\n")
+		checkResponse(t, head+"\r\n")
 		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 		if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
-			return // it was refused before its end
+			return // the request was refused before its end
 		}
 		_ = conn.(*net.TCPConn).CloseWrite()
 		answers, _ := io.ReadAll(conn)
@@ -215,11 +215,11 @@ func FuzzHeaders(f *testing.F) {
 			t.Errorf("%q: a token without the flavor header: %q", headers, answers)
 		}
 		if len(answers) == 0 {
-			return // it was cut off
+			return // the connection was reset
 		}
 		a, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answers)), nil)
 		if err != nil {
-			t.Fatalf("%q: no answer of HTTP: %q", headers, answers)
+			t.Fatalf("%q: not an HTTP response: %q", headers, answers)
 		}
 		defer a.Body.Close()
 		if a.StatusCode != http.StatusContinue && (a.Header.Get("Metadata-Flavor") != "Google" || a.Header.Get("Server") != "GKE Metadata Server") {

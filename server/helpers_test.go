@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +23,7 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-var update = flag.Bool("update", false, "write testdata from what the server answers")
+var update = flag.Bool("update", false, "write testdata from the responses of the server")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -38,7 +37,7 @@ const (
 	idSecret     = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJzZWNyZXQifQ.c2VjcmV0"
 )
 
-// now is where the tests' clock stands.
+// now is the fixed time of the tests' clock.
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 var testFacts = Facts{
@@ -47,26 +46,26 @@ var testFacts = Facts{
 	ClusterName: "demo", ClusterLocation: "europe-west1", ClusterUID: "6c1e0d6c-3f2b-4b5e-9a1d-2f7c8e9d0a1b",
 }
 
-// world is the cluster and the Google of a test: one pod, what its KSA says, its
-// tokens. The functions, where set, are asked first and may fail or wait.
+// world is the cluster and the Google of a test: one pod, the settings of its KSA, and
+// its tokens. Each hook that is set runs first in its method; it can fail or wait.
 type world struct {
-	workload identity.Workload
-	life     time.Duration // of the access token
-	pod      func(context.Context) error
-	ksa      func() error
-	token    func(context.Context) error
+	workload      identity.Workload
+	tokenLifetime time.Duration // of the access token
+	onPod         func(context.Context) error
+	onWorkload    func(context.Context) error
+	onToken       func(context.Context) error
 
-	pods, workloads atomic.Int32 // times asked
+	pods, workloads atomic.Int32 // lookups
 
 	mu          sync.Mutex
 	changed     chan struct{}
 	connections []identity.Connection
-	scopes      []tokens.Scopes
-	idTokens    []tokens.IDTokenRequest
+	scopes      []tokens.Scopes         // of each access token
+	idTokens    []tokens.IDTokenRequest // of each ID token
 }
 
 func linked() *world {
-	return &world{life: 3599 * time.Second, workload: identity.Workload{
+	return &world{tokenLifetime: 3599 * time.Second, workload: identity.Workload{
 		Pod: identity.Pod{Namespace: "shop", Name: "cart-0", UID: "pod-uid"},
 		KSA: identity.ServiceAccount{Namespace: "shop", Name: "cart", UID: "ksa-uid"},
 		GSA: testGSA,
@@ -78,21 +77,21 @@ func (w *world) Pod(ctx context.Context, c identity.Connection) (identity.Pod, e
 	w.mu.Lock()
 	w.connections = append(w.connections, c)
 	w.mu.Unlock()
-	if w.pod != nil {
-		if err := w.pod(ctx); err != nil {
+	if w.onPod != nil {
+		if err := w.onPod(ctx); err != nil {
 			return identity.Pod{}, err
 		}
 	}
 	return w.workload.Pod, nil
 }
 
-func (w *world) Workload(_ context.Context, pod identity.Pod) (identity.Workload, error) {
-	defer w.workloads.Add(1) // when it has been read: a test may change it then
+func (w *world) Workload(ctx context.Context, pod identity.Pod) (identity.Workload, error) {
+	defer w.workloads.Add(1) // after the read: from then on a test can change the workload
 	if pod != w.workload.Pod {
-		return identity.Workload{}, fmt.Errorf("asked for the pod %v", pod)
+		return identity.Workload{}, fmt.Errorf("unexpected pod %v", pod)
 	}
-	if w.ksa != nil {
-		if err := w.ksa(); err != nil {
+	if w.onWorkload != nil {
+		if err := w.onWorkload(ctx); err != nil {
 			return identity.Workload{}, err
 		}
 	}
@@ -110,20 +109,14 @@ func (w *world) Changed() <-chan struct{} {
 	return w.changed
 }
 
-// awaitWaiter returns when a request has looked and waits for a change: it takes the
-// channel first and looks then.
+// awaitWaiter returns when a request waits for a change. A request takes the channel of
+// changes before it reads the workload.
 func (w *world) awaitWaiter(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for w.workloads.Load() == 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("no request has looked")
-		}
-		runtime.Gosched()
-	}
+	eventually(t, "a request has read the workload", func() bool { return w.workloads.Load() > 0 })
 }
 
-// annotate changes what the KSA says, as the cluster's watch would.
+// annotate changes the KSA's annotation, as the cluster's watch would.
 func (w *world) annotate(gsa string) {
 	w.mu.Lock()
 	w.workload.GSA = gsa
@@ -131,7 +124,7 @@ func (w *world) annotate(gsa string) {
 	w.event()
 }
 
-// event is one of the watch.
+// event signals a change, as the cluster's watch would.
 func (w *world) event() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,45 +134,45 @@ func (w *world) event() {
 	}
 }
 
-func (w *world) AccessToken(ctx context.Context, of identity.Workload, scopes tokens.Scopes) (tokens.Token, error) {
+func (w *world) AccessToken(ctx context.Context, workload identity.Workload, scopes tokens.Scopes) (tokens.Token, error) {
 	w.mu.Lock()
 	w.scopes = append(w.scopes, scopes)
 	w.mu.Unlock()
-	return w.mint(ctx, of, accessSecret, w.life)
+	return w.mint(ctx, workload, accessSecret, w.tokenLifetime)
 }
 
-func (w *world) IDToken(ctx context.Context, of identity.Workload, r tokens.IDTokenRequest) (tokens.Token, error) {
+func (w *world) IDToken(ctx context.Context, workload identity.Workload, r tokens.IDTokenRequest) (tokens.Token, error) {
 	w.mu.Lock()
 	w.idTokens = append(w.idTokens, r)
 	w.mu.Unlock()
-	if of.GSA == "" {
+	if workload.GSA == "" {
 		return tokens.Token{}, &tokens.Error{Kind: tokens.NotLinked, Message: "Your Kubernetes service account (shop/cart) is not annotated"}
 	}
-	return w.mint(ctx, of, idSecret, time.Hour)
+	return w.mint(ctx, workload, idSecret, time.Hour)
 }
 
-func (w *world) mint(ctx context.Context, of identity.Workload, value string, life time.Duration) (tokens.Token, error) {
-	if of != w.workload {
-		return tokens.Token{}, fmt.Errorf("asked for the workload %v", of)
+func (w *world) mint(ctx context.Context, workload identity.Workload, value string, lifetime time.Duration) (tokens.Token, error) {
+	if workload != w.workload {
+		return tokens.Token{}, fmt.Errorf("unexpected workload %v", workload)
 	}
-	if w.token != nil {
-		if err := w.token(ctx); err != nil {
+	if w.onToken != nil {
+		if err := w.onToken(ctx); err != nil {
 			return tokens.Token{}, err
 		}
 	}
-	return tokens.NewToken(value, now.Add(life)), nil
+	return tokens.NewToken(value, now.Add(lifetime)), nil
 }
 
-// running is a server that listens on loopback.
-type running struct {
+// testServer is a server on loopback.
+type testServer struct {
 	address  string
 	registry *prometheus.Registry
-	log      *buffer
-	stop     func() error // ends it and says what Serve returned
+	log      *syncBuffer
+	stop     func() error // stops the server and returns the result of Serve
 }
 
-// serve starts a server for the life of the test, which fails when Serve does.
-func serve(t *testing.T, w *world, change ...func(*Options)) *running {
+// serve runs a server until the end of the test, which fails if Serve does.
+func serve(t *testing.T, w *world, change ...func(*Options)) *testServer {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -188,9 +181,9 @@ func serve(t *testing.T, w *world, change ...func(*Options)) *running {
 	return serveOn(t, listener, w, change...)
 }
 
-func serveOn(t *testing.T, listener net.Listener, w *world, change ...func(*Options)) *running {
+func serveOn(t *testing.T, listener net.Listener, w *world, change ...func(*Options)) *testServer {
 	t.Helper()
-	r := &running{address: listener.Addr().String(), registry: prometheus.NewRegistry(), log: &buffer{}}
+	r := &testServer{address: listener.Addr().String(), registry: prometheus.NewRegistry(), log: &syncBuffer{}}
 	o := Options{
 		Identity: w, Tokens: w, Facts: func() Facts { return testFacts }, Now: func() time.Time { return now }, Metrics: r.registry,
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -213,51 +206,51 @@ func serveOn(t *testing.T, listener net.Listener, w *world, change ...func(*Opti
 	return r
 }
 
-// get is a request as a client of Google's sends it; headers are whole lines.
+// get is a request with the header that Google's clients send; headers are whole lines.
 func get(path string, headers ...string) string {
 	return bare("GET "+path, append([]string{"Metadata-Flavor: Google"}, headers...)...)
 }
 
-// bare is a request with the headers given and no other but Host.
+// bare is a request with the given headers and Host only.
 func bare(methodAndTarget string, headers ...string) string {
 	lines := append([]string{methodAndTarget + " HTTP/1.1", "Host: metadata.google.internal"}, headers...)
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// reply is an answer, read and raw.
+// reply is a response as the client received it.
 type reply struct {
 	*http.Response
 	body string
-	raw  string // every byte
+	raw  string // every byte of the response
 }
 
-// ask sends a request on a connection of its own.
-func (r *running) ask(t *testing.T, request string) reply {
+// do sends a request on a new connection.
+func (r *testServer) do(t *testing.T, request string) reply {
 	t.Helper()
-	return r.dial(t).ask(t, request)
+	return r.dial(t).do(t, request)
 }
 
-// client is a connection that is kept alive.
+// client is one connection to the server.
 type client struct {
 	net.Conn
 	reader *bufio.Reader
-	seen   bytes.Buffer
+	seen   bytes.Buffer // bytes of the current response
 }
 
-func (r *running) dial(t *testing.T) *client {
+func (r *testServer) dial(t *testing.T) *client {
 	t.Helper()
 	conn, err := net.Dial("tcp", r.address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	c := &client{Conn: conn}
 	c.reader = bufio.NewReader(io.TeeReader(conn, &c.seen))
 	return c
 }
 
-func (c *client) ask(t *testing.T, request string) reply {
+func (c *client) do(t *testing.T, request string) reply {
 	t.Helper()
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
@@ -281,7 +274,7 @@ func (c *client) read(t *testing.T, request string) reply {
 	return reply{response, string(body), raw}
 }
 
-// expect fails the test where the status is another one.
+// expect fails the test if the status differs.
 func (r reply) expect(t *testing.T, status int) reply {
 	t.Helper()
 	if r.StatusCode != status {
@@ -295,7 +288,7 @@ func firstLine(s string) string {
 	return line
 }
 
-// keys are the paths of the endpoint table, those of accounts under a name.
+// keys are the paths of the endpoint table; account is used as the name of accounts.
 func keys(account string) []string {
 	var paths []string
 	for _, e := range New(Options{}).endpoints() {
@@ -307,49 +300,55 @@ func keys(account string) []string {
 	return paths
 }
 
-// with the parameters that a key needs.
-func asked(path string) string {
+// withQuery adds the parameters that a key requires.
+func withQuery(path string) string {
 	if strings.HasSuffix(path, "/identity") {
 		return path + "?audience=https://shop.example"
 	}
 	return path
 }
 
-func who(reason identity.Reason) error {
+func identityError(reason identity.Reason) error {
 	return &identity.Error{Reason: reason, Message: "what the identity says of " + string(reason)}
 }
 
-func noToken(kind tokens.Kind, retryAfter time.Duration) error {
+func tokenError(kind tokens.Kind, retryAfter time.Duration) error {
 	return &tokens.Error{Kind: kind, Message: "what Google says of " + string(kind), RetryAfter: retryAfter}
 }
 
-// always fails with err.
-func always(err error) func(context.Context) error { return func(context.Context) error { return err } }
+// failWith is a hook that fails.
+func failWith(err error) func(context.Context) error {
+	return func(context.Context) error { return err }
+}
 
-// buffer is a [bytes.Buffer] for several goroutines.
-type buffer struct {
+// syncBuffer is a [bytes.Buffer] for concurrent use.
+type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (b *buffer) Write(p []byte) (int, error) {
+func (b *syncBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *buffer) String() string {
+func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
 }
 
-// eventually waits for what another goroutine does.
-func eventually(t *testing.T, what string, done func() bool) {
+// patience is how long a test waits for another goroutine before it fails. A test that
+// passes never waits for this long, however busy the machine is.
+const patience = 2 * time.Minute
+
+// eventually waits for another goroutine.
+func eventually(t *testing.T, condition string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not in time: " + what)
+			t.Fatalf("still not true after %s: %s", patience, condition)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-func TestAnswersAreCountedByTheTablesPathAndTheStatus(t *testing.T) {
+func TestMetrics_CountResponsesByEndpointAndCode(t *testing.T) {
 	w := linked()
 	r := serve(t, w)
 	for _, request := range []string{
@@ -20,10 +20,10 @@ func TestAnswersAreCountedByTheTablesPathAndTheStatus(t *testing.T) {
 		get(root + "/project/project-id"), bare("HEAD "+root+"/project/project-id", "Metadata-Flavor: Google"), bare("GET " + root + "/project/project-id"),
 		get("/unknown/1"), get("/unknown/2"), bare("DELETE /"),
 	} {
-		r.ask(t, request)
+		r.do(t, request)
 	}
 	want := `
-# HELP gme_http_requests_total Answers, by endpoint (a key of the metadata tree, directory, or none) and status code.
+# HELP gme_http_requests_total Responses, by endpoint (a key of the metadata tree, directory, or none) and status code.
 # TYPE gme_http_requests_total counter
 gme_http_requests_total{code="200",endpoint="directory"} 2
 gme_http_requests_total{code="200",endpoint="instance/service-accounts/{account}/token"} 2
@@ -33,27 +33,34 @@ gme_http_requests_total{code="403",endpoint="none"} 1
 gme_http_requests_total{code="404",endpoint="instance/service-accounts/{account}/token"} 1
 gme_http_requests_total{code="404",endpoint="none"} 2
 gme_http_requests_total{code="405",endpoint="none"} 1
+gme_http_requests_total{code="503",endpoint="instance/service-accounts/{account}/token"} 1
 `
+	w.onPod = failWith(identityError(identity.NotReady))
+	r.do(t, get(accounts+"/default/token")).expect(t, 503)
+	if err := r.stop(); err != nil { // a request can be counted after its response is sent
+		t.Fatal(err)
+	}
 	if err := testutil.GatherAndCompare(r.registry, strings.NewReader(want), "gme_http_requests_total"); err != nil {
 		t.Error(err)
 	}
-	w.pod = always(who(identity.NotReady))
-	r.ask(t, get(accounts+"/default/token")).expect(t, 503)
 	if n, err := testutil.GatherAndCount(r.registry, "gme_http_request_seconds"); err != nil || n != 4 {
 		t.Errorf("%d endpoints are timed, want 4 (%v)", n, err)
 	}
 }
 
-func TestNoRequestAddsALabelThatTheTableDoesNotHold(t *testing.T) {
+func TestMetrics_LabelsAreAClosedSet(t *testing.T) {
 	closed := []string{"directory", "none"}
 	for _, e := range New(Options{}).endpoints() {
 		closed = append(closed, e.path)
 	}
 	r := serve(t, linked())
 	for _, path := range []string{"/a", "/b/", root + "/x", accounts + "/a@b.c/email", accounts + "/a@b.c", accounts + "/a/b/c/", accounts + "/default/z", accounts + "/" + testGSA, "//", "/%00"} {
-		r.ask(t, get(path))
-		r.ask(t, bare("BREW "+path))
-		r.ask(t, bare("GET "+path))
+		r.do(t, get(path))
+		r.do(t, bare("BREW "+path))
+		r.do(t, bare("GET "+path))
+	}
+	if err := r.stop(); err != nil { // a request can be counted after its response is sent
+		t.Fatal(err)
 	}
 	for label, values := range labels(t, r.registry) {
 		for _, value := range values {

@@ -9,12 +9,12 @@ import (
 	"testing"
 )
 
-// Every trick is sent with the flavor header and without.
-func TestAPathIsTakenAsItComesAndNoneSlipsPastTheChecks(t *testing.T) {
+// Every path is requested with the flavor header and without.
+func TestPath_IsNotCleanedAndCannotBypassChecks(t *testing.T) {
 	r := serve(t, linked())
 	for _, test := range []struct {
 		target string
-		with   int // the status with the flavor header; 0 where no request is made
+		with   int // the status with the flavor header
 		body   string
 	}{
 		{target: "/" + root + "/instance/id", with: 404},
@@ -47,7 +47,7 @@ func TestAPathIsTakenAsItComesAndNoneSlipsPastTheChecks(t *testing.T) {
 		{target: "//", with: 404},
 		{target: "/.", with: 404},
 		{target: "/%2e/", with: 404},
-		// Decoded, unlike on Compute Engine: some clients encode what they need not.
+		// Paths are decoded, unlike on Compute Engine: some clients encode more than necessary.
 		{target: "/%63omputeMetadata/v1/instance/%69d", with: 200, body: testFacts.InstanceID},
 		{target: "/computeMetadata%2Fv1%2finstance/id", with: 200, body: testFacts.InstanceID},
 		{target: accounts + "/cart%40demo-project.iam.gserviceaccount.com/email", with: 200, body: testGSA},
@@ -55,72 +55,72 @@ func TestAPathIsTakenAsItComesAndNoneSlipsPastTheChecks(t *testing.T) {
 		{target: "http://metadata.google.internal" + root + "/instance/id", with: 200, body: testFacts.InstanceID},
 		{target: "http://evil.example" + accounts + "/default/email", with: 200, body: testGSA},
 		{target: "http://metadata.google.internal/" + root + "/instance/id", with: 404},
-		// What is not known is ignored: libraries add parameters.
+		// Unknown parameters are ignored: libraries add some.
 		{target: root + "/instance/id?transport=rest&binding-enforcement=on&x", with: 200, body: testFacts.InstanceID},
 		{target: accounts + "/default/email?recursive=true", with: 200, body: testGSA},
 		{target: accounts + "/default/email?a;b=%zz", with: 200, body: testGSA},
 	} {
 		t.Run(test.target, func(t *testing.T) {
-			reply := r.ask(t, get(test.target)).expect(t, test.with)
+			reply := r.do(t, get(test.target)).expect(t, test.with)
 			if test.body != "" && reply.body != test.body {
 				t.Errorf("body %q, want %q", reply.body, test.body)
 			}
-			reply = r.ask(t, bare("GET "+test.target)).expect(t, 403)
+			reply = r.do(t, bare("GET "+test.target)).expect(t, 403)
 			if !strings.HasPrefix(reply.body, "Missing required header") {
 				t.Errorf("without the flavor header: %q", reply.body)
 			}
-			r.ask(t, get(test.target, "x-forwarded-FOR: 169.254.169.254")).expect(t, 403)
+			r.do(t, get(test.target, "x-forwarded-FOR: 169.254.169.254")).expect(t, 403)
 		})
 	}
 }
 
-func TestAPrincipalsNameMayBePercentEncoded(t *testing.T) {
+func TestPath_PrincipalCanBePercentEncoded(t *testing.T) {
 	w := linked()
 	asPrincipal(w)
 	r := serve(t, w)
 	for _, name := range []string{url.PathEscape(principal), strings.ReplaceAll(principal, "/", "%2f"), principal, strings.Replace(principal, "//", "/", 1)} {
-		if reply := r.ask(t, get(accounts+"/"+name+"/email")).expect(t, 200); reply.body != principal {
+		if reply := r.do(t, get(accounts+"/"+name+"/email")).expect(t, 200); reply.body != principal {
 			t.Errorf("%s: body %q", name, reply.body)
 		}
-		r.ask(t, get(accounts+"/"+name)).expect(t, 301)
+		r.do(t, get(accounts+"/"+name)).expect(t, 301)
 	}
 }
 
-func TestARedirectOfARequestThatNamesNoHostGoesToTheAddressAsked(t *testing.T) {
+func TestRedirect_WithoutHostUsesLocalAddress(t *testing.T) {
 	r := serve(t, linked())
 	request := "GET " + root + "/instance?recursive=true HTTP/1.0\r\nMetadata-Flavor: Google\r\n\r\n"
-	reply := r.ask(t, request).expect(t, 301)
+	reply := r.do(t, request).expect(t, 301)
 	if want := "http://" + r.address + root + "/instance/?recursive=true"; reply.Header.Get("Location") != want {
 		t.Errorf("Location %s, want %s", reply.Header.Get("Location"), want)
 	}
 }
 
-func TestMethodsOtherThanGetAndHeadAreRefusedEverywhere(t *testing.T) {
-	r := serve(t, nobody(t))
+func TestMethod_OtherThanGetAndHeadIsRefused(t *testing.T) {
+	r := serve(t, noLookups(t))
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "BREW"} {
 		for _, path := range []string{"/", root + "/instance", root + "/instance/id", accounts + "/default/token", "/unknown"} {
-			reply := r.ask(t, bare(method+" "+path, "Metadata-Flavor: Google", "Content-Length: 0")).expect(t, 405)
+			reply := r.do(t, bare(method+" "+path, "Metadata-Flavor: Google", "Content-Length: 0")).expect(t, 405)
 			if got := reply.Header.Get("Allow"); got != "GET, HEAD" {
 				t.Errorf("%s %s: Allow %q", method, path, got)
 			}
 		}
 	}
-	r.ask(t, bare("OPTIONS *", "Metadata-Flavor: Google")).expect(t, 405)
+	r.do(t, bare("OPTIONS *", "Metadata-Flavor: Google")).expect(t, 405)
 }
 
-func TestHeadersLargerThanTheLimitAreRefused(t *testing.T) {
-	r := serve(t, nobody(t))
-	r.ask(t, get(root+"/instance/id", "X-Padding: "+strings.Repeat("x", maxHeader-1024))).expect(t, 200)
-	r.ask(t, get(root+"/instance/id", "X-Padding: "+strings.Repeat("x", 2*maxHeader))).expect(t, 431)
+func TestHeaders_AboveLimitAreRefused(t *testing.T) {
+	r := serve(t, noLookups(t))
+	r.do(t, get(root+"/instance/id", "X-Padding: "+strings.Repeat("x", maxHeader-1024))).expect(t, 200)
+	r.do(t, get(root+"/instance/id", "X-Padding: "+strings.Repeat("x", 2*maxHeader))).expect(t, 431)
 }
 
-func TestASourceThatIsNotAllowedIsRefusedEvenTheRoot(t *testing.T) {
-	listener, err := net.Listen("tcp", ":0") // of both families, which shows IPv4 sources in IPv6 form
+func TestAllowSource_RefusesEvenTheRoot(t *testing.T) {
+	listener, err := net.Listen("tcp", ":0") // both families: IPv4 sources appear in IPv6 form
 	if err != nil {
 		t.Fatal(err)
 	}
 	var seen []netip.Addr
-	r := serveOn(t, listener, nobody(t), func(o *Options) {
+	r := serveOn(t, listener, noLookups(t), func(o *Options) {
 		o.AllowSource = func(source netip.Addr) bool {
 			seen = append(seen, source)
 			return false
@@ -128,20 +128,20 @@ func TestASourceThatIsNotAllowedIsRefusedEvenTheRoot(t *testing.T) {
 	})
 	r.address = fmt.Sprintf("127.0.0.1:%d", listener.Addr().(*net.TCPAddr).Port)
 	for _, request := range []string{bare("GET /"), get(root + "/project/project-id"), get(accounts + "/default/token"), bare("POST /")} {
-		reply := r.ask(t, request).expect(t, 403)
-		if want := "The metadata server answers this machine and private networks only\n"; reply.body != want {
+		reply := r.do(t, request).expect(t, 403)
+		if want := "The metadata server serves only this machine and private networks\n"; reply.body != want {
 			t.Errorf("body %q, want %q", reply.body, want)
 		}
 	}
 	for _, source := range seen {
 		if source != netip.MustParseAddr("127.0.0.1") {
-			t.Errorf("the source is seen as %s", source)
+			t.Errorf("source %s, want 127.0.0.1", source)
 		}
 	}
 }
 
-func TestARequestForAHostThatIsNotAllowedIsRefusedEvenTheRoot(t *testing.T) {
-	r := serve(t, nobody(t), func(o *Options) {
+func TestAllowHost_RefusesEvenTheRoot(t *testing.T) {
+	r := serve(t, noLookups(t), func(o *Options) {
 		o.AllowHost = func(host string) bool { return host == "good.example" || host == "::1" || host == "" }
 	})
 	const to = " HTTP/1.1\r\nMetadata-Flavor: Google\r\nHost: "
@@ -156,16 +156,16 @@ func TestARequestForAHostThatIsNotAllowedIsRefusedEvenTheRoot(t *testing.T) {
 		"GET " + accounts + "/default/token" + to + "evil.example\r\n\r\n":           403,
 		"GET http://evil.example" + root + "/instance" + to + "good.example\r\n\r\n": 403,
 	} {
-		reply := r.ask(t, request).expect(t, want)
-		if want == 403 && !strings.HasPrefix(reply.body, "The Host of the request is not a name of the metadata server: use ") {
+		reply := r.do(t, request).expect(t, want)
+		if want == 403 && !strings.HasPrefix(reply.body, "The Host header does not name the metadata server: use ") {
 			t.Errorf("%s: %q", request, reply.body)
 		}
 	}
 }
 
-// What net/http itself answers has the flavor too.
-func TestARequestThatIsNoneIsRefusedWithTheFlavor(t *testing.T) {
-	r := serve(t, nobody(t))
+// net/http writes these responses without calling a handler.
+func TestMalformedRequest_IsRefusedWithFlavor(t *testing.T) {
+	r := serve(t, noLookups(t))
 	for want, request := range map[int][]string{
 		400: {"\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
 			get("/", "X : y"), get("/", "X: \x00"), get("/%zz"), get("/ x"), get("relative"), get("/", "Content-Length: x"), get("/", "Content-Length: 1", "Content-Length: 2")},
@@ -175,7 +175,7 @@ func TestARequestThatIsNoneIsRefusedWithTheFlavor(t *testing.T) {
 		505: {"GET / HTTP/3.0\r\nHost: a\r\n\r\n"},
 	} {
 		for _, request := range request {
-			reply := r.ask(t, request).expect(t, want)
+			reply := r.do(t, request).expect(t, want)
 			if reply.Header.Get("Metadata-Flavor") != "Google" || reply.Header.Get("Server") != "GKE Metadata Server" || !reply.Close {
 				t.Errorf("%.80q: %.300q", request, reply.raw)
 			}

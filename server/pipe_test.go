@@ -10,21 +10,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// pipes is a network without a kernel, for tests in a bubble of testing/synctest:
-// its connections wait by the bubble's clock.
-type pipes struct {
+// pipeListener accepts pipes in place of TCP connections, for tests in a bubble of
+// testing/synctest: waits on pipes use the bubble's clock.
+type pipeListener struct {
 	accepted chan net.Conn
 	closed   chan struct{}
 }
 
-type piped struct {
+type pipeConn struct {
 	net.Conn
 	remote netip.AddrPort
 }
 
-func (p piped) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(p.remote) }
+func (p pipeConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(p.remote) }
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *pipeListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-p.accepted:
 		return conn, nil
@@ -33,22 +33,22 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error {
+func (p *pipeListener) Close() error {
 	close(p.closed)
 	return nil
 }
 
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (p *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// pipeline is a server on such a network.
-type pipeline struct {
-	*pipes
+// pipeServer is a server on such a listener.
+type pipeServer struct {
+	*pipeListener
 	registry *prometheus.Registry
 }
 
-func servePipes(t *testing.T, w *world, change ...func(*Options)) pipeline {
+func servePipes(t *testing.T, w *world, change ...func(*Options)) pipeServer {
 	t.Helper()
-	p := pipeline{&pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}, prometheus.NewRegistry()}
+	p := pipeServer{&pipeListener{accepted: make(chan net.Conn), closed: make(chan struct{})}, prometheus.NewRegistry()}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	o := Options{Identity: w, Tokens: w, Facts: func() Facts { return testFacts }, Metrics: p.registry}
@@ -65,16 +65,16 @@ func servePipes(t *testing.T, w *world, change ...func(*Options)) pipeline {
 	return p
 }
 
-func (p pipeline) dial(t *testing.T, from string) *client {
+func (p pipeServer) dial(t *testing.T, from string) *client {
 	t.Helper()
-	return p.through(t, func(far net.Conn) net.Conn { return piped{far, netip.MustParseAddrPort(from)} })
+	return p.dialAs(t, func(far net.Conn) net.Conn { return pipeConn{far, netip.MustParseAddrPort(from)} })
 }
 
-// through dials a connection that the server sees as a listener makes it.
-func (p pipeline) through(t *testing.T, accepted func(net.Conn) net.Conn) *client {
+// dialAs dials a connection; wrap makes the server's end of it.
+func (p pipeServer) dialAs(t *testing.T, wrap func(net.Conn) net.Conn) *client {
 	t.Helper()
 	near, far := net.Pipe()
-	p.accepted <- accepted(far)
+	p.accepted <- wrap(far)
 	t.Cleanup(func() { _ = near.Close() })
 	return &client{Conn: near, reader: bufio.NewReader(near)}
 }

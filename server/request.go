@@ -5,85 +5,74 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/gorilla/mux"
 
 	"gke-metadata-emulator/identity"
-	"gke-metadata-emulator/tokens"
 )
 
+// defaultAccount is the alias under which each caller's service account is listed.
 const defaultAccount = "default"
 
-// tokenWait is how long a request waits for a token. Google's libraries give up
-// after 0.5 to 5 s; what they wait for goes on without them.
-const tokenWait = 10 * time.Second
-
-// request is one request for a key or a directory. Its workload is found when it
+// request is a request for a key or a directory. Its workload is looked up when it
 // is first needed: most keys need none.
 type request struct {
-	ctx    context.Context
-	server *Server
-	conn   *connection
-	query  url.Values
-	of     endpoint // what is asked for
+	ctx      context.Context
+	server   *Server
+	conn     *conn
+	endpoint *endpoint
+	query    url.Values // nil if the request has none
 
-	account   string    // the name in the path, where it has one
-	attribute string    // likewise, and the one that a recursive answer is at
-	patience  time.Time // what is not known yet is waited for until then
+	account   string // in the path; empty if the path has none
+	attribute string // in the path, or the current one of a recursive response
 
-	resolved *identity.Workload
+	caller *identity.Workload // nil until it is looked up; constant afterwards
 }
 
-func (s *Server) request(r *http.Request, of endpoint) *request {
-	names := mux.Vars(r)
-	var query url.Values
+// begin makes r the request in progress on its connection.
+func (s *Server) begin(r *http.Request, e *endpoint) *request {
+	c, variables := connOf(r.Context()), mux.Vars(r)
+	c.request = request{ctx: r.Context(), server: s, conn: c, endpoint: e, account: variables["account"], attribute: variables["attribute"]}
 	if r.URL.RawQuery != "" {
-		query = r.URL.Query()
+		c.request.query = r.URL.Query()
 	}
-	return &request{
-		ctx: r.Context(), server: s, conn: connectionOf(r.Context()), query: query, of: of,
-		account: names["account"], attribute: names["attribute"], patience: time.Now().Add(s.options.IdentityWait),
-	}
+	return &c.request
 }
 
-// recursive says whether a directory's whole content is asked for.
+// recursive reports whether the whole content of a directory is requested.
 func (q *request) recursive() bool { return q.query.Get("recursive") == "true" }
 
-// answer is what the endpoint says, in the form that was asked for.
-func (q *request) answer() (encoded, error) {
-	if err := q.ownAccount(); err != nil {
+// encoded is the endpoint's current value in the requested form.
+func (q *request) encoded() (encoded, error) {
+	if err := q.checkAccount(); err != nil {
 		return encoded{}, err
 	}
-	v, err := q.of.value(q)
+	v, err := q.endpoint.value(q)
 	if err != nil {
 		return encoded{}, err
 	}
-	if token, ok := v.(accessToken); ok {
-		return q.conn.answer(token)
+	if token, ok := v.(*cachedToken); ok {
+		return token.encoded, nil
 	}
-	if q.query.Get("alt") == "json" && !q.of.directory && !q.of.listedOnly {
-		v = object{v.recursive()}
+	if q.query.Get("alt") == "json" && !q.endpoint.directory && !q.endpoint.token {
+		v = document{v.json()}
 	}
 	return encode(v)
 }
 
-// workload is who calls. It waits, bounded, for what the cluster has not told yet.
+// workload is the caller's. It waits for a caller that the cluster's watches have
+// not announced yet, for at most Options.IdentityWait. The result is shared: callers
+// must not change it.
 func (q *request) workload() (*identity.Workload, error) {
-	if q.resolved != nil {
-		return q.resolved, nil
+	if q.caller != nil {
+		return q.caller, nil
 	}
-	if q.resolved = q.conn.known(); q.resolved != nil {
-		return q.resolved, nil
-	}
-	ctx := patient(q.ctx, q.server.options.IdentityWait)
-	defer ctx.end()
 	var err error
-	q.resolved, err = q.conn.caller(ctx, q.server.options.Identity)
-	return q.resolved, err
+	q.caller, err = q.conn.caller(q.ctx, q.server.options.Identity, q.server.options.IdentityWait)
+	return q.caller, err
 }
 
-// accounts are the names of the caller's service account.
+// accounts are the two names of the caller's service account.
 func (q *request) accounts() ([]string, error) {
 	w, err := q.workload()
 	if err != nil {
@@ -92,8 +81,8 @@ func (q *request) accounts() ([]string, error) {
 	return []string{defaultAccount, q.server.options.Facts().email(*w)}, nil
 }
 
-// ownAccount refuses a path that names another account than the caller's.
-func (q *request) ownAccount() error {
+// checkAccount refuses a path that names an account other than the caller's.
+func (q *request) checkAccount() error {
 	if q.account == "" || q.account == defaultAccount {
 		return nil
 	}
@@ -114,65 +103,4 @@ func (q *request) email() (value, error) {
 		return nil, err
 	}
 	return text(names[1]), nil
-}
-
-// accessToken answers with the caller's access token. Unlike Compute Engine, GKE
-// honours the scopes parameter.
-func (q *request) accessToken() (value, error) {
-	w, err := q.workload()
-	if err != nil {
-		return nil, err
-	}
-	ctx := patient(q.ctx, tokenWait)
-	defer ctx.end()
-	wanted := q.server.scopes
-	if asked := q.query["scopes"]; len(asked) > 0 {
-		wanted = tokens.NewScopes(scopes(asked)...)
-	}
-	token, err := q.server.options.Tokens.AccessToken(ctx, *w, wanted)
-	if err != nil {
-		return nil, err
-	}
-	left := token.Expiry.Sub(q.server.options.Now())
-	return accessToken{token.Value(), max(int(left/time.Second), 1), token.Type}, nil
-}
-
-// accessToken is the wire form of RFC 6749 section 5.1. Go's library takes an
-// expires_in of zero for an incomplete token.
-type accessToken struct {
-	AccessToken string `json:"access_token"`
-	ExpiresIn   int    `json:"expires_in"` // whole seconds
-	TokenType   string `json:"token_type"`
-}
-
-func (t accessToken) body() (string, []byte, error) { return object{t}.body() }
-func (t accessToken) recursive() any                { return t }
-func (t accessToken) texts() []string               { return nil }
-
-// scopes splits what clients send: commas, as documented, or spaces.
-func scopes(parameters []string) []string {
-	return strings.FieldsFunc(strings.Join(parameters, ","), func(r rune) bool { return r == ',' || r == ' ' })
-}
-
-// idToken answers with an ID token for the audience asked for.
-func (q *request) idToken() (value, error) {
-	audience := q.query.Get("audience")
-	if audience == "" {
-		return nil, errNoAudience
-	}
-	w, err := q.workload()
-	if err != nil {
-		return nil, err
-	}
-	ctx := patient(q.ctx, tokenWait)
-	defer ctx.end()
-	token, err := q.server.options.Tokens.IDToken(ctx, *w, tokens.IDTokenRequest{
-		Audience: audience,
-		Format:   q.query.Get("format"),
-		Licenses: strings.EqualFold(q.query.Get("licenses"), "true"),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return text(token.Value()), nil
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gke-metadata-emulator/tokens"
@@ -25,48 +23,49 @@ const (
 	flavor       = "Google"
 	product      = "GKE Metadata Server"
 
-	readTimeout  = 5 * time.Second  // of a whole request
-	writeTimeout = 30 * time.Second // of its answer, waiting included
-	idleTimeout  = 2 * time.Minute  // of a kept-alive connection; Go's clients drop theirs after 90 s
+	readTimeout  = 5 * time.Second  // for a whole request
+	writeTimeout = 30 * time.Second // for its response, including the wait for a token
+	idleTimeout  = 2 * time.Minute  // of a kept-alive connection; Go's clients close theirs after 90 s
 	maxHeader    = 16 << 10         // bytes
-	drainTimeout = 15 * time.Second // for requests under way when the server stops; they wait 12.5 s at most
+	drainTimeout = 15 * time.Second // for requests in progress when the server stops; they wait for at most 12.5 s
 )
 
 // Options is what a [Server] needs. Identity, Tokens and Facts are required.
 type Options struct {
 	Identity Identity
-	Tokens   tokens.Source
+	Tokens   tokens.Source // bounds the wait for a token, which must be well below writeTimeout
 	Facts    func() Facts
 
-	// FactsChanged returns a channel that is closed when there are other facts; nil
-	// where there never will be.
+	// FactsChanged returns a channel that is closed when the facts have changed.
+	// Default: the facts never change.
 	FactsChanged func() <-chan struct{}
 
-	// IdentityWait is how long a request that needs an identity, or a fact that is
-	// not known yet, waits for it before 503: 2.5 s where zero, as Node's library
-	// gives up after 3 s.
+	// IdentityWait is how long a request waits for an identity, or for a fact that is
+	// not known yet, before it is answered with 503. Default: 2.5 s, because Node's
+	// library gives up after 3 s.
 	IdentityWait time.Duration
-	// AllowSource refuses connections by their source address; nil allows all.
+	// AllowSource decides by source address whether a request is refused. Default:
+	// every address is allowed.
 	AllowSource func(netip.Addr) bool
-	// AllowHost refuses requests by the host that they name, without a port; nil
-	// allows all. A web page cannot choose it, whatever address its own name gets.
+	// AllowHost decides by the host that a request names, without its port, whether it
+	// is refused. A web page cannot forge that name by pointing its own domain at this
+	// server. Default: every host is allowed.
 	AllowHost func(string) bool
 
-	Now     func() time.Time      // time.Now where nil
-	Log     *slog.Logger          // none where nil
-	Metrics prometheus.Registerer // none where nil
+	Now     func() time.Time      // default: time.Now
+	Log     *slog.Logger          // default: no log
+	Metrics prometheus.Registerer // default: no metrics
 }
 
 // Server is GKE's metadata server.
 type Server struct {
-	options Options
-	metrics *metrics
-	router  *mux.Router
-	plain   map[string]http.Handler // of the paths without a variable, and of the account default
+	options       Options
+	metrics       *metrics
+	router        *router
+	defaultScopes tokens.Scopes // for a request without scopes
 
-	// Header values, which net/http reads only.
-	flavor, product []string
-	scopes          tokens.Scopes // of who asks for none
+	// Header values, shared by all responses. net/http only reads them.
+	flavorValue, productValue []string
 }
 
 // New makes a server from its endpoint table.
@@ -87,121 +86,91 @@ func New(o Options) *Server {
 		o.Metrics = prometheus.NewRegistry()
 	}
 	s := &Server{
-		options: o, metrics: newMetrics(o.Metrics), plain: map[string]http.Handler{},
-		flavor: []string{flavor}, product: []string{product}, scopes: tokens.DefaultScopes(),
+		options: o, metrics: newMetrics(o.Metrics), defaultScopes: tokens.DefaultScopes(),
+		flavorValue: []string{flavor}, productValue: []string{product},
 	}
-	// Paths are taken as they come: cleaning them would redirect account names
-	// that hold slashes, and let a path slip past a check.
-	s.router = mux.NewRouter().SkipClean(true)
-	s.router.NotFoundHandler = s.handle(endpoint{path: "none", value: func(*request) (value, error) { return nil, errNotFound }})
-	s.route("/", directory(constant(lines{"computeMetadata/"})))
-	s.directory("/computeMetadata", new(node).moved, constant(lines{"v1/"}))
-	s.routes(root, newTree(s.endpoints()))
+	s.router = newRouter(s.handler(endpoint{path: "none", value: func(*request) (value, error) { return nil, errNotFound }}))
+	s.router.handle("/", s.directoryHandler(constant(list{"computeMetadata/"})))
+	s.addDirectory("/computeMetadata", new(node).redirect, constant(list{"v1/"}))
+	s.addTree(root, newTree(s.endpoints()))
 	return s
 }
 
-// accountPattern: an account's name may hold slashes.
-const accountPattern = "{account:.+}"
-
-// routes adds the routes of a directory and all below it, keys first: an account's
-// name may hold slashes, so that its directory's pattern matches theirs too.
-func (s *Server) routes(path string, n *node) {
-	for _, child := range n.sorted() {
-		pattern := path + "/" + strings.Replace(child.name, accountSegment, accountPattern, 1)
-		if child.key != nil {
-			s.route(pattern, *child.key)
+// addTree routes a directory and everything below it. Keys come first: the name of an
+// account can hold slashes, so the pattern of its directory also matches its keys.
+func (s *Server) addTree(path string, directory *node) {
+	for _, child := range directory.sorted() {
+		childPath := path + "/" + strings.Replace(child.segment, accountSegment, accountPattern, 1)
+		if child.key == nil {
+			s.addTree(childPath, child)
 			continue
 		}
-		s.routes(pattern, child)
+		s.router.handle(childPath, s.handler(*child.key))
 	}
-	s.directory(path, n.moved, n.answer)
+	s.addDirectory(path, directory.redirect, directory.value)
 }
 
-// directory adds the routes of one directory: with a slash its answer, without
-// one the way there.
-func (s *Server) directory(path string, moved, answer func(*request) (value, error)) {
-	s.route(path+"/", directory(answer))
-	s.route(path, directory(moved))
+// addDirectory routes both names of a directory, with a slash and without.
+func (s *Server) addDirectory(path string, redirect, value func(*request) (value, error)) {
+	s.router.handle(path+"/", s.directoryHandler(value))
+	s.router.handle(path, s.directoryHandler(redirect))
 }
 
-// route adds one route. The router tries its patterns one after the other; what
-// nearly all requests are for is found before.
-func (s *Server) route(pattern string, of endpoint) {
-	handler := s.handle(of)
-	s.router.Handle(pattern, handler)
-	if path := strings.Replace(pattern, accountPattern, defaultAccount, 1); !strings.Contains(path, "{") {
-		s.plain[path] = handler
-	}
+func (s *Server) directoryHandler(value func(*request) (value, error)) http.Handler {
+	return s.handler(endpoint{path: "directory", value: value, directory: true})
 }
 
-func directory(answer func(*request) (value, error)) endpoint {
-	return endpoint{path: "directory", value: answer, directory: true}
-}
-
-func constant(v value) func(*request) (value, error) {
-	return func(*request) (value, error) { return v, nil }
-}
-
-// handle makes the handler of an endpoint: the only place that writes.
-func (s *Server) handle(of endpoint) http.Handler {
-	count := s.metrics.of(of.path)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.(*measured).count = count
-		q := s.request(r, of)
-		answer := q.answer
-		if q.waits() {
-			answer = func() (encoded, error) { return q.await(w) }
+// handler is the handler of an endpoint. Its requests come from [Server.ServeHTTP].
+func (s *Server) handler(e endpoint) http.Handler {
+	metrics := s.metrics.forEndpoint(e.path)
+	return http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
+		w := writer.(*response)
+		w.metrics = metrics
+		q := s.begin(r, &e)
+		var body encoded
+		var err error
+		if q.waitsForChange() {
+			body, err = q.awaitChange(w)
+		} else {
+			body, err = q.encoded()
 		}
-		a, err := answer()
 		switch {
-		case errors.Is(err, errMoved):
-			redirect(w, r)
+		case errors.Is(err, errRedirect):
+			w.writeRedirect(r)
 		case err != nil:
-			fail(w, err)
+			w.writeError(err)
 		default:
-			a.write(w)
+			w.writeEncoded(body)
 		}
 	})
 }
 
-// errMoved sends the client to the directory's own name, with a slash.
-var errMoved = errors.New("moved")
-
-func redirect(w http.ResponseWriter, r *http.Request) {
-	// Back to the host that was asked: a client that has only the address cannot
-	// resolve the name. HTTP/1.0 need not name a host.
-	to := "http://" + cmp.Or(r.Host, connectionOf(r.Context()).addresses.Local.String()) + r.URL.EscapedPath() + "/"
-	if r.URL.RawQuery != "" {
-		to += "?" + strings.ReplaceAll(r.URL.RawQuery, "#", "%23") // here it would begin a fragment
-	}
-	w.Header().Set("Location", to)
-	w.Header().Set("Content-Type", "text/html")
-	w.WriteHeader(http.StatusMovedPermanently)
-	_, _ = fmt.Fprintln(w, r.URL.EscapedPath()+"/")
-}
-
-// ServeHTTP checks what holds for every request before the router sees it.
+// ServeHTTP runs the checks that apply to every request, then the router. The context
+// of r must come from [Server.Serve].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	m := &measured{ResponseWriter: w, status: http.StatusOK, count: s.metrics.none, level: slog.LevelDebug}
+	c := connOf(r.Context())
+	c.response = response{ResponseWriter: w, start: time.Now(), status: http.StatusOK, metrics: s.metrics.none, level: slog.LevelDebug}
 	s.metrics.inFlight.Inc()
-	defer s.done(m, r, time.Now())
-	// On every answer, errors included: Node's library takes one without for no
-	// metadata server at all.
-	header := m.Header()
-	header[flavorHeader], header["Server"] = s.flavor, s.product
-	if err := s.check(r); err != nil {
-		fail(m, err)
+	defer s.end(c, r)
+	// On every response, errors included: Node's library takes one without the flavor
+	// for that of another server.
+	header := w.Header()
+	header[flavorHeader], header["Server"] = s.flavorValue, s.productValue
+	if err := s.check(c, r); err != nil {
+		c.response.writeError(err)
 		return
 	}
-	if handler := s.plain[r.URL.Path]; handler != nil {
-		handler.ServeHTTP(m, r)
-		return
-	}
-	s.router.ServeHTTP(m, r)
+	s.router.ServeHTTP(&c.response, r)
 }
 
-func (s *Server) check(r *http.Request) error {
-	if allow := s.options.AllowSource; allow != nil && !allow(connectionOf(r.Context()).addresses.Remote.Addr().Unmap()) {
+// end records the response. An idle connection holds no request.
+func (s *Server) end(c *conn, r *http.Request) {
+	s.record(&c.response, r)
+	c.request, c.response = request{}, response{}
+}
+
+func (s *Server) check(c *conn, r *http.Request) error {
+	if allow := s.options.AllowSource; allow != nil && !allow(c.addresses.Remote.Addr().Unmap()) {
 		return errSource
 	}
 	if allow := s.options.AllowHost; allow != nil && !allow((&url.URL{Host: r.Host}).Hostname()) {
@@ -213,30 +182,29 @@ func (s *Server) check(r *http.Request) error {
 	if _, forwarded := r.Header["X-Forwarded-For"]; forwarded {
 		return errForwarded
 	}
-	// Compute Engine answers / to everybody, GKE does not; Go's and Fluentd's
-	// probes come without the header and look for it in the answer.
+	// Compute Engine answers / for every request, GKE does not. The probes of Go and
+	// Fluentd lack the header and look for it in the response.
 	if r.URL.Path != "/" && r.Header.Get(flavorHeader) != flavor {
 		return errNoFlavor
 	}
 	return nil
 }
 
-// Serve answers on a listener until ctx ends, then lets the requests under way end.
-func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	crowd := s.metrics.newCrowd(maxConnections)
+// Serve answers requests on a listener until ctx ends, and then waits for requests
+// in progress, for at most drainTimeout. It returns nil if all of them were answered.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	limiter := s.metrics.newConnLimiter(maxConnections)
 	server := &http.Server{
-		Handler: s,
-		ConnContext: func(of context.Context, c net.Conn) context.Context {
-			return context.WithValue(of, connectionKey{}, newConnection(c, ctx.Done()))
-		},
-		ConnState:         crowd.state,
+		Handler:           s,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return withConn(ctx, c.(*conn)) },
+		ConnState:         limiter.onState,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
-		// OPTIONS * would be answered without the checks and the flavor.
+		// net/http would answer OPTIONS * without the checks and the flavor.
 		DisableGeneralOptionsHandler: true,
 	}
 	drained := make(chan error, 1)
@@ -245,13 +213,13 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		defer cancel()
 		drained <- server.Shutdown(ctx)
 	})
-	err := server.Serve(wrapped{listener})
-	if stop() { // it failed by itself
-		return fmt.Errorf("metadata server on %s: %w", listener.Addr(), err)
+	err := server.Serve(listener{l, ctx.Done()})
+	if stop() { // ctx has not ended: the listener failed
+		return fmt.Errorf("metadata server on %s: %w", l.Addr(), err)
 	}
 	if err := <-drained; err != nil {
 		_ = server.Close()
-		return fmt.Errorf("metadata server on %s: requests were still under way after %s: %w", listener.Addr(), drainTimeout, err)
+		return fmt.Errorf("metadata server on %s: requests were still in progress after %s: %w", l.Addr(), drainTimeout, err)
 	}
 	return nil
 }

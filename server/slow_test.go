@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ended waits until the server has closed the connection and says how long it took.
-func (c *client) ended(t *testing.T) time.Duration {
+// awaitClose waits until the server has closed the connection, and returns how long it took.
+func (c *client) awaitClose(t *testing.T) time.Duration {
 	t.Helper()
 	start := time.Now()
 	if _, err := io.Copy(io.Discard, c.reader); err != nil && !errors.Is(err, io.EOF) {
@@ -20,24 +20,24 @@ func (c *client) ended(t *testing.T) time.Duration {
 	return time.Since(start)
 }
 
-func TestAConnectionThatSaysNothingIsClosedInTenSeconds(t *testing.T) {
-	for _, said := range []string{"", "G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: metadata.google.internal\r\nX: y"} {
-		t.Run(fmt.Sprintf("%q", said), func(t *testing.T) {
+func TestReadTimeout_ClosesSilentConnection(t *testing.T) {
+	for _, sent := range []string{"", "G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: metadata.google.internal\r\nX: y"} {
+		t.Run(fmt.Sprintf("%q", sent), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := servePipes(t, linked()).dial(t, "10.0.0.1:1")
-				if _, err := io.WriteString(c, said); err != nil {
+				if _, err := io.WriteString(c, sent); err != nil {
 					t.Fatal(err)
 				}
-				if took := c.ended(t); took == 0 || took > 10*time.Second {
-					t.Errorf("it was closed after %s", took)
+				if took := c.awaitClose(t); took == 0 || took > 10*time.Second {
+					t.Errorf("the connection was closed after %s", took)
 				}
 			})
 		})
 	}
 }
 
-// A byte a second is not silence, but no client of ours speaks that slowly.
-func TestARequestThatComesByteByByteIsNotWaitedForForEver(t *testing.T) {
+// One byte a second keeps a connection from being idle, but no real client is that slow.
+func TestReadTimeout_EndsSlowRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := servePipes(t, linked()).dial(t, "10.0.0.1:1")
 		go func() { _, _ = io.Copy(io.Discard, c.reader) }()
@@ -50,23 +50,23 @@ func TestARequestThatComesByteByByteIsNotWaitedForForEver(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("it was closed after %s", took)
+			t.Errorf("the connection was closed after %s", took)
 		}
 	})
 }
 
-// The same for a body, which no answer of ours looks at.
-func TestABodyThatNeverComesIsNotWaitedFor(t *testing.T) {
+// No endpoint reads a body, but net/http does before the next request.
+func TestReadTimeout_EndsMissingBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := servePipes(t, linked()).dial(t, "10.0.0.1:1")
-		c.ask(t, bare("GET "+root+"/instance/id", "Metadata-Flavor: Google", "Content-Length: 1000")).expect(t, 200)
-		if took := c.ended(t); took > 10*time.Second {
-			t.Errorf("it was closed after %s", took)
+		c.do(t, bare("GET "+root+"/instance/id", "Metadata-Flavor: Google", "Content-Length: 1000")).expect(t, 200)
+		if took := c.awaitClose(t); took > 10*time.Second {
+			t.Errorf("the connection was closed after %s", took)
 		}
 	})
 }
 
-func TestAClientThatDoesNotReadItsAnswerIsClosed(t *testing.T) {
+func TestWriteTimeout_ClosesClientThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := servePipes(t, linked())
 		c := p.dial(t, "10.0.0.1:1")
@@ -74,31 +74,31 @@ func TestAClientThatDoesNotReadItsAnswerIsClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		// A pipe has no buffer: the server cannot write until somebody reads.
+		// A pipe has no buffer: the server cannot write until the client reads.
 		for p.open(t) > 0 {
 			time.Sleep(time.Second)
 			if time.Since(start) > 2*writeTimeout {
-				t.Fatalf("it is still open after %s", time.Since(start))
+				t.Fatalf("the connection is still open after %s", time.Since(start))
 			}
 		}
 	})
 }
 
-func TestAKeptAliveConnectionIsClosedWhenItIsSilentForLong(t *testing.T) {
+func TestIdleTimeout_ClosesKeptAliveConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := servePipes(t, linked()).dial(t, "10.0.0.1:1")
 		for range 3 {
-			c.ask(t, get(root+"/instance/id")).expect(t, 200)
+			c.do(t, get(root+"/instance/id")).expect(t, 200)
 			time.Sleep(idleTimeout - time.Second) // Go's clients keep theirs for 90 s
 		}
-		c.ask(t, get(root+"/instance/id")).expect(t, 200)
-		if took := c.ended(t); took != idleTimeout {
-			t.Errorf("it was closed after %s, want %s", took, idleTimeout)
+		c.do(t, get(root+"/instance/id")).expect(t, 200)
+		if took := c.awaitClose(t); took != idleTimeout {
+			t.Errorf("the connection was closed after %s, want %s", took, idleTimeout)
 		}
 	})
 }
 
-func TestPipelinedRequestsAreAnsweredInTheirOrder(t *testing.T) {
+func TestPipelinedRequests_AreAnsweredInOrder(t *testing.T) {
 	r := serve(t, linked())
 	c := r.dial(t)
 	paths := []string{"/instance/id", "/project/project-id", "/nothing", "/instance/service-accounts/default/token", "/project/numeric-project-id"}
@@ -111,17 +111,17 @@ func TestPipelinedRequestsAreAnsweredInTheirOrder(t *testing.T) {
 	}
 	for i, want := range []string{testFacts.InstanceID, testFacts.ProjectID, "Not Found\n", accessSecret, testFacts.NumericProjectID} {
 		if reply := c.read(t, get(paths[i])); !strings.Contains(reply.body, want) {
-			t.Errorf("answer %d is %q, want that of %s", i, reply.body, paths[i])
+			t.Errorf("response %d is %q, want the one to %s", i, reply.body, paths[i])
 		}
 	}
 }
 
-// The connection of a waiting request is not silent, however long it waits.
-func TestAWaitingRequestIsNotCutOff(t *testing.T) {
+// The read and write timeouts do not apply to a request that waits for a change.
+func TestWaitForChange_OutlivesWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := servePipes(t, linked()).dial(t, "10.0.0.1:1")
 		start := time.Now()
-		c.ask(t, get(accounts+"/default/email?wait_for_change=true&timeout_sec=3600")).expect(t, 200)
+		c.do(t, get(accounts+"/default/email?wait_for_change=true&timeout_sec=3600")).expect(t, 200)
 		if took := time.Since(start); took != time.Hour {
 			t.Errorf("answered after %s", took)
 		}

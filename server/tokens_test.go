@@ -15,7 +15,7 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-func TestScopesArriveAsClientsSendThem(t *testing.T) {
+func TestAccessToken_PassesScopes(t *testing.T) {
 	const a, b = "https://www.googleapis.com/auth/devstorage.read_only", "https://www.googleapis.com/auth/sqlservice.login"
 	w := linked()
 	r := serve(t, w)
@@ -39,32 +39,32 @@ func TestScopesArriveAsClientsSendThem(t *testing.T) {
 		{"?scopes=" + a + "," + a, tokens.Scopes{a}},
 		{"?enforce_scopes=false&transport=grpc&scopes=" + a, tokens.Scopes{a}},
 	} {
-		r.ask(t, get(accounts+"/default/token"+test.query)).expect(t, 200)
+		r.do(t, get(accounts+"/default/token"+test.query)).expect(t, 200)
 		if diff := cmp.Diff(test.want, w.scopes[len(w.scopes)-1]); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", test.query, diff)
 		}
 	}
 }
 
-// What a connection was told is told again only while it is true.
-func TestTheLifeOfATokenIsToldAnewOnAConnectionThatIsKept(t *testing.T) {
+// The encoded token is reused only within a second.
+func TestAccessToken_ExpiresInIsUpdatedOnKeptConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		clock := func(o *Options) { o.Now = func() time.Time { return now.Add(time.Since(start)) } }
 		c := servePipes(t, linked(), clock).dial(t, "10.0.0.1:1")
-		told := func() string { return c.ask(t, get(accounts+"/default/token")).expect(t, 200).body }
-		first := told()
-		if again := told(); again != first {
-			t.Errorf("in the same second %s and %s", first, again)
+		body := func() string { return c.do(t, get(accounts+"/default/token")).expect(t, 200).body }
+		first := body()
+		if second := body(); second != first {
+			t.Errorf("in the same second %s and %s", first, second)
 		}
 		time.Sleep(time.Minute)
-		if later := told(); !strings.Contains(first, `"expires_in":3599,`) || !strings.Contains(later, `"expires_in":3539,`) {
+		if later := body(); !strings.Contains(first, `"expires_in":3599,`) || !strings.Contains(later, `"expires_in":3539,`) {
 			t.Errorf("%s, and a minute later %s", first, later)
 		}
 	})
 }
 
-func TestAnIDTokenIsAskedForAsTheCallerSays(t *testing.T) {
+func TestIDToken_PassesParameters(t *testing.T) {
 	w := linked()
 	r := serve(t, w)
 	for query, want := range map[string]tokens.IDTokenRequest{
@@ -74,7 +74,7 @@ func TestAnIDTokenIsAskedForAsTheCallerSays(t *testing.T) {
 		"format=standard&licenses=false&audience=x":           {Audience: "x", Format: "standard"},
 		"audience=x&licenses=true&bindCertificateFingerprint": {Audience: "x", Licenses: true},
 	} {
-		if reply := r.ask(t, get(accounts+"/default/identity?"+query)).expect(t, 200); reply.body != idSecret {
+		if reply := r.do(t, get(accounts+"/default/identity?"+query)).expect(t, 200); reply.body != idSecret {
 			t.Errorf("%s: body %q", query, reply.body)
 		}
 		if diff := cmp.Diff(want, w.idTokens[len(w.idTokens)-1]); diff != "" {
@@ -83,31 +83,31 @@ func TestAnIDTokenIsAskedForAsTheCallerSays(t *testing.T) {
 	}
 }
 
-func TestNoTokenIsEverLogged(t *testing.T) {
-	hidden := func(err error) error { return fmt.Errorf("%w: %s %s", err, accessSecret, idSecret) }
+func TestLog_NeverContainsTokens(t *testing.T) {
+	withSecrets := func(err error) error { return fmt.Errorf("%w: %s %s", err, accessSecret, idSecret) }
 	w := linked()
 	worlds := []*world{w, linked(), linked(), linked(), linked()}
-	worlds[1].token = always(&tokens.Error{Kind: tokens.Denied, Message: "denied", Err: hidden(errors.New("IAM said"))})
-	worlds[2].token = always(&tokens.Error{Kind: tokens.Unavailable, Message: "unavailable", Err: hidden(errors.New("IAM said"))})
-	worlds[3].pod = always(who(identity.NotReady))
-	worlds[4].life = -1
+	worlds[1].onToken = failWith(&tokens.Error{Kind: tokens.Denied, Message: "denied", Err: withSecrets(errors.New("IAM returned"))})
+	worlds[2].onToken = failWith(&tokens.Error{Kind: tokens.Unavailable, Message: "unavailable", Err: withSecrets(errors.New("IAM returned"))})
+	worlds[3].onPod = failWith(identityError(identity.NotReady))
+	worlds[4].tokenLifetime = -1
 	for i, w := range worlds {
 		r := serve(t, w)
 		for _, key := range keys(testGSA) {
-			r.ask(t, get(asked(key)))
-			r.ask(t, bare("HEAD "+asked(key), "Metadata-Flavor: Google"))
+			r.do(t, get(withQuery(key)))
+			r.do(t, bare("HEAD "+withQuery(key), "Metadata-Flavor: Google"))
 		}
-		r.ask(t, get(root+"/unknown?access_token="+accessSecret, "Authorization: Bearer "+idSecret)).expect(t, 404)
+		r.do(t, get(root+"/unknown?access_token="+accessSecret, "Authorization: Bearer "+idSecret)).expect(t, 404)
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
 		log := r.log.String()
 		if !strings.Contains(log, "error=") {
-			t.Errorf("world %d: nothing was logged", i)
+			t.Errorf("world %d: no error was logged", i)
 		}
 		for _, secret := range []string{accessSecret, idSecret} {
 			if strings.Contains(log, secret) {
-				t.Errorf("world %d: the log holds %s:\n%s", i, secret, log)
+				t.Errorf("world %d: the log contains %s:\n%s", i, secret, log)
 			}
 		}
 	}

@@ -14,43 +14,43 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// exchange is one request with the world that it is made in.
+// exchange is one request, with the state of the world.
 type exchange struct {
 	title   string
 	request string
-	world   func(*world) // a linked KSA where nil
+	world   func(*world) // changes the world, which has a linked KSA; can be nil
 }
 
 func unlinked(w *world)    { w.workload.GSA = "" }
 func asPrincipal(w *world) { w.workload.GSA, w.workload.PrincipalEmail = "", true }
 
-// transcripts are files of testdata with the exchanges that they hold.
+// transcripts are the exchanges of each file in testdata.
 func transcripts() map[string][]exchange {
 	files := map[string][]exchange{
 		"root": {
 			{title: "a probe without the flavor header", request: bare("GET /")},
-			{title: "a probe with it", request: get("/")},
+			{title: "a probe with the flavor header", request: get("/")},
 		},
 		"redirects": {
 			{title: "Node's probe", request: get(root + "/instance")},
-			{title: "the query is kept", request: get(accounts + "/default?recursive=true&alt=json")},
-			{title: "back to the host that was asked", request: "GET " + root + " HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata-Flavor: Google\r\n\r\n"},
+			{title: "a redirect with a query", request: get(accounts + "/default?recursive=true&alt=json")},
+			{title: "a redirect to the requested host", request: "GET " + root + " HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata-Flavor: Google\r\n\r\n"},
 			{title: "an account by its e-mail address", request: get(accounts + "/cart%40demo-project.iam.gserviceaccount.com")},
-			{title: "not without the flavor header", request: bare("GET " + root + "/instance")},
+			{title: "no redirect without the flavor header", request: bare("GET " + root + "/instance")},
 		},
 		"refusals": {
 			{title: "a key that GKE does not serve", request: get(root + "/instance/machine-type")},
 			{title: "the misspelt path of old libraries", request: get(root + "/universe/universe_domain")},
 			{title: "no flavor header", request: bare("GET " + root + "/project/project-id")},
 			{title: "another flavor", request: bare("GET "+root+"/project/project-id", "Metadata-Flavor: google")},
-			{title: "the header of old Compute Engine", request: bare("GET "+root+"/project/project-id", "X-Google-Metadata-Request: True")},
-			{title: "a proxy in between", request: get(root+"/project/project-id", "X-Forwarded-For: 10.0.0.1")},
-			{title: "a proxy in between, at the root", request: get("/", "X-Forwarded-For:")},
+			{title: "the old header of Compute Engine", request: bare("GET "+root+"/project/project-id", "X-Google-Metadata-Request: True")},
+			{title: "through a proxy", request: get(root+"/project/project-id", "X-Forwarded-For: 10.0.0.1")},
+			{title: "through a proxy, at the root", request: get("/", "X-Forwarded-For:")},
 			{title: "POST", request: bare("POST "+root+"/project/project-id", "Metadata-Flavor: Google", "Content-Length: 0")},
 			{title: "PUT", request: bare("PUT "+accounts+"/default/token", "Metadata-Flavor: Google", "Content-Length: 0")},
 			{title: "DELETE", request: bare("DELETE "+root+"/", "Metadata-Flavor: Google")},
-			{title: "somebody else's account", request: get(accounts + "/billing@demo-project.iam.gserviceaccount.com/token")},
-			{title: "a directory of somebody else's account", request: get(accounts + "/billing@demo-project.iam.gserviceaccount.com/?recursive=true")},
+			{title: "another workload's account", request: get(accounts + "/billing@demo-project.iam.gserviceaccount.com/token")},
+			{title: "a directory of another workload's account", request: get(accounts + "/billing@demo-project.iam.gserviceaccount.com/?recursive=true")},
 			{title: "an ID token without an audience", request: get(accounts + "/default/identity")},
 			{title: "an ID token for an empty audience", request: get(accounts + "/default/identity?audience=")},
 		},
@@ -61,21 +61,21 @@ func transcripts() map[string][]exchange {
 			{title: "an unknown key", request: bare("HEAD "+root+"/instance/name", "Metadata-Flavor: Google")},
 		},
 		"accounts": {
-			{title: "unlinked: the pool stands for the e-mail address", request: get(accounts + "/default/email"), world: unlinked},
+			{title: "unlinked: the pool in place of the e-mail address", request: get(accounts + "/default/email"), world: unlinked},
 			{title: "unlinked: listed", request: get(accounts + "/"), world: unlinked},
 			{title: "unlinked: by the pool's name", request: get(accounts + "/" + testPool + "/token"), world: unlinked},
 			{title: "unlinked: no ID token", request: get(accounts + "/default/identity?audience=x"), world: unlinked},
-			{title: "unlinked: not by the GSA's address", request: get(accounts + "/" + testGSA + "/token"), world: unlinked},
+			{title: "unlinked: no token under the GSA's address", request: get(accounts + "/" + testGSA + "/token"), world: unlinked},
 			{title: "principal: its e-mail address", request: get(accounts + "/default/email"), world: asPrincipal},
 			{title: "principal: listed", request: get(accounts + "/"), world: asPrincipal},
-			{title: "principal: its directory, as Python asks with the double slash collapsed", request: get(accounts + "/" + strings.Replace(principal, "//", "/", 1) + "/?recursive=true"), world: asPrincipal},
+			{title: "principal: its directory, as Python requests it with the double slash collapsed", request: get(accounts + "/" + strings.Replace(principal, "//", "/", 1) + "/?recursive=true"), world: asPrincipal},
 			{title: "principal: its token, with both slashes", request: get(accounts + "/" + principal + "/token"), world: asPrincipal},
-			{title: "principal: not another's", request: get(accounts + "/" + strings.Replace(principal, "/sa/cart", "/sa/till", 1) + "/token"), world: asPrincipal},
+			{title: "principal: no token of another principal", request: get(accounts + "/" + strings.Replace(principal, "/sa/cart", "/sa/till", 1) + "/token"), world: asPrincipal},
 		},
 	}
 	for name, account := range map[string]string{"keys-default": defaultAccount, "keys-email": testGSA} {
 		for _, key := range keys(account) {
-			files[name] = append(files[name], exchange{title: strings.TrimPrefix(key, root+"/"), request: get(asked(key))})
+			files[name] = append(files[name], exchange{title: strings.TrimPrefix(key, root+"/"), request: get(withQuery(key))})
 		}
 	}
 	for _, directory := range directories() {
@@ -86,19 +86,19 @@ func transcripts() map[string][]exchange {
 	}
 	for _, reason := range []identity.Reason{identity.NotReady, identity.Unknown, identity.Ambiguous, identity.HostNetwork, identity.NotListed, identity.NotAPod, identity.Unattested, identity.Mismatch, "another"} {
 		files["identity-errors"] = append(files["identity-errors"], exchange{
-			title: string(reason), request: get(accounts + "/default/token"), world: func(w *world) { w.pod = always(who(reason)) }})
+			title: string(reason), request: get(accounts + "/default/token"), world: func(w *world) { w.onPod = failWith(identityError(reason)) }})
 	}
 	for _, reason := range []identity.Reason{identity.Gone, identity.BadAnnotation, identity.NotReady} {
 		files["identity-errors"] = append(files["identity-errors"], exchange{
-			title: string(reason) + ", of the KSA", request: get(accounts + "/default/email"), world: func(w *world) { w.ksa = func() error { return who(reason) } }})
+			title: string(reason) + ", of the KSA", request: get(accounts + "/default/email"), world: func(w *world) { w.onWorkload = failWith(identityError(reason)) }})
 	}
 	for _, kind := range []tokens.Kind{tokens.NotLinked, tokens.Denied, tokens.NotFound, tokens.Invalid, tokens.Misconfigured, tokens.Unavailable, "another"} {
 		files["token-errors"] = append(files["token-errors"], exchange{
-			title: string(kind), request: get(accounts + "/default/token"), world: func(w *world) { w.token = always(noToken(kind, 0)) }})
+			title: string(kind), request: get(accounts + "/default/token"), world: func(w *world) { w.onToken = failWith(tokenError(kind, 0)) }})
 	}
 	for _, wait := range []time.Duration{time.Millisecond, 1500 * time.Millisecond, time.Minute} {
 		files["token-errors"] = append(files["token-errors"], exchange{
-			title: "unavailable for " + wait.String(), request: get(asked(accounts + "/default/identity")), world: func(w *world) { w.token = always(noToken(tokens.Unavailable, wait)) }})
+			title: "unavailable for " + wait.String(), request: get(withQuery(accounts + "/default/identity")), world: func(w *world) { w.onToken = failWith(tokenError(tokens.Unavailable, wait)) }})
 	}
 	return files
 }
@@ -111,8 +111,8 @@ func directories() []string {
 			if child.key != nil || child.children[attributeSegment] != nil && len(child.children) == 1 {
 				continue
 			}
-			names := []string{child.name}
-			if child.name == accountSegment {
+			names := []string{child.segment}
+			if child.segment == accountSegment {
 				names = []string{defaultAccount, testGSA}
 			}
 			for _, name := range names {
@@ -125,7 +125,7 @@ func directories() []string {
 	return list
 }
 
-func TestTheWireIsAsTheTranscriptsSay(t *testing.T) {
+func TestTranscripts_MatchTheWire(t *testing.T) {
 	for name, exchanges := range transcripts() {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
@@ -134,7 +134,7 @@ func TestTheWireIsAsTheTranscriptsSay(t *testing.T) {
 				if e.world != nil {
 					e.world(w)
 				}
-				record(&b, e, serve(t, w).ask(t, e.request))
+				record(&b, e, serve(t, w).do(t, e.request))
 			}
 			file := filepath.Join("testdata", name+".txt")
 			if *update {
@@ -155,9 +155,9 @@ func TestTheWireIsAsTheTranscriptsSay(t *testing.T) {
 
 var date = regexp.MustCompile(`(?m)^Date: .*\r\n`)
 
-// record writes an exchange: > is a line of the request, < one of the answer's
-// head, | one of its body. As in a diff, it is said where a body does not end in
-// a newline.
+// record writes an exchange: > marks a line of the request, < a line of the response's
+// head, | a line of its body. As in a diff, a line follows a body that does not end in a
+// newline.
 func record(b *strings.Builder, e exchange, r reply) {
 	head, body, _ := strings.Cut(date.ReplaceAllString(r.raw, ""), "\r\n\r\n")
 	b.WriteString("# " + e.title + "\n")
@@ -178,7 +178,7 @@ func prefixed(b *strings.Builder, prefix, text, separator string) {
 	}
 }
 
-func TestEveryTranscriptOfTestdataIsWritten(t *testing.T) {
+func TestTranscripts_AreAllUsed(t *testing.T) {
 	known := transcripts()
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil {
@@ -186,7 +186,7 @@ func TestEveryTranscriptOfTestdataIsWritten(t *testing.T) {
 	}
 	for _, file := range files {
 		if _, ok := known[strings.TrimSuffix(filepath.Base(file), ".txt")]; !ok {
-			t.Errorf("%s is of no test", file)
+			t.Errorf("no test uses %s", file)
 		}
 	}
 }

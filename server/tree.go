@@ -6,56 +6,56 @@ import (
 	"strings"
 )
 
-// These stand for each name of the caller's account, and of the operator's attributes.
+// Segments of a path in the endpoint table that represent several names.
 const (
 	accountSegment   = "{account}"
 	attributeSegment = "{attribute}"
 )
 
-// node is a directory of the metadata tree, or a key of it.
+// node is a directory or a key of the metadata tree.
 type node struct {
-	name     string
+	segment  string
 	key      *endpoint // nil for a directory
 	children map[string]*node
 }
 
 func newTree(table []endpoint) *node {
-	root := &node{children: map[string]*node{}}
+	top := &node{children: map[string]*node{}}
 	for i := range table {
-		at := root
+		parent := top
 		for segment := range strings.SplitSeq(table[i].path, "/") {
-			child := at.children[segment]
+			child := parent.children[segment]
 			if child == nil {
-				child = &node{name: segment, children: map[string]*node{}}
-				at.children[segment] = child
+				child = &node{segment: segment, children: map[string]*node{}}
+				parent.children[segment] = child
 			}
-			at = child
+			parent = child
 		}
-		at.key = &table[i]
+		parent.key = &table[i]
 	}
-	return root
+	return top
 }
 
 func (n *node) sorted() []*node {
-	return slices.SortedFunc(maps.Values(n.children), func(a, b *node) int { return strings.Compare(a.name, b.name) })
+	return slices.SortedFunc(maps.Values(n.children), func(a, b *node) int { return strings.Compare(a.segment, b.segment) })
 }
 
-// names are what a child is called: itself, each name of the caller's account, or
-// each of the operator's attributes.
+// names are the names under which the node is listed: its own, both names of the
+// caller's account, or those of the operator's attributes.
 func (n *node) names(q *request) ([]string, error) {
 	switch {
-	case n.name == accountSegment:
+	case n.segment == accountSegment:
 		return q.accounts()
 	case n.key != nil && n.key.attributes != nil:
 		return slices.Sorted(maps.Keys(n.key.attributes(q.server.options.Facts()))), nil
 	case n.absent(q):
 		return nil, nil
 	}
-	return []string{n.name}, nil
+	return []string{n.segment}, nil
 }
 
-// absent says whether the node is a directory for the operator's attributes alone,
-// of which there are none.
+// absent reports whether the node is a directory for the operator's attributes only,
+// and the operator has none.
 func (n *node) absent(q *request) bool {
 	attributes := n.children[attributeSegment]
 	return attributes != nil && len(n.children) == 1 && len(attributes.key.attributes(q.server.options.Facts())) == 0
@@ -67,32 +67,32 @@ type entry struct {
 	name  string
 }
 
-// entries are the children under all their names, sorted; of an account default
-// comes first.
+// entries are the children under all their names, sorted, but default comes first
+// among the names of an account.
 func (n *node) entries(q *request) ([]entry, error) {
-	var list []entry
+	var entries []entry
 	for _, child := range n.sorted() {
 		names, err := child.names(q)
 		if err != nil {
 			return nil, err
 		}
 		for _, name := range names {
-			list = append(list, entry{child, name})
+			entries = append(entries, entry{child, name})
 		}
 	}
 	if n.children[attributeSegment] != nil {
-		slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+		slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	}
-	return list, nil
+	return entries, nil
 }
 
-// each visits the children in order.
+// each calls visit for the entries in order.
 func (n *node) each(q *request, visit func(child *node, name string) error) error {
-	list, err := n.entries(q)
+	entries, err := n.entries(q)
 	if err != nil {
 		return err
 	}
-	for _, e := range list {
+	for _, e := range entries {
 		q.attribute = e.name
 		if err := visit(e.child, e.name); err != nil {
 			return err
@@ -101,80 +101,81 @@ func (n *node) each(q *request, visit func(child *node, name string) error) erro
 	return nil
 }
 
-// moved is the directory's answer to its name without a slash.
-func (n *node) moved(q *request) (value, error) {
+// redirect is the response to the directory's name without a slash.
+func (n *node) redirect(q *request) (value, error) {
 	if n.absent(q) {
 		return nil, errNotFound
 	}
-	return nil, errMoved
+	return nil, errRedirect
 }
 
-// answer is the directory's: its listing, or with recursive=true all below it, as
-// an object or with alt=text as lines.
-func (n *node) answer(q *request) (value, error) {
+// value is the directory's listing, or with recursive=true its whole content: a JSON
+// object, or lines with alt=text.
+func (n *node) value(q *request) (value, error) {
 	switch {
 	case n.absent(q):
 		return nil, errNotFound
 	case !q.recursive():
 		return n.listing(q)
 	case q.query.Get("alt") == "text":
-		var list lines
-		err := n.flat(q, "", &list)
-		return list, err
+		var lines list
+		err := n.appendLines(q, "", &lines)
+		return lines, err
 	}
-	of, err := n.object(q)
-	return object{of}, err
+	object, err := n.object(q)
+	return document{object}, err
 }
 
-// listing names the children: directories end in a slash.
+// listing names the children. The names of directories end in a slash.
 func (n *node) listing(q *request) (value, error) {
-	list := lines{}
+	names := list{}
 	err := n.each(q, func(child *node, name string) error {
 		if child.key == nil {
 			name += "/"
 		}
-		list = append(list, name)
+		names = append(names, name)
 		return nil
 	})
-	return list, err
+	return names, err
 }
 
-// object is all below the directory but tokens, and but what is not known yet.
+// object is the content of the directory, without tokens and without facts that are
+// not known yet.
 func (n *node) object(q *request) (map[string]any, error) {
-	of := map[string]any{}
+	object := map[string]any{}
 	err := n.each(q, func(child *node, name string) (err error) {
 		if child.key == nil {
-			of[n.jsonName(child, name)], err = child.object(q)
+			object[n.jsonName(child, name)], err = child.object(q)
 			return err
 		}
-		v, err := child.key.recursive(q)
+		v, err := child.key.recursiveValue(q)
 		if v != nil {
-			of[n.jsonName(child, name)] = v.recursive()
+			object[n.jsonName(child, name)] = v.json()
 		}
 		return err
 	})
-	return of, err
+	return object, err
 }
 
-// flat is the same as lines: the path, a space, the value.
-func (n *node) flat(q *request, prefix string, list *lines) error {
+// appendLines appends the same content as lines of path, space and value.
+func (n *node) appendLines(q *request, prefix string, lines *list) error {
 	return n.each(q, func(child *node, name string) error {
 		if child.key == nil {
-			return child.flat(q, prefix+name+"/", list)
+			return child.appendLines(q, prefix+name+"/", lines)
 		}
-		v, err := child.key.recursive(q)
+		v, err := child.key.recursiveValue(q)
 		if v != nil {
-			for _, line := range v.texts() {
-				*list = append(*list, prefix+name+" "+line)
+			for _, line := range v.lines() {
+				*lines = append(*lines, prefix+name+" "+line)
 			}
 		}
 		return err
 	})
 }
 
-// recursive is the key's value for a recursive answer, or nil.
-func (e *endpoint) recursive(q *request) (value, error) {
-	if e.listedOnly {
+// recursiveValue is the key's value in a recursive response; nil if it is left out.
+func (e *endpoint) recursiveValue(q *request) (value, error) {
+	if e.token {
 		return nil, nil
 	}
 	v, err := e.value(q)
@@ -184,10 +185,10 @@ func (e *endpoint) recursive(q *request) (value, error) {
 	return v, err
 }
 
-// jsonName is a key in a recursive answer: camel case, but for names that are data,
-// those of attributes and of accounts.
+// jsonName is the child's name in an object: in camel case, except for the names of
+// attributes and accounts, which are data.
 func (n *node) jsonName(child *node, name string) string {
-	if n.name == "attributes" || child.name == accountSegment {
+	if n.segment == "attributes" || child.segment == accountSegment {
 		return name
 	}
 	words := strings.Split(name, "-")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
-	"net/http"
 	"strconv"
 	"strings"
 )
@@ -17,35 +16,35 @@ const (
 	contentJSON = "application/json"
 )
 
-// value is what an endpoint answers: a text, a list or an object.
+// value is the value of a key or a directory: a text, a list or a JSON document.
 type value interface {
-	// body is what stands on the wire.
+	// body is the plain response.
 	body() (contentType string, bytes []byte, err error)
-	// recursive is what stands in a recursive answer, and alone with alt=json.
-	recursive() any
-	// texts is what stands in a recursive answer with alt=text, a line for each.
-	texts() []string
+	// json is the value's part of a recursive response, and its response with alt=json.
+	json() any
+	// lines is the value's part of a recursive response with alt=text.
+	lines() []string
 }
 
-// text is a bare value, without a newline: gcloud tests the numeric project ID for
-// being digits only, and others take a newline for a part of the value.
+// text is a bare value without a newline: gcloud checks that the numeric project ID
+// has digits only, and other clients take a newline for a part of the value.
 type text string
 
 func (t text) body() (string, []byte, error) { return contentText, []byte(t), nil }
-func (t text) recursive() any                { return string(t) }
-func (t text) texts() []string               { return []string{string(t)} }
+func (t text) json() any                     { return string(t) }
+func (t text) lines() []string               { return []string{string(t)} }
 
-// number is a text whose recursive form is a number, larger than a float64 holds.
+// number is a text that is a number in JSON, too large for a float64.
 type number string
 
 func (n number) body() (string, []byte, error) { return contentText, []byte(n), nil }
-func (n number) recursive() any                { return json.Number(n) }
-func (n number) texts() []string               { return []string{string(n)} }
+func (n number) json() any                     { return json.Number(n) }
+func (n number) lines() []string               { return []string{string(n)} }
 
-// lines is a list: a newline after each line, the last one included.
-type lines []string
+// list is a list: each line ends in a newline, the last one included.
+type list []string
 
-func (l lines) body() (string, []byte, error) {
+func (l list) body() (string, []byte, error) {
 	var b strings.Builder
 	for _, line := range l {
 		b.WriteString(line)
@@ -53,33 +52,33 @@ func (l lines) body() (string, []byte, error) {
 	}
 	return contentText, []byte(b.String()), nil
 }
-func (l lines) recursive() any  { return []string(l) }
-func (l lines) texts() []string { return l }
+func (l list) json() any       { return []string(l) }
+func (l list) lines() []string { return l }
 
-// object is a JSON answer.
-type object struct{ of any }
+// document is a JSON response.
+type document struct{ content any }
 
-func (o object) body() (string, []byte, error) {
-	b, err := json.Marshal(o.of)
+func (d document) body() (string, []byte, error) {
+	b, err := json.Marshal(d.content)
 	return contentJSON, b, err
 }
-func (o object) recursive() any  { return o.of }
-func (o object) texts() []string { return nil }
+func (d document) json() any       { return d.content }
+func (d document) lines() []string { return nil }
 
-// encoded is a value as it stands on the wire.
+// encoded is a value in the form that is sent.
 type encoded struct {
 	body   []byte
-	etag   string   // 16 hexadecimal digits, as Compute Engine's
-	fields []string // of the header: Content-Type, ETag and Content-Length
+	etag   string   // 16 hexadecimal digits, as on Compute Engine
+	fields []string // header fields: Content-Type, ETag, Content-Length
 }
 
 func encode(v value) (encoded, error) {
 	contentType, body, err := v.body()
 	if err != nil {
-		return encoded{}, fmt.Errorf("encode an answer: %w", err)
+		return encoded{}, fmt.Errorf("encode a response: %w", err)
 	}
-	sum := etag(body)
-	return encoded{body, sum, []string{contentType, sum, strconv.Itoa(len(body))}}, nil
+	tag := etag(body)
+	return encoded{body, tag, []string{contentType, tag, strconv.Itoa(len(body))}}, nil
 }
 
 // etag is the FNV-1a sum of the body.
@@ -88,12 +87,4 @@ func etag(body []byte) string {
 	_, _ = sum.Write(body)
 	var raw [8]byte
 	return hex.EncodeToString(sum.Sum(raw[:0]))
-}
-
-func (e encoded) write(w http.ResponseWriter) {
-	header := w.Header()
-	header["Content-Type"] = e.fields[0:1:1]
-	header["ETag"] = e.fields[1:2:2] // spelt as Google spells it, not as Go would
-	header["Content-Length"] = e.fields[2:3:3]
-	_, _ = w.Write(e.body) // the caller has gone: nobody to tell
 }

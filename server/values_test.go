@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-func TestEachKeyHasTheContentTypeAndTheEndThatClientsNeed(t *testing.T) {
+func TestKeys_HaveContentTypeAndEnding(t *testing.T) {
 	r := serve(t, linked())
 	for _, key := range keys(defaultAccount) {
-		reply := r.ask(t, get(asked(key))).expect(t, 200)
+		reply := r.do(t, get(withQuery(key))).expect(t, 200)
 		want := "application/text"
 		switch {
 		case strings.HasSuffix(key, "/token"):
@@ -20,7 +20,7 @@ func TestEachKeyHasTheContentTypeAndTheEndThatClientsNeed(t *testing.T) {
 			}
 		case strings.HasSuffix(key, "/aliases"), strings.HasSuffix(key, "/scopes"):
 			if !strings.HasSuffix(reply.body, "\n") {
-				t.Errorf("%s is a list whose last line has no end: %q", key, reply.body)
+				t.Errorf("%s is a list without a final newline: %q", key, reply.body)
 			}
 		default:
 			if reply.body == "" || strings.TrimSpace(reply.body) != reply.body {
@@ -36,33 +36,33 @@ func TestEachKeyHasTheContentTypeAndTheEndThatClientsNeed(t *testing.T) {
 	}
 }
 
-func TestExpiresInIsAWholeNumberOfSecondsAndNeverZero(t *testing.T) {
-	for life, want := range map[time.Duration]string{
+func TestAccessToken_ExpiresInIsWholeSecondsAndNeverZero(t *testing.T) {
+	for lifetime, want := range map[time.Duration]string{
 		time.Hour: "3600", 3599*time.Second + 999*time.Millisecond: "3599", 400 * time.Millisecond: "1", 0: "1", -time.Minute: "1",
 	} {
 		w := linked()
-		w.life = life
-		reply := serve(t, w).ask(t, get(accounts+"/default/token")).expect(t, 200)
+		w.tokenLifetime = lifetime
+		reply := serve(t, w).do(t, get(accounts+"/default/token")).expect(t, 200)
 		var token map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(reply.body), &token); err != nil {
 			t.Fatal(err)
 		}
 		if got := string(token["expires_in"]); got != want {
-			t.Errorf("%s left: expires_in %s, want %s", life, got, want)
+			t.Errorf("lifetime %s: expires_in %s, want %s", lifetime, got, want)
 		}
 	}
 }
 
-func TestAFactThatIsNotKnownYetIsAskedAgainForAndLeftOutOfRecursiveAnswers(t *testing.T) {
+func TestFact_UnknownIsUnavailableAndLeftOutOfRecursiveResponses(t *testing.T) {
 	r := serve(t, linked(), func(o *Options) {
 		facts := testFacts
 		facts.ClusterUID = ""
 		o.Facts = func() Facts { return facts }
 	})
-	if got := r.ask(t, get(root+"/instance/attributes/cluster-uid")).expect(t, 503).Header.Get("Retry-After"); got != "1" {
+	if got := r.do(t, get(root+"/instance/attributes/cluster-uid")).expect(t, 503).Header.Get("Retry-After"); got != "1" {
 		t.Errorf("Retry-After %q", got)
 	}
-	reply := r.ask(t, get(root+"/instance/attributes/?recursive=true")).expect(t, 200)
+	reply := r.do(t, get(root+"/instance/attributes/?recursive=true")).expect(t, 200)
 	if want := `{"cluster-location":"europe-west1","cluster-name":"demo"}`; reply.body != want {
 		t.Errorf("body %s, want %s", reply.body, want)
 	}

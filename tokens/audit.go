@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	auditBuffer   = 1024 // records that wait for the sink
-	maxAuditField = 1024 // bytes of what a caller chose
+	auditBuffer   = 1024 // records that can wait for the sink
+	maxAuditField = 1024 // bytes of a field that the caller controls
 )
 
-// AuditLog writes down who was given or refused which token, as lines of JSON on a
-// sink of its own. Requests never wait for it: what the sink is too slow for is
-// dropped and counted.
+// AuditLog records every token that is given or refused, as lines of JSON on a sink of its
+// own. Requests never wait for it: if the sink is too slow, records are dropped and
+// counted.
 type AuditLog struct {
 	sink    io.Writer
 	records chan record
 	counts  *prometheus.CounterVec
 }
 
-// NewAuditLog makes one that writes nothing until [AuditLog.Run] runs.
+// NewAuditLog returns a log that writes nothing until [AuditLog.Run] runs.
 func NewAuditLog(sink io.Writer) *AuditLog {
 	return &AuditLog{sink: sink, records: make(chan record, auditBuffer)}
 }
 
-// Run writes until ctx ends, and then what is waiting.
+// Run writes records until ctx ends, and then those that are waiting.
 func (l *AuditLog) Run(ctx context.Context) {
 	for {
 		select {
@@ -59,17 +59,18 @@ func (l *AuditLog) write(r record) {
 	if err == nil {
 		_, err = l.sink.Write(append(line, '\n'))
 	}
-	l.count("written", err)
+	if err != nil {
+		l.count("failed")
+		return
+	}
+	l.count("written")
 }
 
-func (l *AuditLog) count(result string, err error) {
-	if err != nil {
-		result = "failed"
-	}
+func (l *AuditLog) count(result string) {
 	l.counts.WithLabelValues(result).Inc()
 }
 
-// audited is the outermost [Source]: all that workloads get or do not get goes by.
+// audited is the outermost [Source], which all requests pass.
 type audited struct {
 	next Source
 	log  *AuditLog
@@ -79,30 +80,30 @@ type audited struct {
 // AccessToken implements [Source].
 func (a audited) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
 	token, err := a.next.AccessToken(ctx, w, scopes)
-	a.note(record{at: a.now(), w: w, scopes: scopes, token: token, err: err})
+	a.record(record{at: a.now(), workload: w, scopes: scopes, token: token, err: err})
 	return token, err
 }
 
 // IDToken implements [Source].
 func (a audited) IDToken(ctx context.Context, w identity.Workload, request IDTokenRequest) (Token, error) {
 	token, err := a.next.IDToken(ctx, w, request)
-	a.note(record{at: a.now(), w: w, audience: request.Audience, id: true, token: token, err: err})
+	a.record(record{at: a.now(), workload: w, audience: request.Audience, id: true, token: token, err: err})
 	return token, err
 }
 
-func (a audited) note(r record) {
+func (a audited) record(r record) {
 	select {
 	case a.log.records <- r:
 	default:
-		a.log.count("dropped", nil)
+		a.log.count("dropped")
 	}
 }
 
-// record is a request and its outcome, as they are; the hash and the text are made
-// where nobody waits for them.
+// record is a request and its outcome. [AuditLog.Run] computes the hash and the text, so
+// no request waits for them.
 type record struct {
 	at       time.Time
-	w        identity.Workload
+	workload identity.Workload
 	scopes   Scopes
 	audience string
 	id       bool
@@ -136,15 +137,15 @@ type auditLine struct {
 
 func (r record) line() auditLine {
 	l := auditLine{
-		Time: r.at.UTC().Format(time.RFC3339Nano), Namespace: r.w.Pod.Namespace, Pod: r.w.Pod.Name, PodUID: r.w.Pod.UID,
-		KSA: r.w.KSA.Namespace + "/" + r.w.KSA.Name, GSA: r.w.GSA, Delegates: r.w.Delegates,
+		Time: r.at.UTC().Format(time.RFC3339Nano), Namespace: r.workload.Pod.Namespace, Pod: r.workload.Pod.Name, PodUID: r.workload.Pod.UID,
+		KSA: r.workload.KSA.Namespace + "/" + r.workload.KSA.Name, GSA: r.workload.GSA, Delegates: r.workload.Delegates,
 		Request: "accessToken", Source: "mint", Outcome: "ok",
 	}
 	for _, scope := range r.scopes {
-		l.Scopes = append(l.Scopes, bounded(scope))
+		l.Scopes = append(l.Scopes, truncated(scope))
 	}
 	if r.id {
-		l.Request, l.Audience = "idToken", bounded(r.audience)
+		l.Request, l.Audience = "idToken", truncated(r.audience)
 	}
 	if r.token.cached {
 		l.Source = "cache"
@@ -155,16 +156,16 @@ func (r record) line() auditLine {
 	sum := sha256.Sum256([]byte(r.token.Value()))
 	l.Token, l.Expires = hex.EncodeToString(sum[:6]), r.token.Expiry.UTC().Format(time.RFC3339)
 	if o := r.token.origin; o != nil {
-		l.Decision, l.GrantedScopes, l.Principal, l.CredentialID, l.GSAUniqueID = o.Why, o.Scopes, o.Principal, o.Credential, o.Account
+		l.Decision, l.GrantedScopes, l.Principal, l.CredentialID, l.GSAUniqueID = o.Decision, o.GrantedScopes, o.Principal, o.CredentialID, o.GSAUniqueID
 	}
 	return l
 }
 
 func (l auditLine) failed(err error) auditLine {
-	l.Outcome, l.Message = string(kindOf(err)), bounded(err.Error())
+	l.Outcome, l.Message = string(kindOf(err)), truncated(err.Error())
 	var e *Error
 	if errors.As(err, &e) {
-		l.Decision = e.why
+		l.Decision = e.decision
 		if e.cached {
 			l.Source = "cache"
 		}
@@ -172,7 +173,7 @@ func (l auditLine) failed(err error) auditLine {
 	return l
 }
 
-func bounded(text string) string {
+func truncated(text string) string {
 	if len(text) > maxAuditField {
 		return fmt.Sprintf("%s… (%d bytes)", text[:maxAuditField], len(text))
 	}

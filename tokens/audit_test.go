@@ -18,9 +18,10 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// sink is where an audit log goes. Its writes hang until held is closed; nil is not held.
+// sink is the destination of an audit log. Its writes block until hold is closed; nil
+// does not block.
 type sink struct {
-	held chan struct{}
+	hold chan struct{}
 	err  error
 
 	mu      sync.Mutex
@@ -28,8 +29,8 @@ type sink struct {
 }
 
 func (s *sink) Write(line []byte) (int, error) {
-	if s.held != nil {
-		<-s.held
+	if s.hold != nil {
+		<-s.hold
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,7 +40,7 @@ func (s *sink) Write(line []byte) (int, error) {
 	return s.written.Write(line)
 }
 
-// lines are what is written, after all that goes on has come to rest.
+// lines returns the written lines once all goroutines of the bubble are idle.
 func (s *sink) lines(t *testing.T) (lines []map[string]any) {
 	t.Helper()
 	synctest.Wait()
@@ -53,8 +54,8 @@ func (s *sink) lines(t *testing.T) (lines []map[string]any) {
 	return lines
 }
 
-// audited is an engine with an audit log that goes to a sink.
-func (g *offlineGoogle) audited(t *testing.T, to *sink, o Options) (*Engine, *prometheus.Registry) {
+// newAuditedEngine returns an engine with an audit log that writes to a sink.
+func (g *offlineGoogle) newAuditedEngine(t *testing.T, to *sink, o Options) (*Engine, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	o.Audit, o.Metrics = NewAuditLog(to), registry
@@ -66,8 +67,8 @@ func (g *offlineGoogle) audited(t *testing.T, to *sink, o Options) (*Engine, *pr
 	return e, registry
 }
 
-// records is how many audit records had a result.
-func records(registry *prometheus.Registry, result string) int {
+// auditRecords is the number of audit records with a result.
+func auditRecords(registry *prometheus.Registry, result string) int {
 	for _, family := range must(registry.Gather()) {
 		for _, metric := range family.GetMetric() {
 			if family.GetName() == "gme_audit_records_total" && metric.GetLabel()[0].GetValue() == result {
@@ -78,13 +79,13 @@ func records(registry *prometheus.Registry, result string) int {
 	return 0
 }
 
-func TestAuditLogSaysWhoWasGivenWhat(t *testing.T) {
+func TestAuditLog_RecordsIssuedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, to := googleInBubble(t, 0), &sink{}
 		o := g.federation()
 		o.Limits = must(NewLimits(nil, []string{CloudPlatform}, 0))
-		e, registry := g.audited(t, to, o)
-		asked := time.Now()
+		e, registry := g.newAuditedEngine(t, to, o)
+		requested := time.Now()
 		token, err := e.AccessToken(t.Context(), linked, DefaultScopes())
 		check(t, err)
 		_, err = e.AccessToken(t.Context(), linked, DefaultScopes())
@@ -95,18 +96,18 @@ func TestAuditLogSaysWhoWasGivenWhat(t *testing.T) {
 		digest := func(token Token) string {
 			return fmt.Sprintf("%x", sha256.Sum256([]byte(token.Value())))[:12]
 		}
-		all := map[string]any{
-			"time": asked.UTC().Format(time.RFC3339Nano), "namespace": "shop", "pod": "cart-7d4", "podUID": "pod-uid", "ksa": "shop/cart", "gsa": testGSA,
+		common := map[string]any{
+			"time": requested.UTC().Format(time.RFC3339Nano), "namespace": "shop", "pod": "cart-7d4", "podUID": "pod-uid", "ksa": "shop/cart", "gsa": testGSA,
 			"outcome": "ok", "principal": testCaller,
 		}
 		access := map[string]any{
 			"request": "accessToken", "source": "mint", "scopes": []any{CloudPlatform, userinfoEmail}, "grantedScopes": CloudPlatform,
-			"decision":    "Google's IAM decides; the metadata server's flags leave namespace shop the scopes " + CloudPlatform,
+			"decision":    "Google's IAM decides; the metadata server's flags limit namespace shop to the scopes " + CloudPlatform,
 			"tokenSHA256": digest(token), "expires": token.Expiry.UTC().Format(time.RFC3339),
 		}
-		claims, err := claimsOf(id.Value())
+		claims, _, err := parseJWT(id.Value())
 		check(t, err)
-		ofID := map[string]any{
+		idToken := map[string]any{
 			"request": "idToken", "source": "mint", "audience": "https://example.com", "decision": "Google's IAM decides",
 			"tokenSHA256": digest(id), "expires": id.Expiry.UTC().Format(time.RFC3339), "gsaUniqueID": claims.Subject,
 		}
@@ -114,10 +115,10 @@ func TestAuditLogSaysWhoWasGivenWhat(t *testing.T) {
 		if len(lines) != 3 {
 			t.Fatalf("%d lines", len(lines))
 		}
-		for i, of := range []map[string]any{access, access, ofID} {
+		for i, fields := range []map[string]any{access, access, idToken} {
 			want := map[string]any{}
-			for _, fields := range []map[string]any{all, of} {
-				for name, value := range fields {
+			for _, part := range []map[string]any{common, fields} {
+				for name, value := range part {
 					want[name] = value
 				}
 			}
@@ -131,26 +132,26 @@ func TestAuditLogSaysWhoWasGivenWhat(t *testing.T) {
 		for _, secret := range []Token{token, id} {
 			wantNoSecret(t, "the audit log", to.written.String(), secret.Value())
 		}
-		if got := records(registry, "written"); got != 3 {
-			t.Errorf("%d records are counted as written", got)
+		if got := auditRecords(registry, "written"); got != 3 {
+			t.Errorf("%d records counted as written", got)
 		}
 	})
 }
 
-func TestAuditLogHasTheIDThatTheAPIServersHas(t *testing.T) {
+func TestAuditLog_RecordsKSATokenID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		line := record{w: linked, token: NewToken(secret, time.Now()).from(func(o *origin) { o.Credential = "JTI=1" })}.line()
+		line := record{workload: linked, token: NewToken(secret, time.Now()).withOrigin(func(o *origin) { o.CredentialID = "JTI=1" })}.line()
 		if line.CredentialID != "JTI=1" {
 			t.Errorf("%+v", line)
 		}
 	})
 }
 
-func TestAuditLogSaysWhoWasRefusedAndWhy(t *testing.T) {
+func TestAuditLog_RecordsRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, to := googleInBubble(t, 0), &sink{}
 		g.Unbind(testGSA, workloadIdentityUser, testCaller)
-		e, _ := g.audited(t, to, g.federation())
+		e, _ := g.newAuditedEngine(t, to, g.federation())
 		for range 2 {
 			_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
 			wantError(t, err, Denied)
@@ -161,22 +162,22 @@ func TestAuditLogSaysWhoWasRefusedAndWhy(t *testing.T) {
 			if line["outcome"] != "denied" || line["source"] != source || line["decision"] != "Google's IAM decides" || !strings.Contains(fmt.Sprint(line["message"]), "IAM returned 403 Forbidden") {
 				t.Errorf("line %d: %v", i, line)
 			}
-			for _, of := range []string{"tokenSHA256", "expires"} {
-				if line[of] != nil {
-					t.Errorf("a refusal has %s", of)
+			for _, field := range []string{"tokenSHA256", "expires"} {
+				if line[field] != nil {
+					t.Errorf("a refusal has %s", field)
 				}
 			}
 		}
 	})
 }
 
-// What callers choose is of any length.
-func TestAuditLogBoundsWhatCallersChoose(t *testing.T) {
+// Callers control the length of these fields.
+func TestAuditLog_BoundsCallerInput(t *testing.T) {
 	long := strings.Repeat("a", 5000)
 	for _, line := range []auditLine{
-		record{w: linked, id: true, audience: long}.line(),
-		record{w: linked, scopes: Scopes{long}}.line(),
-		record{w: linked, err: &Error{Kind: Denied, Message: long}}.line(),
+		record{workload: linked, id: true, audience: long}.line(),
+		record{workload: linked, scopes: Scopes{long}}.line(),
+		record{workload: linked, err: &Error{Kind: Denied, Message: long}}.line(),
 	} {
 		if got := len(must(json.Marshal(line))); got > 2*maxAuditField {
 			t.Errorf("a line of %d bytes", got)
@@ -184,44 +185,44 @@ func TestAuditLogBoundsWhatCallersChoose(t *testing.T) {
 	}
 }
 
-func TestRequestsDoNotWaitForTheAuditLog(t *testing.T) {
+func TestAuditLog_NeverBlocksRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, to := googleInBubble(t, 0), &sink{held: make(chan struct{})}
-		e, registry := g.audited(t, to, g.federation())
-		ask := func() {
+		g, to := googleInBubble(t, 0), &sink{hold: make(chan struct{})}
+		e, registry := g.newAuditedEngine(t, to, g.federation())
+		request := func() {
 			t.Helper()
 			_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
 			check(t, err)
 		}
-		ask()
-		synctest.Wait() // the log hangs now
+		request()
+		synctest.Wait() // the log blocks now
 		for range auditBuffer + 100 {
-			ask()
+			request()
 		}
-		close(to.held)
+		close(to.hold)
 		if got := len(to.lines(t)); got != 1+auditBuffer {
 			t.Errorf("%d lines", got)
 		}
-		if got := records(registry, "dropped"); got != 100 {
-			t.Errorf("%d records are counted as dropped, want 100", got)
+		if got := auditRecords(registry, "dropped"); got != 100 {
+			t.Errorf("%d records counted as dropped, want 100", got)
 		}
 		to.mu.Lock()
 		to.err = errors.New("disk full")
 		to.mu.Unlock()
-		ask()
+		request()
 		synctest.Wait()
-		if got := records(registry, "failed"); got != 1 {
-			t.Errorf("%d records are counted as failed, want 1", got)
+		if got := auditRecords(registry, "failed"); got != 1 {
+			t.Errorf("%d records counted as failed, want 1", got)
 		}
 	})
 }
 
-func TestAuditLogIsWrittenToTheEnd(t *testing.T) {
+func TestAuditLog_DrainsOnShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &sink{}
 		log := NewAuditLog(to)
 		log.counts = newMetrics(prometheus.NewRegistry()).audited
-		source := audited{next: &upstream{life: time.Hour}, log: log, now: time.Now}
+		source := audited{next: &upstream{lifetime: time.Hour}, log: log, now: time.Now}
 		for range 10 {
 			_, err := source.AccessToken(t.Context(), identity.Workload{}, DefaultScopes())
 			check(t, err)

@@ -11,43 +11,40 @@ import (
 )
 
 const (
-	// minLife is what callers get at least while upstream is healthy. Google's
-	// libraries refresh with 3:45 to 5:00 minutes left, and ask at every call
-	// below that.
-	minLife = 5 * time.Minute
-	// minIDLife: Go's library counts an hour from the receipt of an ID token.
-	minIDLife = 55 * time.Minute
+	// minLifetime is the lifetime that callers get at least while upstream is healthy.
+	// Google's libraries refresh with 3:45 to 5:00 minutes left, and make a request for
+	// every call below that.
+	minLifetime = 5 * time.Minute
+	// minIDLifetime: Go's library counts an hour from the receipt of an ID token.
+	minIDLifetime = 55 * time.Minute
 
-	// refusalLife is how long a refusal is believed: somebody is about to mend it.
-	refusalLife = 5 * time.Second
-	// minPause and maxPause are between two attempts of which the first failed,
-	// before and after many failures.
-	minPause, maxPause = 500 * time.Millisecond, time.Minute
-	// maxRetryAfter bounds what Google may ask for.
+	// refusalTTL is how long a refusal is cached. It is short, so a fix takes effect soon.
+	refusalTTL = 5 * time.Second
+	// minRetryDelay and maxRetryDelay are the shortest and longest delay before a retry.
+	minRetryDelay, maxRetryDelay = 500 * time.Millisecond, time.Minute
+	// maxRetryAfter bounds the Retry-After of Google's answers.
 	maxRetryAfter = 5 * time.Minute
 
-	// idle is how long after the last request tokens are renewed ahead: the
-	// libraries ask again after three quarters of an hour at the earliest.
-	idle = 75 * time.Minute
-	// renewedAhead is how many tokens of a KSA are, those asked for last.
-	renewedAhead = 16
-	// lingering is how long the tokens of a KSA stay whose last pod here has gone:
-	// another often comes at once.
-	lingering = time.Minute
+	// idleTimeout is how long after its last request a token is renewed in the
+	// background: the libraries come back after three quarters of an hour at the earliest.
+	idleTimeout = 75 * time.Minute
+	// maxRenewedAhead is how many tokens of a KSA are renewed in the background, the
+	// last used ones.
+	maxRenewedAhead = 16
 )
 
-// cache keeps tokens and renews them long before they are short: ahead, while
-// somebody asks now and then, or at a request, which is answered with the old token.
-// When upstream fails the old token is served until it expires for real. Why there
-// is no token is kept, too, but briefly.
+// cache keeps tokens and renews them long before they become short: in the background
+// while they are in use, or at a request, which is answered with the old token. If
+// upstream fails, the old token is served until it expires. Failures are cached, too,
+// but briefly.
 type cache struct {
 	next Source
 	*store
 }
 
-func newCache(next Source, name string, size int, now func() time.Time, tasks *tasks, m *metrics) *cache {
+func newCache(next Source, name string, size int, now func() time.Time, background *background, m *metrics) *cache {
 	c := &cache{next: next}
-	c.store = newStore(name, c.mint, size, now, tasks, m)
+	c.store = newStore(name, c.mint, size, now, background, m)
 	return c
 }
 
@@ -55,70 +52,77 @@ func (c *cache) mint(ctx context.Context, k key, w identity.Workload) (Token, er
 	if k.id {
 		return c.next.IDToken(ctx, w, IDTokenRequest{Audience: k.audience, Format: k.format, Licenses: k.licenses})
 	}
-	return c.next.AccessToken(ctx, w, split(k.scopes))
+	return c.next.AccessToken(ctx, w, splitScopes(k.scopes))
 }
 
-// outermost makes the cache insist.
-func (c *cache) outermost() *cache {
-	c.insists = true
+// retryFor makes the cache retry transient failures until the caller's deadline, or for
+// wait if the caller has none. Only the outermost cache does: the caches behind it leave
+// retries to it.
+func (c *cache) retryFor(wait time.Duration) *cache {
+	c.retries, c.wait = true, wait
 	return c
 }
 
 // AccessToken implements [Source].
 func (c *cache) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
 	k := accessKey(w, scopes)
-	if token, ok := c.hit(k, &w, minLife); ok {
+	if token, ok := c.hit(k, &w, minLifetime); ok {
 		return token, nil
 	}
-	return c.get(ctx, k, minLife, w)
+	return c.get(ctx, k, minLifetime, w)
 }
 
 // IDToken implements [Source].
 func (c *cache) IDToken(ctx context.Context, w identity.Workload, request IDTokenRequest) (Token, error) {
 	k := idKey(w, request)
-	if token, ok := c.hit(k, &w, minIDLife); ok {
+	if token, ok := c.hit(k, &w, minIDLifetime); ok {
 		return token, nil
 	}
-	return c.get(ctx, k, minIDLife, w)
+	return c.get(ctx, k, minIDLifetime, w)
 }
 
-// store is what caches of all kinds have in common.
+// store is the state that caches of all kinds have in common.
 type store struct {
 	name    string
 	mint    mintFunc
-	insists bool // for who waits; what stands behind another store leaves that to it
+	retries bool          // until the caller's deadline; set before the first request
+	wait    time.Duration // of a caller without a deadline; set before the first request
 	now     func() time.Time
 	flights flights[Token]
 	counts  cacheCounts
-	changed *change.Signal // raised when there are other tokens
+	changed *change.Signal // raised when tokens are added or dropped; set before the first request
 
 	mu       sync.Mutex
-	entries  *shelves
-	attempts map[key]*attempt // under way
+	entries  *fairLRU         // guarded by mu, and so are the entries' fields
+	attempts map[key]*attempt // in flight; guarded by mu, and so are the attempts' fields
 }
 
 // attempt is a call of the next source.
 type attempt struct {
-	w     identity.Workload
-	void  bool // what it brings is no longer wanted
-	hangs bool // somebody has given up waiting for it
+	workload  identity.Workload
+	discarded bool // its result must not be cached
+	hanging   bool // a caller has given up waiting for it
 }
 
-// newStore makes one that does not insist.
-func newStore(name string, mint mintFunc, size int, now func() time.Time, tasks *tasks, m *metrics) *store {
-	return &store{name: name, mint: mint, now: now, flights: flights[Token]{tasks: tasks}, counts: m.cacheCounts(name), changed: new(change.Signal), entries: newShelves(size), attempts: map[key]*attempt{}}
+// newStore makes a store that does not retry.
+func newStore(name string, mint mintFunc, size int, now func() time.Time, background *background, m *metrics) *store {
+	return &store{
+		name: name, mint: mint, wait: upstreamTimeout, now: now, flights: flights[Token]{background: background}, counts: m.cacheCounts(name),
+		changed: new(change.Signal), entries: newFairLRU(size), attempts: map[key]*attempt{},
+	}
 }
 
-// hit answers what needs no attempt now. Nearly all requests end here.
-func (c *store) hit(k key, w *identity.Workload, wanted time.Duration) (Token, bool) {
+// hit answers requests that need no attempt now, which are nearly all. It must not
+// allocate.
+func (c *store) hit(k key, w *identity.Workload, lifetime time.Duration) (Token, bool) {
 	now := c.now()
 	c.mu.Lock()
 	e := c.entries.get(k)
-	if e == nil || !now.Before(e.renewAt) || e.token.Expiry.Sub(now) < e.least(wanted) {
+	if e == nil || !now.Before(e.renewAt) || e.token.Expiry.Sub(now) < e.minRemaining(lifetime) {
 		c.mu.Unlock()
 		return Token{}, false
 	}
-	e.asked, e.w = now, *w
+	e.lastUse, e.workload = now, *w
 	token := e.token
 	c.mu.Unlock()
 	c.counts.hit.Inc()
@@ -126,44 +130,46 @@ func (c *store) hit(k key, w *identity.Workload, wanted time.Duration) (Token, b
 	return token, true
 }
 
-// get answers what does.
-func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity.Workload) (Token, error) {
+// get answers the other requests.
+func (c *store) get(ctx context.Context, k key, lifetime time.Duration, w identity.Workload) (Token, error) {
 	now := c.now()
 	c.mu.Lock()
 	e := c.entries.get(k)
 	if e == nil || !now.Before(e.token.Expiry) {
-		known := error(nil)
+		var failure error
 		if e != nil {
-			if e.w.QuotaProject != w.QuotaProject {
-				e.notBefore = time.Time{} // what was refused was another thing
+			if e.workload.QuotaProject != w.QuotaProject {
+				e.notBefore = time.Time{} // the failure was that of another request
 			}
-			if e.waiting(now) > 0 {
-				known = e.failure
+			if e.retryIn(now) > 0 {
+				failure = e.lastFailure
 			}
-			e.asked, e.w = now, w
+			e.lastUse, e.workload = now, w
 		}
 		c.mu.Unlock()
-		if permanent(known) {
+		if permanent(failure) {
 			c.counts.refused.Inc()
-			return Token{}, known
+			return Token{}, failure
 		}
 		c.counts.miss.Inc()
-		return c.insist(ctx, k, w)
+		return c.retryUntilDeadline(ctx, k, w)
 	}
-	e.asked, e.w = now, w
-	old, err := e.token, e.failure
+	e.lastUse, e.workload = now, w
+	old, err := e.token, e.lastFailure
 	old.cached = true
-	short := old.Expiry.Sub(now) < e.least(wanted)
-	under := c.attempts[k]
-	waiting := e.waiting(now) > 0 || under != nil && under.hangs
-	due := !now.Before(e.renewAt) && !e.renewing && !waiting && !short
+	short := old.Expiry.Sub(now) < e.minRemaining(lifetime)
+	inFlight := c.attempts[k]
+	wait := e.retryIn(now) > 0 || inFlight != nil && inFlight.hanging
+	due := !now.Before(e.renewAt) && !e.renewing && !wait && !short
 	e.renewing = e.renewing || due
 	c.mu.Unlock()
 
 	switch {
 	case short:
 		c.counts.short.Inc()
-		if !waiting {
+		if !wait {
+			ctx, cancel := c.withDeadline(ctx)
+			defer cancel()
 			var token Token
 			if token, err = c.renew(ctx, k, w, old.Expiry); err == nil {
 				return token, nil
@@ -174,58 +180,68 @@ func (c *store) get(ctx context.Context, k key, wanted time.Duration, w identity
 		}
 	case due:
 		c.counts.renewing.Inc()
-		c.flights.start(k.String(), c.kept(k, w, old.Expiry))
+		c.flights.start(k.String(), c.mintAndRecord(k, w, old.Expiry))
 	default:
 		c.counts.hit.Inc()
 	}
 	return old, nil
 }
 
-// insist asks for a token that is not there until it comes, is refused for good, or
-// cannot come before the caller's deadline. However many insist, one asks at a time,
-// and none before upstream wants to be asked again.
-func (c *store) insist(ctx context.Context, k key, w identity.Workload) (Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
+// withDeadline bounds how long a caller waits: until its own deadline, or for c.wait if
+// it has none.
+func (c *store) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	wait := c.wait
+	if _, found := ctx.Deadline(); found {
+		wait = upstreamTimeout
+	}
+	return context.WithTimeout(ctx, wait)
+}
+
+// retryUntilDeadline mints a token that is not cached. It retries until the token is
+// there, is refused permanently, or cannot arrive before the caller's deadline. Of all
+// callers one makes an attempt at a time, and none before upstream accepts the next.
+func (c *store) retryUntilDeadline(ctx context.Context, k key, w identity.Workload) (Token, error) {
+	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	var last error
 	for {
-		pause, known := c.known(k)
+		delay, failure := c.lastFailure(k)
 		switch {
-		case pause == 0 || c.flights.tasks.life.Err() != nil:
+		case delay == 0 || c.flights.background.ctx.Err() != nil:
 			token, err := c.renew(ctx, k, w, time.Time{})
 			if err == nil || permanent(err) {
 				return token, err
 			}
 			if last == nil || ctx.Err() == nil && !errors.Is(err, errClosed) {
-				last = err // that the time was up says less than why
+				last = err // the cause says more than the end of the deadline
 			}
-			pause, _ = c.known(k)
-			pause = max(pause, minPause/2)
-		case permanent(known):
-			return Token{}, known
+			delay, _ = c.lastFailure(k)
+			delay = max(delay, minRetryDelay/2)
+		case permanent(failure):
+			return Token{}, failure
 		case last == nil:
-			last = known
+			last = failure
 		}
 		if errors.Is(last, errClosed) {
 			return Token{}, last
 		}
-		if !c.insists || time.Until(deadline) < pause+minPause/2 {
-			return Token{}, after(last, pause)
+		if !c.retries || time.Until(deadline) < delay+minRetryDelay/2 {
+			return Token{}, withRetryAfter(last, delay)
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(delay):
 			c.counts.retries.Inc()
 		case <-ctx.Done():
-			return Token{}, after(last, pause)
-		case <-c.flights.tasks.life.Done():
+			return Token{}, withRetryAfter(last, delay)
+		case <-c.flights.background.ctx.Done():
 			return Token{}, last
 		}
 	}
 }
 
-// known is for how long nobody is to ask for what has no token, and why it has none.
-func (c *store) known(k key) (pause time.Duration, err error) {
+// lastFailure returns why a token is missing, and the delay before the next attempt.
+func (c *store) lastFailure(k key) (delay time.Duration, err error) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -233,37 +249,37 @@ func (c *store) known(k key) (pause time.Duration, err error) {
 	if e == nil {
 		return 0, nil
 	}
-	return e.waiting(now), e.failure
+	return e.retryIn(now), e.lastFailure
 }
 
-// renew mints a token and waits for it.
-func (c *store) renew(ctx context.Context, k key, w identity.Workload, old time.Time) (Token, error) {
-	token, err := c.flights.do(ctx, k.String(), c.kept(k, w, old))
+// renew mints a token and waits for it until ctx ends.
+func (c *store) renew(ctx context.Context, k key, w identity.Workload, oldExpiry time.Time) (Token, error) {
+	token, err := c.flights.do(ctx, k.String(), c.mintAndRecord(k, w, oldExpiry))
 	if err != nil && ctx.Err() != nil {
-		c.gaveUp(k)
+		c.markHanging(k)
 	}
 	return token, err
 }
 
-// gaveUp notes that an attempt hangs. It goes on, but those who come next and have an
-// old token do not wait for it, too.
-func (c *store) gaveUp(k key) {
+// markHanging marks an attempt that a caller has given up. It goes on, but later callers
+// that have an old token do not wait for it.
+func (c *store) markHanging(k key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if under := c.attempts[k]; under != nil {
-		under.hangs = true
+	if inFlight := c.attempts[k]; inFlight != nil {
+		inFlight.hanging = true
 	}
 }
 
-// kept is mint with its outcome recorded, whether or not anybody waits for it. Where a
-// flight that has just landed brought a token that lives longer than the old one, there
-// is nothing to do.
-func (c *store) kept(k key, w identity.Workload, old time.Time) func(context.Context) (Token, error) {
+// mintAndRecord returns a call that mints and records the outcome, whether or not a
+// caller still waits for it. The call does nothing if a flight that has just ended
+// brought a token that outlives the old one.
+func (c *store) mintAndRecord(k key, w identity.Workload, oldExpiry time.Time) func(context.Context) (Token, error) {
 	return func(ctx context.Context) (Token, error) {
-		a := &attempt{w: w}
+		a := &attempt{workload: w}
 		now := c.now()
 		c.mu.Lock()
-		if e := c.entries.peek(k); e != nil && e.token.Expiry.After(old) && e.token.Expiry.After(now) && !e.renewing {
+		if e := c.entries.peek(k); e != nil && e.token.Expiry.After(oldExpiry) && e.token.Expiry.After(now) && !e.renewing {
 			token := e.token
 			c.mu.Unlock()
 			return token, nil
@@ -277,76 +293,77 @@ func (c *store) kept(k key, w identity.Workload, old time.Time) func(context.Con
 		if c.attempts[k] == a {
 			delete(c.attempts, k)
 		}
-		if !a.void {
+		if !a.discarded {
 			c.record(k, w, now, token, err)
 		}
 		return token, err
 	}
 }
 
-// record writes down the outcome of an attempt.
+// record stores the outcome of an attempt. The caller holds mu.
 func (c *store) record(k key, w identity.Workload, now time.Time, token Token, err error) {
 	e := c.entries.peek(k)
 	if e == nil {
-		if forgettable(err) {
+		if uncached(err) {
 			return
 		}
-		e = &entry{w: w, asked: now}
-		c.enter(k, e)
+		e = &entry{workload: w, lastUse: now}
+		c.insert(k, e)
 	}
 	if err == nil {
-		e.minted(token, now)
-		e.pod = w.Pod.UID
+		e.succeeded(token, now)
+		e.podUID = w.Pod.UID
 		c.changed.Raise()
 	} else {
 		e.failed(err, now)
 	}
-	e.timer.Reset(e.due().Sub(now))
+	e.timer.Reset(e.nextWake().Sub(now))
 }
 
-// enter puts an entry that is not there. Its timer is still to be set.
-func (c *store) enter(k key, e *entry) {
-	e.timer = time.AfterFunc(time.Hour, func() { c.ahead(k, e) })
+// insert adds an entry whose key is not there. The caller holds mu and then resets the
+// entry's timer.
+func (c *store) insert(k key, e *entry) {
+	e.timer = time.AfterFunc(time.Hour, func() { c.renewAhead(k, e) })
 	c.entries.add(k, e)
 }
 
-// ahead renews a token at its time although nobody asks just now: but not what
-// nobody has asked for in a while, nor what nobody here may have, nor more than a
-// few tokens of a KSA.
-func (c *store) ahead(k key, e *entry) {
+// renewAhead renews a token in the background when it is due. It leaves out tokens that
+// are idle, that no workload on the node may have, and all but the last used tokens of a
+// KSA.
+func (c *store) renewAhead(k key, e *entry) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.entries.peek(k) != e || e.renewing:
-	case now.Before(e.due()):
-		e.timer.Reset(e.due().Sub(now))
+	case now.Before(e.nextWake()):
+		e.timer.Reset(e.nextWake().Sub(now))
 	case !now.Before(e.token.Expiry):
 		c.entries.remove(k)
-	case now.Sub(e.asked) > idle || !e.absent.IsZero() || !c.entries.among(renewedAhead, k):
-		// Kept for who comes, until it has expired.
+	case now.Sub(e.lastUse) > idleTimeout || !e.absentSince.IsZero() || !c.entries.isRecent(k, maxRenewedAhead):
+		// The token is kept for later requests until it has expired.
 		e.timer.Reset(e.token.Expiry.Sub(now))
 	default:
 		e.renewing = true
 		c.counts.ahead.Inc()
-		c.flights.start(k.String(), c.kept(k, e.w, e.token.Expiry))
+		c.flights.start(k.String(), c.mintAndRecord(k, e.workload, e.token.Expiry))
 	}
 }
 
-// drop removes what gone says of, also what is under way: it answers those who wait
-// for it and is not kept.
-func (c *store) drop(gone func(k key, e *entry, w identity.Workload) bool) {
+// drop removes the entries and discards the attempts that match. A discarded attempt
+// still answers its callers. e is nil for an attempt.
+func (c *store) drop(matches func(k key, e *entry, w identity.Workload) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k, e := range c.entries.all() {
-		if gone(k, e, e.w) {
+		if matches(k, e, e.workload) {
 			c.entries.remove(k)
 			c.changed.Raise()
 		}
 	}
 	for k, a := range c.attempts {
-		if gone(k, nil, a.w) {
-			a.void = true
+		if matches(k, nil, a.workload) {
+			a.discarded = true
 			delete(c.attempts, k)
 			c.flights.group.Forget(k.String())
 		}

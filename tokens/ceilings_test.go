@@ -13,11 +13,11 @@ import (
 
 const readOnly = "https://www.googleapis.com/auth/devstorage.read_only"
 
-func in(namespace string) identity.Workload {
+func linkedIn(namespace string) identity.Workload {
 	return with(linked, func(w *identity.Workload) { w.KSA.Namespace = namespace })
 }
 
-func TestNamespaceMayUseTheGSAsOfItsListOnly(t *testing.T) {
+func TestLimits_RestrictGSAsByNamespace(t *testing.T) {
 	flags := must(NewLimits([]string{"shop=*@shop-project.iam.gserviceaccount.com,b@q-project.iam.gserviceaccount.com", "none=", "*=ops@shop-project.iam.gserviceaccount.com"}, nil, 0))
 	file := must(ParseRules([]byte(`
 limits:
@@ -29,7 +29,7 @@ limits:
   gsas: [ops@shop-project.iam.gserviceaccount.com]
 `)))
 	for _, rules := range []*Rules{flags, file} {
-		for _, of := range []struct {
+		for _, test := range []struct {
 			namespace, gsa string
 			allowed        bool
 		}{
@@ -43,57 +43,58 @@ limits:
 			{"shop2", "ops@shop-project.iam.gserviceaccount.com", true},
 			{"none", "ops@shop-project.iam.gserviceaccount.com", false},
 		} {
-			w := with(in(of.namespace), func(w *identity.Workload) { w.GSA = of.gsa })
-			why, err := rules.allow(w)
+			w := with(linkedIn(test.namespace), func(w *identity.Workload) { w.GSA = test.gsa })
+			reasons, err := rules.allow(w)
 			switch {
-			case of.allowed && (err != nil || !strings.Contains(strings.Join(why, ""), "let namespace "+of.namespace+" use ")):
-				t.Errorf("%s, %s: %v, allowed by %q", of.namespace, of.gsa, err, why)
-			case !of.allowed:
-				wantError(t, err, Denied, of.namespace+"/cart may not use "+of.gsa+": "+rules.from+" let namespace "+of.namespace+" use ", "add it to the gsas of the namespace")
+			case test.allowed && (err != nil || !strings.Contains(strings.Join(reasons, ""), "allow namespace "+test.namespace+" to use ")):
+				t.Errorf("%s, %s: %v, allowed by %q", test.namespace, test.gsa, err, reasons)
+			case !test.allowed:
+				wantError(t, err, Denied, test.namespace+"/cart may not use "+test.gsa+": "+rules.origin+" limit namespace "+test.namespace+" to ", "add it to the namespace's gsas")
 			}
 		}
 	}
 }
 
-// The ceilings hold also where Google's IAM decides, and for both kinds of tokens.
-func TestGoogleIsNotAskedForWhatTheNamespaceMayNotUse(t *testing.T) {
+// The limits hold in federation mode, too, and for both kinds of tokens.
+func TestLimits_ApplyBeforeGoogleIsCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
 		o.Limits = must(NewLimits([]string{"shop="}, nil, 0))
 		e := newEngine(t, o)
-		for _, of := range endpoints() {
-			_, err := of.ask(t.Context(), e, linked)
-			wantError(t, err, Denied, "use no Google service account only")
+		for _, kind := range tokenKinds() {
+			_, err := kind.request(t.Context(), e, linked)
+			wantError(t, err, Denied, "limit namespace shop to no Google service account")
 		}
 		g.wantCalls(t, nil, nil)
-		_, err := e.AccessToken(t.Context(), unlinked, Scopes{CloudPlatform}) // its own
+		_, err := e.AccessToken(t.Context(), unlinked, Scopes{CloudPlatform}) // the KSA's own token
 		check(t, err)
 	})
 }
 
-func TestScopesAreNarrowedToTheNamespacesCeiling(t *testing.T) {
+func TestLimits_NarrowScopes(t *testing.T) {
 	const sql = "https://www.googleapis.com/auth/sqlservice.admin"
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
 		o.Rules = must(ParseRules([]byte("limits:\n- namespace: shop\n  scopes: [" + readOnly + ", " + sql + "]\n")))
 		e := newEngine(t, o)
-		for _, of := range []struct{ asked, want Scopes }{
+		for _, test := range []struct{ requested, want Scopes }{
 			{DefaultScopes(), NewScopes(readOnly, sql)},
 			{Scopes{CloudPlatform}, NewScopes(readOnly, sql)},
 			{Scopes{readOnly}, Scopes{readOnly}},
 			{NewScopes(readOnly, userinfoEmail), Scopes{readOnly}},
 		} {
-			token, err := e.AccessToken(t.Context(), linked, of.asked)
+			token, err := e.AccessToken(t.Context(), linked, test.requested)
 			check(t, err)
-			if got := g.wantGrant(t, token, "serviceAccount:"+testGSA, testCaller).Scopes; !slices.Equal(got, of.want) {
-				t.Errorf("asked for %q, got %q", of.asked, got)
+			if got := g.wantGrant(t, token, "serviceAccount:"+testGSA, testCaller).Scopes; !slices.Equal(got, test.want) {
+				t.Errorf("requested %q, got %q", test.requested, got)
 			}
 		}
-		for _, asked := range []Scopes{{"https://www.googleapis.com/auth/bigquery"}, NewScopes(readOnly, "https://www.googleapis.com/auth/bigquery"), {userinfoEmail}} {
-			_, err := e.AccessToken(t.Context(), linked, asked)
-			wantError(t, err, Denied, "may not have the scope", "leave namespace shop only "+readOnly+", "+sql)
+		for _, requested := range []Scopes{{"https://www.googleapis.com/auth/bigquery"}, NewScopes(readOnly, "https://www.googleapis.com/auth/bigquery"), {userinfoEmail}} {
+			_, err := e.AccessToken(t.Context(), linked, requested)
+			wantError(t, err, Denied, "may not have the scope", "limit namespace shop to "+readOnly+", "+sql,
+				"Request one of these scopes, or none; ask the cluster's operator to allow more.")
 		}
 		token, err := e.AccessToken(t.Context(), with(linked, func(w *identity.Workload) { w.KSA.Namespace, w.KSA.UID, w.GSA = "other", "o", "" }), DefaultScopes())
 		check(t, err)
@@ -103,9 +104,9 @@ func TestScopesAreNarrowedToTheNamespacesCeiling(t *testing.T) {
 	})
 }
 
-// Of flags and file the one that leaves less holds.
-func TestTokensLiveForTheCeilingAtMost(t *testing.T) {
-	for _, of := range []struct {
+// Of the flags and the file, the stricter limit holds.
+func TestLimits_CapTokenLifetime(t *testing.T) {
+	for _, test := range []struct {
 		flag time.Duration
 		file string
 		want time.Duration
@@ -119,24 +120,24 @@ func TestTokensLiveForTheCeilingAtMost(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := googleInBubble(t, 0)
 			o := g.federation()
-			o.Limits = must(NewLimits(nil, nil, of.flag))
-			if of.file != "" {
-				o.Rules = must(ParseRules([]byte("limits:\n- namespace: shop\n  maxLife: " + of.file)))
+			o.Limits = must(NewLimits(nil, nil, test.flag))
+			if test.file != "" {
+				o.Rules = must(ParseRules([]byte("limits:\n- namespace: shop\n  maxLife: " + test.file)))
 			}
 			e := newEngine(t, o)
 			for _, w := range []identity.Workload{linked, unlinked} {
 				token, err := e.AccessToken(t.Context(), w, Scopes{CloudPlatform})
 				check(t, err)
 				grant, _ := g.Inspect(token.Value())
-				if got := time.Until(grant.Expiry); got > of.want+time.Second || got < of.want-time.Second {
-					t.Errorf("flag %s, file %q, GSA %q: %s", of.flag, of.file, w.GSA, got)
+				if got := time.Until(grant.Expiry); got > test.want+time.Second || got < test.want-time.Second {
+					t.Errorf("flag %s, file %q, GSA %q: %s", test.flag, test.file, w.GSA, got)
 				}
 			}
 		})
 	}
 }
 
-func TestMistakesInTheFlagsAreNamed(t *testing.T) {
+func TestLimits_InvalidFlagsAreReported(t *testing.T) {
 	for flag, text := range map[string]string{
 		"shop":            "is not NAMESPACE=PATTERN",
 		"Shop=" + testGSA: `"Shop" is neither the name of a namespace nor *`,
@@ -146,7 +147,7 @@ func TestMistakesInTheFlagsAreNamed(t *testing.T) {
 			t.Errorf("%s: %v", flag, err)
 		}
 	}
-	if _, err := NewLimits([]string{"a=", "a="}, nil, 0); err == nil || !strings.Contains(err.Error(), "a second time") {
+	if _, err := NewLimits([]string{"a=", "a="}, nil, 0); err == nil || !strings.Contains(err.Error(), "listed twice") {
 		t.Errorf("twice: %v", err)
 	}
 	if _, err := NewLimits(nil, nil, time.Minute); err == nil || !strings.Contains(err.Error(), "maxLife") {
@@ -157,8 +158,8 @@ func TestMistakesInTheFlagsAreNamed(t *testing.T) {
 	}
 }
 
-// New rules hold at once, also for what is cached; what they say nothing new of stays.
-func TestNewRulesHoldForCachedTokens(t *testing.T) {
+// New rules hold at once, also for cached tokens. Tokens that they do not affect stay.
+func TestRules_ChangeAppliesToCachedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		e := newEngine(t, g.federation())
@@ -175,7 +176,7 @@ func TestNewRulesHoldForCachedTokens(t *testing.T) {
 		_, err = e.AccessToken(t.Context(), linked, DefaultScopes())
 		wantError(t, err, Denied, "policy file")
 
-		set("limits:\n- namespace: shop\n  scopes: [" + readOnly + "]\n") // and no refusal is remembered
+		set("limits:\n- namespace: shop\n  scopes: [" + readOnly + "]\n") // and no refusal is cached
 		token, err := e.AccessToken(t.Context(), linked, DefaultScopes())
 		check(t, err)
 		if grant, _ := g.Inspect(token.Value()); !slices.Equal(grant.Scopes, []string{readOnly}) {

@@ -12,10 +12,10 @@ const (
 	secondHop = "second@shop-project.iam.gserviceaccount.com"
 )
 
-var throughTwo = with(linked, func(w *identity.Workload) { w.Delegates = firstHop + "," + secondHop })
+var linkedByDelegates = with(linked, func(w *identity.Workload) { w.Delegates = firstHop + "," + secondHop })
 
-// chained makes a Google in which the links of a chain of service accounts are there.
-func chained(t *testing.T, from string) *offlineGoogle {
+// googleWithChain returns a Google with all links of a chain of service accounts.
+func googleWithChain(t *testing.T, from string) *offlineGoogle {
 	g := googleInBubble(t, 0)
 	g.Unbind(testGSA, workloadIdentityUser, testCaller)
 	for _, link := range [][2]string{{firstHop, from}, {secondHop, "serviceAccount:" + firstHop}, {testGSA, "serviceAccount:" + secondHop}} {
@@ -25,28 +25,28 @@ func chained(t *testing.T, from string) *offlineGoogle {
 	return g
 }
 
-func TestTokenIsReachedThroughTheKSAsDelegates(t *testing.T) {
+func TestDelegates_ReachGSAThroughChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := chained(t, testCaller)
+		g := googleWithChain(t, testCaller)
 		e := newEngine(t, g.federation())
-		token, err := e.AccessToken(t.Context(), throughTwo, DefaultScopes())
+		token, err := e.AccessToken(t.Context(), linkedByDelegates, DefaultScopes())
 		check(t, err)
 		g.wantGrant(t, token, "serviceAccount:"+testGSA, testCaller, "serviceAccount:"+firstHop, "serviceAccount:"+secondHop)
-		_, err = e.IDToken(t.Context(), throughTwo, IDTokenRequest{Audience: "a"})
+		_, err = e.IDToken(t.Context(), linkedByDelegates, IDTokenRequest{Audience: "a"})
 		check(t, err)
-		// The chain decides, and what came through it is not for who goes straight.
+		// The token of a chain is not for a workload without the chain.
 		_, err = e.AccessToken(t.Context(), linked, DefaultScopes())
 		wantError(t, err, Denied)
 	})
 }
 
-func TestMissingLinkOfAChainIsDeniedWithTheChain(t *testing.T) {
-	for of, member := range map[string]string{firstHop: testCaller, secondHop: "serviceAccount:" + firstHop, testGSA: "serviceAccount:" + secondHop} {
+func TestDelegates_MissingLinkIsDeniedWithChain(t *testing.T) {
+	for gsa, member := range map[string]string{firstHop: testCaller, secondHop: "serviceAccount:" + firstHop, testGSA: "serviceAccount:" + secondHop} {
 		synctest.Test(t, func(t *testing.T) {
-			g := chained(t, testCaller)
-			g.Unbind(of, tokenCreator, member)
-			for _, kind := range endpoints() {
-				_, err := kind.ask(t.Context(), newEngine(t, g.federation()), throughTwo)
+			g := googleWithChain(t, testCaller)
+			g.Unbind(gsa, tokenCreator, member)
+			for _, kind := range tokenKinds() {
+				_, err := kind.request(t.Context(), newEngine(t, g.federation()), linkedByDelegates)
 				wantError(t, err, Denied, "It is reached through "+firstHop+", "+secondHop+": each of these needs roles/iam.serviceAccountTokenCreator on the next, the last on "+testGSA,
 					"gcloud iam service-accounts add-iam-policy-binding "+firstHop+" --role=roles/iam.serviceAccountTokenCreator --member=\""+testCaller+"\"")
 			}
@@ -54,13 +54,13 @@ func TestMissingLinkOfAChainIsDeniedWithTheChain(t *testing.T) {
 	}
 }
 
-func TestOperatorsDelegatesStandBeforeTheKSAs(t *testing.T) {
+func TestDelegates_OperatorsPrecedeKSAs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := chained(t, "")
+		g := googleWithChain(t, "")
 		e := newEngine(t, with(g.impersonation(operator, AllowAll{}), func(o *Options) { o.Delegates = []string{firstHop} }))
-		chain := e.tokens.next.(limit).next.(guarded).next.(*mint).through(with(linked, func(w *identity.Workload) { w.Delegates = secondHop }))
+		chain := e.tokens.next.(limited).next.(guarded).next.(*mint).delegateChain(with(linked, func(w *identity.Workload) { w.Delegates = secondHop }))
 		if len(chain) != 2 || chain[0] != resource(firstHop) || chain[1] != resource(secondHop) {
-			t.Errorf("through %q", chain)
+			t.Errorf("chain %q", chain)
 		}
 	})
 }

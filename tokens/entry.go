@@ -9,106 +9,106 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// mintFunc asks the next source for what a key stands for, for a workload that may
+// mintFunc requests the token of a key from the next source, for a workload that may
 // have it.
 type mintFunc func(context.Context, key, identity.Workload) (Token, error)
 
-// entry is what a cache knows of one key: a token, why there is none, or an old
-// token and why there is no new one.
+// entry is the state of one key in a cache: a token, the failure to get one, or an old
+// token and the failure to renew it. The mutex of the store guards all fields.
 type entry struct {
-	w      identity.Workload // for whom it is minted: who asked last, while it is here
-	asked  time.Time         // when somebody asked last
-	absent time.Time         // since when none of the KSA's pods is here; zero while one is
+	workload    identity.Workload // that the next token is minted for: the last to request it that is still on the node
+	lastUse     time.Time
+	absentSince time.Time // when the last of the KSA's pods left the node; zero while one is there
 
-	token    Token         // of no life where there never was one
-	pod      string        // UID of that for which it was minted
-	life     time.Duration // when it was minted
+	token    Token         // the zero token if there never was one
+	podUID   string        // of the pod that the token was minted for
+	lifetime time.Duration // of the token when it was minted
 	renewAt  time.Time
 	renewing bool
-	timer    *time.Timer // to renewAt
+	timer    *time.Timer // to nextWake
 
 	// Of the attempts that failed since.
-	failures  int
-	failure   error     // the last one
-	notBefore time.Time // the next attempt
+	failures    int
+	lastFailure error
+	notBefore   time.Time // of the next attempt
 }
 
-// stop ends what would renew an entry that is gone.
+// stop ends the timer of an entry that has been removed.
 func (e *entry) stop() {
 	if e.timer != nil {
 		e.timer.Stop()
 	}
 }
 
-// least is the life that callers must get of this token. A token that came with
-// hardly more is used for two thirds of it all the same.
-func (e *entry) least(wanted time.Duration) time.Duration {
-	if wanted > e.life*14/15 {
-		return e.life / 3
+// minRemaining is the lifetime that callers must get of this token. A token that was
+// minted with hardly more is used for two thirds of its lifetime nevertheless.
+func (e *entry) minRemaining(lifetime time.Duration) time.Duration {
+	if lifetime > e.lifetime*14/15 {
+		return e.lifetime / 3
 	}
-	return wanted
+	return lifetime
 }
 
-// minted takes a token that came now.
-func (e *entry) minted(token Token, now time.Time) {
-	e.renewing, e.failures, e.failure, e.notBefore = false, 0, nil, time.Time{}
+// succeeded records a token that was minted now.
+func (e *entry) succeeded(token Token, now time.Time) {
+	e.renewing, e.failures, e.lastFailure, e.notBefore = false, 0, nil, time.Time{}
 	if e.token.Value() == token.Value() {
-		// The source is a cache itself, and has only begun to renew.
-		pause := max(minPause, e.life/60)
-		e.renewAt = now.Add(pause/2 + rand.N(pause/2))
+		// The source is a cache itself, and has only started its own renewal.
+		delay := max(minRetryDelay, e.lifetime/60)
+		e.renewAt = now.Add(delay/2 + rand.N(delay/2))
 		return
 	}
-	e.token, e.life = token, token.Expiry.Sub(now)
-	e.renewAt = renewal(now, e.life)
+	e.token, e.lifetime = token, token.Expiry.Sub(now)
+	e.renewAt = renewalTime(now, e.lifetime)
 }
 
-// renewal is when a token of that time is renewed: at a quarter of its life, so that
-// three quarters are left when upstream fails; jittered, as what was minted at once need
-// not be renewed at once.
-func renewal(minted time.Time, life time.Duration) time.Time {
-	early := max(life/4, 1)
-	return minted.Add(early - rand.N(max(early*2/5, 1)))
+// renewalTime is a quarter of the lifetime after a token was minted, so three quarters
+// are left if upstream fails. It is jittered, as tokens that were minted together need
+// not be renewed together.
+func renewalTime(minted time.Time, lifetime time.Duration) time.Time {
+	quarter := max(lifetime/4, 1)
+	return minted.Add(quarter - rand.N(max(quarter*2/5, 1)))
 }
 
-// failed takes an attempt that ended in err now.
+// failed records an attempt that ended with err now.
 func (e *entry) failed(err error, now time.Time) {
 	e.renewing = false
-	e.failure = remembered(err)
+	e.lastFailure = asCached(err)
 	e.failures++
-	e.notBefore = now.Add(e.pause(err))
+	e.notBefore = now.Add(e.retryDelay(err))
 	if !permanent(err) && retryAfterOf(err) == 0 && e.notBefore.After(e.token.Expiry) {
-		// Who has no token waits for the next attempt, and shorter.
-		if soon := latest(e.token.Expiry, now.Add(refusalLife)); soon.Before(e.notBefore) {
+		// Callers without a token wait for the next attempt, so it is made earlier.
+		if soon := latest(e.token.Expiry, now.Add(refusalTTL)); soon.Before(e.notBefore) {
 			e.notBefore = soon
 		}
 	}
 	e.renewAt = e.notBefore
 	if permanent(err) {
-		// Who has a token need not know as soon as who has none.
-		e.renewAt = now.Add(maxPause/2 + rand.N(maxPause/2))
-		if until := believedUntil(err); until.After(now) && until.Before(e.notBefore) {
+		// Callers with a token can learn of the fix later than callers without.
+		e.renewAt = now.Add(maxRetryDelay/2 + rand.N(maxRetryDelay/2))
+		if until := validUntil(err); until.After(now) && until.Before(e.notBefore) {
 			e.notBefore = until
 		}
 	}
 }
 
-// pause is how long the next attempt waits.
-func (e *entry) pause(err error) time.Duration {
+// retryDelay is the delay from a failure to the next attempt.
+func (e *entry) retryDelay(err error) time.Duration {
 	if permanent(err) {
-		return refusalLife
+		return refusalTTL
 	}
-	backoff := min(minPause<<min(e.failures-1, 10), maxPause)
+	backoff := min(minRetryDelay<<min(e.failures-1, 10), maxRetryDelay)
 	backoff = backoff/2 + rand.N(backoff/2)
 	return max(backoff, min(retryAfterOf(err), maxRetryAfter))
 }
 
-// due is when something is to be done about the entry although nobody asks: a token
-// is renewed, and a failure is forgotten when the pause that it grew is long over.
-func (e *entry) due() time.Time {
+// nextWake is when the timer is due: to renew the token, or to forget a failure whose
+// retry delay is long over.
+func (e *entry) nextWake() time.Time {
 	if e.renewAt.Before(e.token.Expiry) {
 		return e.renewAt
 	}
-	return latest(e.token.Expiry, e.notBefore.Add(maxPause))
+	return latest(e.token.Expiry, e.notBefore.Add(maxRetryDelay))
 }
 
 func latest(a, b time.Time) time.Time {
@@ -118,16 +118,16 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// waiting is how long it is until the next attempt.
-func (e *entry) waiting(now time.Time) time.Duration { return max(0, e.notBefore.Sub(now)) }
+// retryIn is the time until the next attempt is allowed; 0 if it is allowed now.
+func (e *entry) retryIn(now time.Time) time.Duration { return max(0, e.notBefore.Sub(now)) }
 
-// remembered marks an error as one that was known before it was asked for.
-func remembered(err error) error {
+// asCached marks an error as known before the request.
+func asCached(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {
 		return err
 	}
-	known := *e
-	known.cached = true
-	return &known
+	cached := *e
+	cached.cached = true
+	return &cached
 }

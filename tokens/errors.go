@@ -17,58 +17,58 @@ import (
 type Kind string
 
 const (
-	// NotLinked: the KSA is annotated with no GSA, and what was asked for needs one.
+	// NotLinked: the KSA is annotated with no GSA, and the request needs one.
 	NotLinked Kind = "not_linked"
-	// Denied: the policy or Google's IAM says no. Asking again changes nothing.
+	// Denied: the policy or Google's IAM refuses. A retry does not help.
 	Denied Kind = "denied"
 	// NotFound: the GSA does not exist.
 	NotFound Kind = "not_found"
-	// Invalid: what was asked for makes no sense to Google, like an unknown scope.
+	// Invalid: Google does not understand the request, for example an unknown scope.
 	Invalid Kind = "invalid"
 	// Misconfigured: Google does not accept the credential that the operator set up.
 	Misconfigured Kind = "misconfigured"
-	// Unavailable: no answer now. Ask again.
+	// Unavailable: there is no answer now. A retry can help.
 	Unavailable Kind = "unavailable"
 )
 
-// Error says why there is no token, and what to do about it.
+// Error explains why a token is missing, and the remedy.
 type Error struct {
 	Kind       Kind
-	Message    string        // for the caller's eyes; never holds a token
-	RetryAfter time.Duration // when Google said so
+	Message    string        // for the caller; never holds a token
+	RetryAfter time.Duration // 0 if it is not known
 	Err        error
 
-	why    string    // what decided, for the audit log
-	cached bool      // known before it was asked for
-	forget bool      // costs nothing to find out again
-	until  time.Time // believed no longer, where it is not zero
+	decision   string    // the policy's reasons, for the audit log
+	cached     bool      // known before the request
+	uncached   bool      // not worth caching, as the check costs nothing
+	validUntil time.Time // the end of its cache TTL; zero: refusalTTL
 }
 
 func (e *Error) Error() string { return e.Message }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Permanent says that asking again changes nothing until somebody mends what the
-// message names.
+// Permanent reports whether a retry is pointless until the problem that the message names
+// is fixed.
 func (e *Error) Permanent() bool { return e.Kind != Unavailable }
 
-// permanent says whether err is an [*Error] that is.
+// permanent reports whether err is a permanent [*Error].
 func permanent(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Permanent()
 }
 
-// forgettable says that err need not be remembered.
-func forgettable(err error) bool {
+// uncached reports whether err is not worth caching.
+func uncached(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.forget
+	return errors.As(err, &e) && e.uncached
 }
 
-// believedUntil is when err must be found out again, or zero.
-func believedUntil(err error) time.Time {
+// validUntil is the end of err's own cache TTL, or zero.
+func validUntil(err error) time.Time {
 	var e *Error
 	if errors.As(err, &e) {
-		return e.until
+		return e.validUntil
 	}
 	return time.Time{}
 }
@@ -81,14 +81,14 @@ func retryAfterOf(err error) time.Duration {
 	return 0
 }
 
-// after says when to ask again.
-func after(err error, pause time.Duration) error {
+// withRetryAfter raises RetryAfter to delay.
+func withRetryAfter(err error, delay time.Duration) error {
 	var e *Error
-	if !errors.As(err, &e) || e.RetryAfter >= pause {
+	if !errors.As(err, &e) || e.RetryAfter >= delay {
 		return err
 	}
 	later := *e
-	later.RetryAfter = pause
+	later.RetryAfter = delay
 	return &later
 }
 
@@ -101,7 +101,7 @@ func kindOf(err error) Kind {
 	return Unavailable
 }
 
-// googleError turns the failure of a call of Google's API clients into an [*Error].
+// googleError turns the error of one of Google's API clients into an [*Error].
 // The task completes the sentence "Unable to …".
 func googleError(task string, err error) *Error {
 	var api *googleapi.Error
@@ -123,7 +123,7 @@ func googleError(task string, err error) *Error {
 	return e
 }
 
-// errorReason is that of the google.rpc.ErrorInfo in an answer of Google's APIs, or
+// errorReason is the reason in the google.rpc.ErrorInfo of a response of Google's APIs, or
 // empty; see AIP-193.
 func errorReason(err error) string {
 	var api *googleapi.Error
@@ -139,8 +139,8 @@ func errorReason(err error) string {
 	return ""
 }
 
-// oauthError turns the failure of a token endpoint into an [*Error]: RFC 6749
-// section 5.2 has 400 and 401 for what is wrong for good.
+// oauthError turns the error of a token endpoint into an [*Error]. RFC 6749 section 5.2
+// uses 400 and 401 for permanent errors.
 func oauthError(task, service string, err error) *Error {
 	var e *oauth2.RetrieveError
 	if !errors.As(err, &e) || e.Response == nil {
@@ -163,7 +163,7 @@ func oauthError(task, service string, err error) *Error {
 	return &Error{Kind: kind, Message: text, Err: err, RetryAfter: retryAfter(e.Response.Header)}
 }
 
-// oauthFields is why a token endpoint refuses, in the fields of RFC 6749.
+// oauthFields are the error fields of a token endpoint's response (RFC 6749).
 type oauthFields struct {
 	Code        string `json:"error"`
 	Description string `json:"error_description"`
@@ -172,30 +172,33 @@ type oauthFields struct {
 func oauthReason(e *oauth2.RetrieveError) oauthFields {
 	fields := oauthFields{e.ErrorCode, e.ErrorDescription}
 	if fields.Code == "" {
-		// golang.org/x/oauth2/jwt leaves the body unread. Where it is something else
-		// the status has to say it all.
+		// golang.org/x/oauth2/jwt does not parse the body. If it is not JSON, the status
+		// has to be enough.
 		_ = json.Unmarshal(e.Body, &fields)
 	}
 	return fields
 }
 
+// unreachable is the [*Error] of a call without a response. The task completes the
+// sentence "Unable to …".
 func unreachable(task, service string, err error) *Error {
-	why := "it could not be reached"
+	problem := "could not be reached"
 	if errors.Is(err, context.DeadlineExceeded) {
-		why = "it did not answer in time"
+		problem = "did not answer in time"
 	}
-	return &Error{Kind: Unavailable, Message: fmt.Sprintf("Unable to %s; %s did not help: %s", task, service, why), Err: err}
+	return &Error{Kind: Unavailable, Message: fmt.Sprintf("Unable to %s; %s %s", task, service, problem), Err: err}
 }
 
+// retryAfter parses the Retry-After header; 0 if there is none.
 func retryAfter(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(text); err == nil && seconds >= 0 {
 		return min(time.Duration(min(seconds, 1<<20))*time.Second, maxRetryAfter)
 	}
-	// The other form of RFC 9110 is a date, by the clock of who sent it.
+	// RFC 9110 also allows a date, which is by the sender's clock.
 	at, err := http.ParseTime(text)
-	sent, unsent := http.ParseTime(h.Get("Date"))
-	if err != nil || unsent != nil {
+	sent, dateErr := http.ParseTime(h.Get("Date"))
+	if err != nil || dateErr != nil {
 		return 0
 	}
 	return min(max(0, at.Sub(sent)), maxRetryAfter)

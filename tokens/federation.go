@@ -12,42 +12,44 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// Federation is how a cluster whose issuer Google knows proves its workloads: the
-// KSA's token is exchanged at Google's Security Token Service.
+// Federation describes how a cluster whose issuer Google trusts proves its workloads:
+// the KSA's token is exchanged at Google's Security Token Service.
 type Federation struct {
 	Provider    string        // //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER
 	STSEndpoint string        // https://sts.googleapis.com
-	Subjects    SubjectTokens // where the KSA tokens come from
+	Subjects    SubjectTokens // source of the KSA tokens
 }
 
-// exchange gives federated tokens: who has one is the KSA itself, in Google's eyes.
+// exchange issues federated tokens. To Google, the bearer of such a token is the KSA
+// itself.
 type exchange struct {
 	Federation
-	kept    subjects      // of its Subjects
-	life    time.Duration // asked for of the KSA tokens, which the federated ones do not outlive
-	client  *http.Client
-	now     func() time.Time
-	metrics *metrics
+	subjects subjectCache  // of Federation.Subjects
+	lifetime time.Duration // requested for the KSA tokens, which the federated tokens do not outlive
+	client   *http.Client
+	now      func() time.Time
+	metrics  *metrics
 }
 
-// AccessToken implements [Source] by RFC 8693, as "Workload Identity Federation
-// with Kubernetes" in Google's documentation asks for it.
+// AccessToken implements [Source] by RFC 8693, as described by "Workload Identity
+// Federation with Kubernetes" in Google's documentation. If STS refuses a cached KSA
+// token, it is replaced once.
 func (x *exchange) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
 	audience := "https:" + x.Provider // Google's default for a Kubernetes provider
-	for again := true; ; again = false {
-		subject, err := x.kept.SubjectToken(ctx, w, audience, x.life)
+	for retried := false; ; retried = true {
+		subject, err := x.subjects.SubjectToken(ctx, w, audience, x.lifetime)
 		if err != nil {
 			return Token{}, err
 		}
-		token, err := x.exchanged(ctx, w, scopes, subject)
-		if !again || !invalidGrant(err) || !x.kept.refused(w, audience, x.life, subject) {
+		token, err := x.exchangeToken(ctx, w, scopes, subject)
+		if retried || !invalidGrant(err) || !x.subjects.invalidate(w, audience, x.lifetime, subject) {
 			return token, err
 		}
 	}
 }
 
-// exchanged is what STS gives for a KSA's token.
-func (x *exchange) exchanged(ctx context.Context, w identity.Workload, scopes Scopes, subject Token) (Token, error) {
+// exchangeToken exchanges a KSA's token at STS.
+func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scopes Scopes, subject Token) (Token, error) {
 	config := clientcredentials.Config{
 		TokenURL:  x.STSEndpoint + "/v1/token",
 		AuthStyle: oauth2.AuthStyleInParams,
@@ -61,48 +63,48 @@ func (x *exchange) exchanged(ctx context.Context, w identity.Workload, scopes Sc
 		},
 	}
 	var token Token
-	err := x.metrics.call(ctx, "sts", func(ctx context.Context) error {
+	err := callUpstream(ctx, x.metrics, "sts", func(ctx context.Context) error {
 		t, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, x.client))
 		if err != nil {
-			refused := oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, "STS", err)
-			return withKeys(refused, x.Provider, subject)
+			refusal := oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, "STS", err)
+			return withJWKSHint(refusal, x.Provider, subject)
 		}
 		token = NewToken(t.AccessToken, t.Expiry)
-		if t.Expiry.IsZero() { // the answer need not say
+		if t.Expiry.IsZero() { // expires_in is optional in RFC 8693
 			token.Expiry = x.now().Add(time.Hour)
 			if subject.Expiry.Before(token.Expiry) {
 				token.Expiry = subject.Expiry
 			}
 		}
 		token.origin = subject.origin
-		token = token.from(func(o *origin) { o.Principal = federatedMember(x.Provider, w.KSA) })
+		token = token.withOrigin(func(o *origin) { o.Principal = federatedMember(x.Provider, w.KSA) })
 		return nil
 	})
 	return token, err
 }
 
-// IDToken implements [Source]: a KSA has none at Google.
+// IDToken implements [Source]. Google issues no ID tokens to KSAs.
 func (x *exchange) IDToken(_ context.Context, w identity.Workload, _ IDTokenRequest) (Token, error) {
 	return Token{}, notLinked(w, "Identity Tokens")
 }
 
-// federated is the [base] of federation.
+// federated is the [credential] of federation.
 type federated struct {
-	source Source                     // of federated tokens
-	short  func(time.Duration) Source // of those that live for so long at most
+	source     Source                     // of federated tokens
+	shortLived func(time.Duration) Source // of federated tokens with that lifetime at most
 }
 
 func (f federated) bearer(ctx context.Context, w identity.Workload) (Token, error) {
-	// What the GSA's token may do is decided at the next hop. That hop needs IAM.
-	// The GSA is no part of a federated token's key: all that a KSA was ever
-	// annotated with share it.
+	// The next hop decides what the GSA's token can do; this token only has to reach
+	// IAM. The GSA is not part of a federated token's key: the token is the same for
+	// every GSA that the KSA is ever annotated with.
 	w.GSA, w.Delegates = "", ""
 	return f.source.AccessToken(ctx, w, Scopes{CloudPlatform})
 }
 
-func (f federated) unlinked(ctx context.Context, w identity.Workload, scopes Scopes, life time.Duration) (Token, error) {
-	if life > 0 {
-		return f.short(life).AccessToken(ctx, w, scopes)
+func (f federated) unlinkedToken(ctx context.Context, w identity.Workload, scopes Scopes, maxLifetime time.Duration) (Token, error) {
+	if maxLifetime > 0 {
+		return f.shortLived(maxLifetime).AccessToken(ctx, w, scopes)
 	}
 	return f.source.AccessToken(ctx, w, scopes)
 }

@@ -2,7 +2,9 @@ package tokens
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,14 +13,14 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-func TestUnlinkedWorkloadIsItselfInGooglesEyes(t *testing.T) {
+func TestFederation_UnlinkedWorkloadIsItsOwnPrincipal(t *testing.T) {
 	g := startGoogle(t)
 	e := newEngine(t, g.federation())
 	token, err := e.AccessToken(t.Context(), unlinked, NewScopes(CloudPlatform))
 	check(t, err)
 	grant := g.wantGrant(t, token, testCaller)
 	if grant.KSA != "shop/cart" || grant.Pod != "shop/cart-7d4" || grant.PodUID != "pod-uid" {
-		t.Errorf("the token stands for KSA %s, pod %s (%s)", grant.KSA, grant.Pod, grant.PodUID)
+		t.Errorf("the token is that of KSA %s, pod %s (%s)", grant.KSA, grant.Pod, grant.PodUID)
 	}
 	if len(grant.Scopes) != 1 || grant.Scopes[0] != CloudPlatform {
 		t.Errorf("scopes %q", grant.Scopes)
@@ -28,7 +30,7 @@ func TestUnlinkedWorkloadIsItselfInGooglesEyes(t *testing.T) {
 	}
 }
 
-func TestLinkedWorkloadGetsItsServiceAccountsTokenThroughItself(t *testing.T) {
+func TestFederation_LinkedWorkloadGetsGSAToken(t *testing.T) {
 	g := startGoogle(t)
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	e := newEngine(t, g.federation())
@@ -37,17 +39,17 @@ func TestLinkedWorkloadGetsItsServiceAccountsTokenThroughItself(t *testing.T) {
 	g.wantGrant(t, token, "serviceAccount:"+testGSA, testCaller)
 }
 
-// All that a KSA may have begins with the same federated token.
-func TestFederatedTokenIsSharedByAllTokensOfAServiceAccount(t *testing.T) {
+// All tokens of a KSA are minted with the same federated token.
+func TestFederation_FederatedTokenIsSharedByKSA(t *testing.T) {
 	const other = "other@shop-project.iam.gserviceaccount.com"
 	g := startGoogle(t)
 	e := newEngine(t, g.federation())
 	for _, gsa := range []string{testGSA, other} {
 		g.Bind(gsa, workloadIdentityUser, testCaller)
-		for _, of := range endpoints() {
+		for _, kind := range tokenKinds() {
 			w := with(linked, func(w *identity.Workload) { w.GSA = gsa })
-			if _, err := of.ask(t.Context(), e, w); err != nil {
-				t.Errorf("%s of %s: %v", of.name, gsa, err)
+			if _, err := kind.request(t.Context(), e, w); err != nil {
+				t.Errorf("%s of %s: %v", kind.name, gsa, err)
 			}
 		}
 	}
@@ -56,11 +58,11 @@ func TestFederatedTokenIsSharedByAllTokensOfAServiceAccount(t *testing.T) {
 	}
 }
 
-// What the operator set up and Google does not accept is told with the provider's
-// name: each of these is an opaque 400 at Google.
-func TestCredentialThatGoogleDoesNotAcceptIsMisconfigured(t *testing.T) {
+// A setup that Google does not accept is reported with the provider's name. Google's own
+// answer to each of these is an opaque 400.
+func TestFederation_RejectedCredentialIsMisconfigured(t *testing.T) {
 	const unknown = "//iam.googleapis.com/projects/123456/locations/global/workloadIdentityPools/clusters/providers/nosuch"
-	for _, of := range []struct {
+	for _, test := range []struct {
 		name   string
 		change func(*offlineGoogle, *Federation)
 		texts  []string
@@ -74,7 +76,7 @@ func TestCredentialThatGoogleDoesNotAcceptIsMisconfigured(t *testing.T) {
 		}, []string{testProvider, "invalid_grant", "The audience in ID Token [https:" + testProvider + "] does not match"}},
 		{"unknown provider", func(_ *offlineGoogle, f *Federation) { f.Provider = unknown }, []string{unknown, "invalid_target"}},
 		{"expired token", func(g *offlineGoogle, f *Federation) {
-			f.Subjects = clockedBack(g.issuer, 2*time.Hour)
+			f.Subjects = backdated(g.issuer, 2*time.Hour)
 		}, []string{testProvider, "invalid_grant", "stale"}},
 		{"other issuer", func(_ *offlineGoogle, f *Federation) {
 			f.Subjects = must(NewLocalIssuer("https://another", time.Now))
@@ -83,26 +85,26 @@ func TestCredentialThatGoogleDoesNotAcceptIsMisconfigured(t *testing.T) {
 			f.Subjects = must(NewLocalIssuer(testIssuer, time.Now))
 		}, []string{testProvider, "invalid_grant"}},
 	} {
-		t.Run(of.name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			g := startGoogle(t)
-			e := newEngine(t, g.federation(func(f *Federation) { of.change(g, f) }))
-			for _, kind := range endpoints() {
-				_, err := kind.ask(t.Context(), e, linked)
-				wantError(t, err, Misconfigured, append(of.texts, "shop/cart", "STS returned 400 Bad Request")...)
+			e := newEngine(t, g.federation(func(f *Federation) { test.change(g, f) }))
+			for _, kind := range tokenKinds() {
+				_, err := kind.request(t.Context(), e, linked)
+				wantError(t, err, Misconfigured, append(test.texts, "shop/cart", "STS returned 400 Bad Request")...)
 			}
 		})
 	}
 }
 
-// clockedBack signs with the same key in the past.
-func clockedBack(l *LocalIssuer, by time.Duration) *LocalIssuer {
+// backdated signs with the same key in the past.
+func backdated(l *LocalIssuer, by time.Duration) *LocalIssuer {
 	past := *l
 	past.now = func() time.Time { return l.now().Add(-by) }
 	return &past
 }
 
-// The caller chose the scope: it is not the operator's fault.
-func TestUnknownScopeIsTheCallersFault(t *testing.T) {
+// The caller chose the scope, so the operator is not at fault.
+func TestFederation_UnknownScopeIsInvalid(t *testing.T) {
 	g := startGoogle(t)
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	e := newEngine(t, g.federation())
@@ -112,23 +114,23 @@ func TestUnknownScopeIsTheCallersFault(t *testing.T) {
 	wantError(t, err, Invalid, "IAM returned 400 Bad Request")
 }
 
-func TestUnlinkedWorkloadHasNoIDToken(t *testing.T) {
+func TestFederation_UnlinkedWorkloadHasNoIDToken(t *testing.T) {
 	e := newEngine(t, startGoogle(t).federation())
 	_, err := e.IDToken(t.Context(), unlinked, IDTokenRequest{Audience: "a"})
 	wantError(t, err, NotLinked, "shop/cart", "kubectl annotate serviceaccount --namespace shop cart iam.gke.io/gcp-service-account=", "Identity Tokens")
 }
 
-// Google's own troubles pass: they are told as such, and when to ask again.
-func TestFailingGoogleIsUnavailable(t *testing.T) {
+// Google's transient failures are reported as such, with Retry-After.
+func TestUpstream_TransientErrorIsUnavailable(t *testing.T) {
 	for _, method := range []struct {
 		name string
-		of   endpoint
+		kind tokenKind
 	}{
-		{fakegoogle.MethodSTSToken, endpoints()[0]},
-		{fakegoogle.MethodGenerateAccessToken, endpoints()[0]},
-		{fakegoogle.MethodGenerateIDToken, endpoints()[1]},
+		{fakegoogle.MethodSTSToken, tokenKinds()[0]},
+		{fakegoogle.MethodGenerateAccessToken, tokenKinds()[0]},
+		{fakegoogle.MethodGenerateIDToken, tokenKinds()[1]},
 	} {
-		for _, of := range []struct {
+		for _, test := range []struct {
 			fault fakegoogle.Fault
 			text  string
 			after time.Duration
@@ -138,19 +140,19 @@ func TestFailingGoogleIsUnavailable(t *testing.T) {
 			{fakegoogle.Fault{Status: http.StatusInternalServerError}, "500 Internal Server Error", 0},
 			{fakegoogle.Fault{Status: http.StatusServiceUnavailable, RetryAfter: time.Second}, "503 Service Unavailable", time.Second},
 		} {
-			t.Run(method.name+" "+of.text, func(t *testing.T) {
+			t.Run(method.name+" "+test.text, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					g := googleInBubble(t, 0)
 					e := newEngine(t, g.federation())
-					g.SetFault(method.name, of.fault)
-					ctx, cancel := context.WithTimeout(t.Context(), minPause/4) // no time for another attempt
+					g.SetFault(method.name, test.fault)
+					ctx, cancel := context.WithTimeout(t.Context(), minRetryDelay/4) // no time for another attempt
 					defer cancel()
-					_, err := method.of.ask(ctx, e, linked)
-					if got := wantError(t, err, Unavailable, of.text).RetryAfter; got < of.after || got > of.after+minPause {
-						t.Errorf("ask again after %s, want %s", got, of.after)
+					_, err := method.kind.request(ctx, e, linked)
+					if got := wantError(t, err, Unavailable, test.text).RetryAfter; got < test.after || got > test.after+minRetryDelay {
+						t.Errorf("Retry-After %s, want %s", got, test.after)
 					}
 					g.ClearFaults()
-					if _, err := method.of.ask(t.Context(), e, linked); err != nil {
+					if _, err := method.kind.request(t.Context(), e, linked); err != nil {
 						t.Errorf("after the outage: %v", err)
 					}
 				})
@@ -159,36 +161,37 @@ func TestFailingGoogleIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestLateGoogleIsUnavailableWithinTheCallersDeadline(t *testing.T) {
+func TestUpstream_CallerDeadlineEndsWait(t *testing.T) {
 	for _, method := range []string{fakegoogle.MethodSTSToken, fakegoogle.MethodGenerateAccessToken} {
 		t.Run(method, func(t *testing.T) {
-			const latency = 300 * time.Millisecond
-			g := startGoogle(t)
-			g.Bind(testGSA, workloadIdentityUser, testCaller)
-			e := newEngine(t, g.federation())
-			g.SetFault(method, fakegoogle.Fault{Latency: latency, Times: 1})
-			start := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), latency/10)
-			defer cancel()
-			_, err := e.AccessToken(ctx, linked, DefaultScopes())
-			wantError(t, err, Unavailable, "did not answer in time")
-			if waited := time.Since(start); waited >= latency {
-				t.Errorf("the caller waited for %s", waited)
-			}
-			_, err = e.AccessToken(t.Context(), linked, DefaultScopes())
-			check(t, err)
-			if got := g.Counters()[method]; got != 1 {
-				t.Errorf("%d calls, though the first went on", got)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				const latency = 300 * time.Millisecond
+				g := googleInBubble(t, 0)
+				e := newEngine(t, g.federation())
+				g.SetFault(method, fakegoogle.Fault{Latency: latency, Times: 1})
+				start := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), latency/10)
+				defer cancel()
+				_, err := e.AccessToken(ctx, linked, DefaultScopes())
+				wantError(t, err, Unavailable, "did not answer in time")
+				if waited := time.Since(start); waited != latency/10 {
+					t.Errorf("the caller waited for %s", waited)
+				}
+				_, err = e.AccessToken(t.Context(), linked, DefaultScopes())
+				check(t, err)
+				if got := g.Counters()[method]; got != 1 {
+					t.Errorf("%d calls, although the first went on", got)
+				}
+			})
 		})
 	}
 }
 
-func TestHangingGoogleIsGivenUpInTheEnd(t *testing.T) {
-	g := &offlineGoogle{Running: nowhere, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
+func TestUpstream_HangingCallEndsAtTimeout(t *testing.T) {
+	g := &offlineGoogle{Running: offlineServer, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	synctest.Test(t, func(t *testing.T) {
 		o := g.federation()
-		o.HTTPClient = hanging()
+		o.HTTPClient, o.Wait = hangingClient(), upstreamTimeout
 		e := newEngine(t, o)
 		start := time.Now()
 		_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
@@ -199,16 +202,21 @@ func TestHangingGoogleIsGivenUpInTheEnd(t *testing.T) {
 	})
 }
 
-func TestGoogleThatCannotBeReachedIsUnavailable(t *testing.T) {
-	o := startGoogle(t).federation(func(f *Federation) { f.STSEndpoint = "http://127.0.0.1:1" })
-	ctx, cancel := context.WithTimeout(t.Context(), minPause/2) // no time for another attempt
-	defer cancel()
-	_, err := newEngine(t, o).AccessToken(ctx, unlinked, DefaultScopes())
-	wantError(t, err, Unavailable, "STS", "could not be reached")
+func TestUpstream_UnreachableIsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := googleInBubble(t, 0).federation()
+		o.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, syscall.ECONNREFUSED
+		}}}
+		ctx, cancel := context.WithTimeout(t.Context(), minRetryDelay/2) // no time for another attempt
+		defer cancel()
+		_, err := newEngine(t, o).AccessToken(ctx, unlinked, DefaultScopes())
+		wantError(t, err, Unavailable, "STS", "could not be reached")
+	})
 }
 
-// RFC 8693 lets the answer leave out expires_in.
-func TestFederatedTokenWithoutExpiryLivesAsLongAsItsSubjectToken(t *testing.T) {
+// expires_in is optional in RFC 8693.
+func TestFederation_TokenWithoutExpiryEndsWithSubjectToken(t *testing.T) {
 	g := startGoogle(t)
 	o := g.federation()
 	o.HTTPClient = &http.Client{Transport: transport(func(*http.Request) (int, string) {
@@ -221,7 +229,7 @@ func TestFederatedTokenWithoutExpiryLivesAsLongAsItsSubjectToken(t *testing.T) {
 	}
 }
 
-func TestEngineNeedsOneWayToGoogle(t *testing.T) {
+func TestEngine_RequiresExactlyOneCredential(t *testing.T) {
 	g := startGoogle(t)
 	both := g.federation()
 	both.SourceCredential = operator

@@ -32,7 +32,7 @@ const (
 	policyViewer = "roles/iam.serviceAccountViewer"
 )
 
-// linked is a workload whose KSA names a GSA, unlinked one whose KSA does not.
+// linked is a workload whose KSA names a GSA; the KSA of unlinked names none.
 var (
 	linked = identity.Workload{
 		Pod: identity.Pod{Namespace: "shop", Name: "cart-7d4", UID: "pod-uid"},
@@ -65,7 +65,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// wantError checks the kind of an error, and that its text holds all of texts.
+// wantError checks the kind of an error, and that its text contains all of texts.
 func wantError(t *testing.T, err error, kind Kind, texts ...string) *Error {
 	t.Helper()
 	var e *Error
@@ -83,13 +83,13 @@ func wantError(t *testing.T, err error, kind Kind, texts ...string) *Error {
 	return e
 }
 
-// upstream is a Source that does what a test says; each of its tokens is another.
+// upstream is a Source that a test controls. Each of its tokens is different.
 type upstream struct {
-	mu      sync.Mutex
-	calls   int
-	life    time.Duration
-	latency time.Duration
-	err     error
+	mu       sync.Mutex
+	calls    int
+	lifetime time.Duration
+	latency  time.Duration
+	err      error
 }
 
 func (u *upstream) set(change func(*upstream)) {
@@ -107,11 +107,11 @@ func (u *upstream) count() int {
 func (u *upstream) mint(ctx context.Context) (Token, error) {
 	u.mu.Lock()
 	u.calls++
-	call, life, latency, err := u.calls, u.life, u.latency, u.err
+	call, lifetime, latency, err := u.calls, u.lifetime, u.latency, u.err
 	u.mu.Unlock()
 	minted := time.Now()
-	// Without a timer of no time: in a bubble of synctest such a one can crash Go's race
-	// detector (Go 1.26.8, runtime.(*timer).maybeRunChan).
+	// No timer without a duration: in a synctest bubble it can crash Go's race detector
+	// (Go 1.26.8, runtime.(*timer).maybeRunChan).
 	if latency > 0 {
 		select {
 		case <-time.After(latency):
@@ -122,7 +122,7 @@ func (u *upstream) mint(ctx context.Context) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	return NewToken(fmt.Sprintf("token-%d", call), minted.Add(life)), nil
+	return NewToken(fmt.Sprintf("token-%d", call), minted.Add(lifetime)), nil
 }
 
 func (u *upstream) AccessToken(ctx context.Context, _ identity.Workload, _ Scopes) (Token, error) {
@@ -133,34 +133,34 @@ func (u *upstream) IDToken(ctx context.Context, _ identity.Workload, _ IDTokenRe
 	return u.mint(ctx)
 }
 
-// cacheBench is a cache in front of an upstream.
-type cacheBench struct {
+// cacheFixture is a cache in front of an upstream.
+type cacheFixture struct {
 	*cache
 	*upstream
-	t        *testing.T
-	tasks    *tasks
-	registry *prometheus.Registry
+	t          *testing.T
+	background *background
+	registry   *prometheus.Registry
 }
 
-// newCacheBench makes a cache of tokens that live for an hour.
-func newCacheBench(t *testing.T) *cacheBench {
+// newCacheFixture returns a cache whose tokens have a lifetime of an hour.
+func newCacheFixture(t *testing.T) *cacheFixture {
 	t.Helper()
-	b := &cacheBench{upstream: &upstream{life: time.Hour}, t: t, tasks: newTasks(upstreamTimeout), registry: prometheus.NewRegistry()}
-	b.cache = newCache(b.upstream, "tokens", 64, time.Now, b.tasks, newMetrics(b.registry)).outermost()
-	t.Cleanup(b.tasks.close)
+	b := &cacheFixture{upstream: &upstream{lifetime: time.Hour}, t: t, background: newBackground(upstreamTimeout), registry: prometheus.NewRegistry()}
+	b.cache = newCache(b.upstream, "tokens", 64, time.Now, b.background, newMetrics(b.registry)).retryFor(upstreamTimeout)
+	t.Cleanup(b.background.close)
 	return b
 }
 
-// get asks for the access token of the linked workload, or fails the test.
-func (b *cacheBench) get() Token {
+// get requests the access token of the linked workload. An error fails the test.
+func (b *cacheFixture) get() Token {
 	b.t.Helper()
 	token, err := b.cache.AccessToken(b.t.Context(), linked, DefaultScopes())
 	check(b.t, err)
 	return token
 }
 
-// getShort makes the cache hold a token of which 4 minutes are left.
-func (b *cacheBench) getShort() {
+// getShort fills the cache with a token that has 4 minutes left.
+func (b *cacheFixture) getShort() {
 	b.t.Helper()
 	b.get()
 	b.upstream.set(func(u *upstream) { u.err = errDown })
@@ -169,13 +169,13 @@ func (b *cacheBench) getShort() {
 	synctest.Wait()
 	b.cache.mu.Lock()
 	defer b.cache.mu.Unlock()
-	// Until the next attempt would be made: ahead, if we did not ask first.
+	// As if the retry delay were over; otherwise the next attempt is in the background.
 	e := b.cache.entries.peek(accessKey(linked, DefaultScopes()))
 	e.failures, e.notBefore = 0, time.Time{}
 }
 
-// wantToken asks and checks which token comes, and that it comes at once.
-func (b *cacheBench) wantToken(want string) {
+// wantToken requests the token and checks its value, and that it comes at once.
+func (b *cacheFixture) wantToken(want string) {
 	b.t.Helper()
 	start := time.Now()
 	if got := b.get().Value(); got != want {
@@ -186,11 +186,11 @@ func (b *cacheBench) wantToken(want string) {
 	}
 }
 
-// held is how many entries there are.
-func (c *store) held() int {
+// size is the number of entries.
+func (c *store) size() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.entries.held
+	return c.entries.len
 }
 
 func (c *store) has(k key) bool {
@@ -199,15 +199,15 @@ func (c *store) has(k key) bool {
 	return c.entries.peek(k) != nil
 }
 
-func (b *cacheBench) wantCalls(want int) {
+func (b *cacheFixture) wantCalls(want int) {
 	b.t.Helper()
 	if got := b.upstream.count(); got != want {
 		b.t.Fatalf("%d calls upstream, want %d", got, want)
 	}
 }
 
-// hanging is an HTTP client whose requests are never answered.
-func hanging() *http.Client {
+// hangingClient is an HTTP client whose requests are never answered.
+func hangingClient() *http.Client {
 	return &http.Client{Transport: transport(func(*http.Request) (int, string) { return 0, "" })}
 }
 
@@ -215,11 +215,11 @@ func hanging() *http.Client {
 type offlineGoogle struct {
 	*fakegoogle.Running
 	issuer *LocalIssuer
-	client *http.Client // that reaches it; any where nil
+	client *http.Client // that reaches it; default: any client
 }
 
-// nowhere stands for a Google that is not listening.
-var nowhere = &fakegoogle.Running{URL: "https://google.test"}
+// offlineServer is a Google that does not listen.
+var offlineServer = &fakegoogle.Running{URL: "https://google.test"}
 
 func startGoogle(t *testing.T) *offlineGoogle {
 	t.Helper()
@@ -229,12 +229,12 @@ func startGoogle(t *testing.T) *offlineGoogle {
 	return g
 }
 
-// googleInBubble is one without a network, for fake time. Its clock is ahead of ours.
+// googleInBubble is a Google without a network, for fake time. Its clock is ahead of ours.
 func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 	t.Helper()
 	now := func() time.Time { return time.Now().Add(ahead) }
 	g := &offlineGoogle{
-		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now}), URL: nowhere.URL},
+		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now}), URL: offlineServer.URL},
 		issuer:  must(NewLocalIssuer(testIssuer, now)),
 	}
 	g.client = &http.Client{Transport: inProcess{g}}
@@ -244,7 +244,7 @@ func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 	return g
 }
 
-// inProcess calls a handler in place of a server.
+// inProcess calls a handler instead of a server.
 type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -253,12 +253,12 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
-	answer := recorder.Result()
-	answer.Request = r
-	return answer, nil
+	response := recorder.Result()
+	response.Request = r
+	return response, nil
 }
 
-// wantCalls checks how often each method was called since the last look.
+// wantCalls checks how often each method was called since before was counted.
 func (g *offlineGoogle) wantCalls(t *testing.T, before map[string]int, want map[string]int) {
 	t.Helper()
 	for method, n := range g.Counters() {
@@ -272,7 +272,7 @@ func (g *offlineGoogle) provider() fakegoogle.Provider {
 	return fakegoogle.Provider{Name: testProvider, Issuer: testIssuer, JWKS: must(g.issuer.JWKS())}
 }
 
-// federation is how a node in federation mode is set up, with changes.
+// federation returns the options of a node in federation mode, with changes.
 func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
 	f := Federation{Provider: testProvider, STSEndpoint: g.URL, Subjects: g.issuer}
 	for _, change := range changes {
@@ -285,15 +285,15 @@ func (g *offlineGoogle) impersonation(credential oauth2.TokenSource, policy Poli
 	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
-// wantGrant checks what Google sees in a token.
-func (g *offlineGoogle) wantGrant(t *testing.T, token Token, principal string, through ...string) fakegoogle.Grant {
+// wantGrant checks the principal that Google sees in a token, and its expiry.
+func (g *offlineGoogle) wantGrant(t *testing.T, token Token, principal string, chain ...string) fakegoogle.Grant {
 	t.Helper()
 	grant, ok := g.Inspect(token.Value())
 	if !ok {
 		t.Fatal("Google does not know the token")
 	}
-	if grant.Principal != principal || strings.Join(grant.Through, " ") != strings.Join(through, " ") {
-		t.Errorf("%s through %v, want %s through %v", grant.Principal, grant.Through, principal, through)
+	if grant.Principal != principal || strings.Join(grant.DelegationChain, " ") != strings.Join(chain, " ") {
+		t.Errorf("%s through %v, want %s through %v", grant.Principal, grant.DelegationChain, principal, chain)
 	}
 	if off := token.Expiry.Sub(grant.Expiry).Abs(); off > 2*time.Second {
 		t.Errorf("the token's expiry is %s off", off)
@@ -301,11 +301,11 @@ func (g *offlineGoogle) wantGrant(t *testing.T, token Token, principal string, t
 	return grant
 }
 
-// newEngine makes an engine that ends with the test.
+// newEngine returns an engine that is closed at the end of the test.
 func newEngine(t *testing.T, o Options) *Engine {
 	t.Helper()
 	if o.HTTPClient == nil {
-		// Its own, so that no connection outlives the test.
+		// A client of its own: no connection outlives the test.
 		transport := &http.Transport{}
 		o.HTTPClient = &http.Client{Transport: transport}
 		t.Cleanup(transport.CloseIdleConnections)
@@ -315,7 +315,7 @@ func newEngine(t *testing.T, o Options) *Engine {
 	return e
 }
 
-// transport answers HTTP requests without a network; status 0 hangs.
+// transport answers HTTP requests without a network; a request hangs if status is 0.
 type transport func(*http.Request) (status int, body string)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -327,8 +327,8 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
-// counted is how many requests to a cache had a result.
-func counted(registry *prometheus.Registry, result string) float64 {
+// cacheRequests is the number of requests to a cache with a result.
+func cacheRequests(registry *prometheus.Registry, result string) float64 {
 	sum := 0.0
 	for _, family := range must(registry.Gather()) {
 		if family.GetName() != "gme_token_cache_requests_total" {
@@ -345,15 +345,15 @@ func counted(registry *prometheus.Registry, result string) float64 {
 	return sum
 }
 
-// endpoint is a way to ask a Source.
-type endpoint struct {
-	name string
-	ask  func(context.Context, Source, identity.Workload) (Token, error)
+// tokenKind is one of the two kinds of tokens of a Source.
+type tokenKind struct {
+	name    string
+	request func(context.Context, Source, identity.Workload) (Token, error)
 }
 
-// endpoints are both ways.
-func endpoints() []endpoint {
-	return []endpoint{
+// tokenKinds returns both.
+func tokenKinds() []tokenKind {
+	return []tokenKind{
 		{"access token", func(ctx context.Context, s Source, w identity.Workload) (Token, error) {
 			return s.AccessToken(ctx, w, DefaultScopes())
 		}},

@@ -18,129 +18,132 @@ import (
 const (
 	workloadIdentityUser = "roles/iam.workloadIdentityUser"
 
-	policyLife      = time.Minute     // an answer is believed for so long
-	denialLife      = 5 * time.Second // and so long where it denies: somebody is about to add the binding
+	policyTTL       = time.Minute     // of a policy that allows
+	denialTTL       = 5 * time.Second // of a denial; it is short, so a new binding takes effect soon
 	policyCacheSize = 1024            // GSAs
 )
 
-// iamPolicy is the policy that the GSA's own IAM policy states, exactly as on GKE:
-// a binding of the KSA to roles/iam.workloadIdentityUser.
+// iamPolicy is the [Policy] that the GSA's own IAM policy decides, exactly as on GKE: by a
+// binding of the KSA to roles/iam.workloadIdentityUser.
 type iamPolicy struct {
-	credential base
+	credential credential
 	calls      *iam.ProjectsServiceAccountsService
 	pool       string // PROJECT_ID.svc.id.goog
-	provider   string // of federation, or empty
+	provider   string // of federation; can be empty
 	now        func() time.Time
 	metrics    *metrics
-	flights    flights[readPolicy]
+	flights    flights[gsaPolicy]
 
 	mu    sync.Mutex
-	known *simplelru.LRU[string, readPolicy]
+	known *simplelru.LRU[string, gsaPolicy] // by GSA; guarded by mu
 }
 
-// readPolicy is whom a GSA is bound to, and when that was read.
-type readPolicy struct {
+// gsaPolicy holds the members of a GSA's bindings, as they were read.
+type gsaPolicy struct {
 	members []string
-	at      time.Time
+	readAt  time.Time
 }
 
-func newIAMPolicy(credential base, o Options, tasks *tasks, m *metrics) (*iamPolicy, error) {
+func newIAMPolicy(credential credential, o Options, background *background, m *metrics) (*iamPolicy, error) {
 	service, err := iam.NewService(context.Background(), option.WithHTTPClient(o.HTTPClient), option.WithEndpoint(o.IAMEndpoint))
 	if err != nil {
 		return nil, fmt.Errorf("IAM client for %s: %w", o.IAMEndpoint, err)
 	}
-	known, err := simplelru.NewLRU[string, readPolicy](policyCacheSize, nil)
+	known, err := simplelru.NewLRU[string, gsaPolicy](policyCacheSize, nil)
 	if err != nil {
 		return nil, err
 	}
 	return &iamPolicy{credential: credential, calls: service.Projects.ServiceAccounts, pool: o.WorkloadPool, provider: o.Provider,
-		now: o.Now, metrics: m, flights: flights[readPolicy]{tasks: tasks}, known: known}, nil
+		now: o.Now, metrics: m, flights: flights[gsaPolicy]{background: background}, known: known}, nil
 }
+
+// Name implements [Policy].
+func (*iamPolicy) Name() string { return "iam" }
 
 // Allow implements [Policy].
 func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) (string, error) {
-	// What comes after the first of a chain Google sees itself.
-	w.GSA = first(w)
+	// Google itself checks the rest of a chain.
+	w.GSA = entryAccount(w)
 	p.mu.Lock()
-	read, found := p.known.Get(w.GSA)
+	policy, found := p.known.Get(w.GSA)
 	p.mu.Unlock()
-	age := p.now().Sub(read.at)
-	if found && age < policyLife {
-		if member := p.binds(read, w.KSA); member != "" {
-			return bound(w, member), nil
+	age := p.now().Sub(policy.readAt)
+	if found && age < policyTTL {
+		if member := p.boundMember(policy, w.KSA); member != "" {
+			return bindingReason(w, member), nil
 		}
-		if age < denialLife {
-			return "", p.denied(w, read)
+		if age < denialTTL {
+			return "", p.denied(w, policy)
 		}
 	}
-	read, err := p.flights.do(ctx, w.GSA, func(ctx context.Context) (readPolicy, error) { return p.read(ctx, w) })
+	policy, err := p.flights.do(ctx, w.GSA, func(ctx context.Context) (gsaPolicy, error) { return p.read(ctx, w) })
 	if err != nil {
 		return "", err
 	}
-	member := p.binds(read, w.KSA)
+	member := p.boundMember(policy, w.KSA)
 	if member == "" {
-		return "", p.denied(w, read)
+		return "", p.denied(w, policy)
 	}
-	return bound(w, member), nil
+	return bindingReason(w, member), nil
 }
 
-// binds is the name by which the KSA is bound, or empty.
-func (p *iamPolicy) binds(read readPolicy, ksa identity.ServiceAccount) string {
+// boundMember is the member name by which the KSA is bound, or empty.
+func (p *iamPolicy) boundMember(policy gsaPolicy, ksa identity.ServiceAccount) string {
 	for _, member := range workloadMembers(p.pool, p.provider, ksa) {
-		if slices.Contains(read.members, member) {
+		if slices.Contains(policy.members, member) {
 			return member
 		}
 	}
 	return ""
 }
 
-func bound(w identity.Workload, member string) string {
+func bindingReason(w identity.Workload, member string) string {
 	return fmt.Sprintf("%s has %s on %s", member, workloadIdentityUser, w.GSA)
 }
 
-func (p *iamPolicy) denied(w identity.Workload, read readPolicy) *Error {
-	return &Error{Kind: Denied, until: read.at.Add(denialLife), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
+func (p *iamPolicy) denied(w identity.Workload, policy gsaPolicy) *Error {
+	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
 		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, poolMember(p.pool, w.KSA)))}
 }
 
-// read asks IAM, for all workloads that name w.GSA.
-func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (readPolicy, error) {
+// read reads the IAM policy of w.GSA, for all workloads that name it.
+func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, error) {
 	bearer, err := p.credential.bearer(ctx, w)
 	if err != nil {
-		return readPolicy{}, err
+		return gsaPolicy{}, err
 	}
 	// Version 3 shows conditional bindings as such; lower ones hide the condition.
-	read := readPolicy{at: p.now()}
-	err = p.metrics.call(ctx, "getIamPolicy", func(ctx context.Context) error {
+	policy := gsaPolicy{readAt: p.now()}
+	err = callUpstream(ctx, p.metrics, "getIamPolicy", func(ctx context.Context) error {
 		call := p.calls.GetIamPolicy(resource(w.GSA)).OptionsRequestedPolicyVersion(3).Context(ctx)
 		authorize(call.Header(), bearer)
-		policy, err := call.Do()
+		response, err := call.Do()
 		if err != nil {
-			return unread(w.GSA, err)
+			return readPolicyError(w.GSA, err)
 		}
-		for _, binding := range policy.Bindings {
-			// A condition cannot be evaluated here, so that it counts as not met.
+		for _, binding := range response.Bindings {
+			// A condition cannot be evaluated here, so it counts as not met.
 			if binding.Role == workloadIdentityUser && binding.Condition == nil {
-				read.members = append(read.members, binding.Members...)
+				policy.members = append(policy.members, binding.Members...)
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return readPolicy{}, err
+		return gsaPolicy{}, err
 	}
 	p.mu.Lock()
-	p.known.Add(w.GSA, read)
+	p.known.Add(w.GSA, policy)
 	p.mu.Unlock()
-	return read, nil
+	return policy, nil
 }
 
-// unread names no KSA, as it may answer several.
-func unread(gsa string, err error) *Error {
+// readPolicyError names no KSA, as several can share the read.
+func readPolicyError(gsa string, err error) *Error {
 	e := googleError("read the IAM policy of "+gsa, err)
 	if e.Kind == Denied {
 		e.Message += "\n" + sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer") +
-			"\nIts operator can state who may use what in a file instead: --impersonation-policy=file"
+			"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"
 	}
 	if e.Kind == NotFound {
 		e.Message += "\nCheck the annotation " + identity.AnnotationGSA + " of the Kubernetes service account"
@@ -148,8 +151,8 @@ func unread(gsa string, err error) *Error {
 	return e
 }
 
-// workloadMembers are the names that IAM bindings have for a KSA: GKE's form, and
-// the principals of its pool and of a federation provider's, with both subjects.
+// workloadMembers are the names by which IAM bindings can refer to a KSA: GKE's own, and
+// the principals of its pool and of a federation provider's pool, with both subjects.
 func workloadMembers(pool, provider string, ksa identity.ServiceAccount) []string {
 	members := []string{poolMember(pool, ksa)}
 	federation, _, found := strings.Cut(provider, "/providers/")
@@ -161,8 +164,8 @@ func workloadMembers(pool, provider string, ksa identity.ServiceAccount) []strin
 		number = parts[4]
 	}
 	gke := "//iam.googleapis.com/projects/" + number + "/locations/global/workloadIdentityPools/" + pool
-	for _, of := range []string{federation, gke} {
-		members = append(members, principal(of, kubernetesSubject(ksa)), principal(of, "ns/"+ksa.Namespace+"/sa/"+ksa.Name))
+	for _, pool := range []string{federation, gke} {
+		members = append(members, principal(pool, kubernetesSubject(ksa)), principal(pool, "ns/"+ksa.Namespace+"/sa/"+ksa.Name))
 	}
 	return members
 }
@@ -173,7 +176,7 @@ func poolMember(pool string, ksa identity.ServiceAccount) string {
 
 func principal(pool, subject string) string { return "principal:" + pool + "/subject/" + subject }
 
-// federatedMember is how IAM names a KSA that came through a federation provider.
+// federatedMember is IAM's name of a KSA that came through a federation provider.
 func federatedMember(provider string, ksa identity.ServiceAccount) string {
 	pool, _, _ := strings.Cut(provider, "/providers/")
 	return principal(pool, kubernetesSubject(ksa))

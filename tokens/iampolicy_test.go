@@ -16,8 +16,8 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// iamBench is a policy in front of an IAM that answers what a test says.
-type iamBench struct {
+// iamFixture is a policy in front of an IAM that a test controls.
+type iamFixture struct {
 	*iamPolicy
 	t *testing.T
 
@@ -28,12 +28,12 @@ type iamBench struct {
 	latency time.Duration
 }
 
-// newIAMBench makes a policy that reads the bindings given.
-func newIAMBench(t *testing.T, bindings ...map[string]any) *iamBench {
+// newIAMFixture returns a policy that reads the given bindings.
+func newIAMFixture(t *testing.T, bindings ...map[string]any) *iamFixture {
 	t.Helper()
-	b := &iamBench{t: t, status: http.StatusOK}
+	b := &iamFixture{t: t, status: http.StatusOK}
 	b.bind(bindings...)
-	o := (&offlineGoogle{Running: nowhere}).impersonation(operator, nil)
+	o := (&offlineGoogle{Running: offlineServer}).impersonation(operator, nil)
 	o.Provider, o.Now = testProvider, time.Now
 	o.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (int, string) {
 		if got := r.Header.Get("Authorization"); got != "Bearer operators-own-token" {
@@ -49,21 +49,24 @@ func newIAMBench(t *testing.T, bindings ...map[string]any) *iamBench {
 		time.Sleep(latency)
 		return status, answer
 	})}
-	tasks, m := newTasks(upstreamTimeout), newMetrics(prometheus.NewRegistry())
-	b.iamPolicy = must(newIAMPolicy(&sourceCredential{tokens: operator, metrics: m}, o, tasks, m))
-	t.Cleanup(tasks.close)
+	background, m := newBackground(upstreamTimeout), newMetrics(prometheus.NewRegistry())
+	b.iamPolicy = must(newIAMPolicy(&sourceCredential{tokens: operator, metrics: m}, o, background, m))
+	t.Cleanup(background.close)
 	return b
 }
 
-func (b *iamBench) bind(bindings ...map[string]any) {
+func (b *iamFixture) bind(bindings ...map[string]any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.answer = string(must(json.Marshal(map[string]any{"version": 3, "bindings": bindings})))
 }
 
-func (b *iamBench) allow(w identity.Workload) error { _, err := b.Allow(b.t.Context(), w); return err }
+func (b *iamFixture) allow(w identity.Workload) error {
+	_, err := b.Allow(b.t.Context(), w)
+	return err
+}
 
-func (b *iamBench) wantReads(want int) {
+func (b *iamFixture) wantReads(want int) {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -81,7 +84,7 @@ const (
 	pools      = "principal://iam.googleapis.com/projects/123456/locations/global/workloadIdentityPools/"
 )
 
-func TestEachLegalFormOfAMemberIsABinding(t *testing.T) {
+func TestIAMPolicy_AcceptsEveryMemberForm(t *testing.T) {
 	for _, member := range []string{
 		cartMember,
 		pools + testPool + "/subject/ns/shop/sa/cart",
@@ -90,7 +93,7 @@ func TestEachLegalFormOfAMemberIsABinding(t *testing.T) {
 		pools + "clusters/subject/ns/shop/sa/cart",
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newIAMBench(t, binding("roles/viewer", "user:a@b.c"), binding(workloadIdentityUser, "user:a@b.c", member))
+			b := newIAMFixture(t, binding("roles/viewer", "user:a@b.c"), binding(workloadIdentityUser, "user:a@b.c", member))
 			if err := b.allow(linked); err != nil {
 				t.Errorf("%s: %v", member, err)
 			}
@@ -98,7 +101,7 @@ func TestEachLegalFormOfAMemberIsABinding(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotTheKSAsOwnBindingIsDenied(t *testing.T) {
+func TestIAMPolicy_DeniesForeignBindings(t *testing.T) {
 	conditional := binding(workloadIdentityUser, cartMember)
 	conditional["condition"] = map[string]any{"title": "until spring", "expression": `request.time < timestamp("2099-01-01T00:00:00Z")`}
 	user := func(members ...string) map[string]any { return binding(workloadIdentityUser, members...) }
@@ -111,7 +114,7 @@ func TestWhatIsNotTheKSAsOwnBindingIsDenied(t *testing.T) {
 		"pool with this one's name":    {user("serviceAccount:x" + testPool + "[shop/cart]")},
 		"other namespace":              {user("serviceAccount:" + testPool + "[shop2/cart]")},
 		"other KSA":                    {user("serviceAccount:" + testPool + "[shop/other]")},
-		"KSA whose name begins so":     {user("serviceAccount:" + testPool + "[shop/cart-2]")},
+		"KSA with a longer name":       {user("serviceAccount:" + testPool + "[shop/cart-2]")},
 		"KSA that this name begins as": {user("serviceAccount:" + testPool + "[shop/car]")},
 		"other federation pool":        {user(pools + "others/subject/system:serviceaccount:shop:cart")},
 		"pool of another number":       {user(strings.Replace(testCaller, "123456", "654321", 1))},
@@ -123,27 +126,27 @@ func TestWhatIsNotTheKSAsOwnBindingIsDenied(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				wantError(t, newIAMBench(t, bindings...).allow(linked), Denied, "shop/cart may not use "+testGSA,
+				wantError(t, newIAMFixture(t, bindings...).allow(linked), Denied, "shop/cart may not use "+testGSA,
 					"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role=roles/iam.workloadIdentityUser --member=\""+cartMember+"\"")
 			})
 		})
 	}
 }
 
-func TestConditionOfOneBindingDoesNotHideAnother(t *testing.T) {
+func TestIAMPolicy_ConditionalBindingDoesNotHideAnother(t *testing.T) {
 	conditional := binding(workloadIdentityUser, cartMember)
 	conditional["condition"] = map[string]any{"expression": "false"}
 	synctest.Test(t, func(t *testing.T) {
-		check(t, newIAMBench(t, conditional, binding(workloadIdentityUser, cartMember)).allow(linked))
+		check(t, newIAMFixture(t, conditional, binding(workloadIdentityUser, cartMember)).allow(linked))
 	})
 }
 
-func TestReadPolicyIsBelievedForAMinute(t *testing.T) {
+func TestIAMPolicy_IsCachedForAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newIAMBench(t, binding(workloadIdentityUser, cartMember))
+		b := newIAMFixture(t, binding(workloadIdentityUser, cartMember))
 		check(t, b.allow(linked))
 		b.bind()
-		time.Sleep(policyLife - time.Second)
+		time.Sleep(policyTTL - time.Second)
 		check(t, b.allow(linked))
 		b.wantReads(1)
 		time.Sleep(time.Second)
@@ -152,12 +155,12 @@ func TestReadPolicyIsBelievedForAMinute(t *testing.T) {
 	})
 }
 
-func TestDenialIsReadAgainAfterSomeSeconds(t *testing.T) {
+func TestIAMPolicy_DenialIsCachedForSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newIAMBench(t)
+		b := newIAMFixture(t)
 		wantError(t, b.allow(linked), Denied)
 		b.bind(binding(workloadIdentityUser, cartMember))
-		time.Sleep(denialLife - time.Second)
+		time.Sleep(denialTTL - time.Second)
 		wantError(t, b.allow(linked), Denied)
 		b.wantReads(1)
 		time.Sleep(time.Second)
@@ -166,9 +169,9 @@ func TestDenialIsReadAgainAfterSomeSeconds(t *testing.T) {
 	})
 }
 
-func TestFailureToReadThePolicyIsNotRemembered(t *testing.T) {
+func TestIAMPolicy_ReadFailureIsNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newIAMBench(t, binding(workloadIdentityUser, cartMember))
+		b := newIAMFixture(t, binding(workloadIdentityUser, cartMember))
 		b.status = http.StatusServiceUnavailable
 		wantError(t, b.allow(linked), Unavailable, "503 Service Unavailable")
 		b.status = http.StatusOK
@@ -176,11 +179,11 @@ func TestFailureToReadThePolicyIsNotRemembered(t *testing.T) {
 	})
 }
 
-func TestPolicyIsReadOnceForAllWhoAskAtTheSameTime(t *testing.T) {
+func TestIAMPolicy_ConcurrentReadsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newIAMBench(t, binding(workloadIdentityUser, cartMember))
+		b := newIAMFixture(t, binding(workloadIdentityUser, cartMember))
 		b.latency = time.Second
-		thief := with(linked, func(w *identity.Workload) { w.KSA.Name = "thief" })
+		stranger := with(linked, func(w *identity.Workload) { w.KSA.Name = "stranger" })
 		var all sync.WaitGroup
 		for range 50 {
 			all.Go(func() {
@@ -188,27 +191,27 @@ func TestPolicyIsReadOnceForAllWhoAskAtTheSameTime(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			all.Go(func() { wantError(t, b.allow(thief), Denied, "shop/thief") })
+			all.Go(func() { wantError(t, b.allow(stranger), Denied, "shop/stranger") })
 		}
 		all.Wait()
 		b.wantReads(1)
 	})
 }
 
-func TestRememberedPoliciesAreBounded(t *testing.T) {
+func TestIAMPolicy_CacheIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newIAMBench(t, binding(workloadIdentityUser, cartMember))
+		b := newIAMFixture(t, binding(workloadIdentityUser, cartMember))
 		for i := range policyCacheSize + 50 {
 			check(t, b.allow(with(linked, func(w *identity.Workload) { w.GSA = fmt.Sprintf("a%d@p.iam.gserviceaccount.com", i) })))
 		}
 		if got := b.known.Len(); got != policyCacheSize {
-			t.Errorf("%d policies are remembered", got)
+			t.Errorf("%d policies are cached", got)
 		}
 	})
 }
 
-// Against a Google that checks who reads.
-func TestUnreadablePolicyIsToldWithItsRemedy(t *testing.T) {
+// Against a Google that checks the permissions of the reader.
+func TestIAMPolicy_UnreadablePolicyNamesRemedy(t *testing.T) {
 	g := startGoogle(t)
 	e := newEngine(t, g.impersonation(gcloudLogin.source(t, g), nil))
 	g.Bind(testGSA, tokenCreator, gcloudLogin.member)
@@ -220,9 +223,9 @@ func TestUnreadablePolicyIsToldWithItsRemedy(t *testing.T) {
 	}
 }
 
-func TestPolicyOfAMissingServiceAccountIsNotFound(t *testing.T) {
+func TestIAMPolicy_MissingGSAIsNotFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newIAMBench(t)
+		b := newIAMFixture(t)
 		b.status, b.answer = http.StatusNotFound, `{"error": {"code": 404, "message": "Unknown service account"}}`
 		wantError(t, b.allow(linked), NotFound, "Unknown service account", identity.AnnotationGSA)
 	})

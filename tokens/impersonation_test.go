@@ -16,44 +16,48 @@ import (
 	"gke-metadata-emulator/fakegoogle"
 )
 
-// tokenSource is a source credential that a function gives.
+// tokenSource is a source credential from a function.
 type tokenSource func() (*oauth2.Token, error)
 
 func (f tokenSource) Token() (*oauth2.Token, error) { return f() }
 
-// operator is a source credential that is always there.
+// operator is a source credential that never fails.
 var operator = tokenSource(func() (*oauth2.Token, error) {
 	return &oauth2.Token{AccessToken: "operators-own-token", Expiry: time.Now().Add(time.Hour)}, nil
 })
 
-// credentialFile is a credential that an operator has on disk.
+// credentialFile is a credential on the operator's disk.
 type credentialFile struct {
 	kind   google.CredentialsType
-	member string // as IAM names its owner
+	member string // IAM's name of its owner
 	read   func(*offlineGoogle) []byte
 }
 
-const keyed = "emulator@shop-project.iam.gserviceaccount.com"
+const keyOwner = "emulator@shop-project.iam.gserviceaccount.com"
 
-// gcloudLogin and keyFile are the two that operators use.
+// gcloudLogin and keyFile are the two kinds that operators use.
 var (
 	gcloudLogin = credentialFile{google.AuthorizedUser, "user:developer@example.com", func(g *offlineGoogle) []byte {
 		return g.AuthorizedUser("developer@example.com", g.URL+"/token")
 	}}
-	keyFile = credentialFile{google.ServiceAccount, "serviceAccount:" + keyed, func(g *offlineGoogle) []byte {
-		return must(g.ServiceAccountKey(keyed, g.URL+"/token"))
+	keyFile = credentialFile{google.ServiceAccount, "serviceAccount:" + keyOwner, func(g *offlineGoogle) []byte {
+		return must(g.ServiceAccountKey(keyOwner, g.URL+"/token"))
 	}}
 )
 
 func (f credentialFile) source(t *testing.T, g *offlineGoogle) oauth2.TokenSource {
 	t.Helper()
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Transport: transport})
+	client := g.client
+	if client == nil {
+		transport := &http.Transport{}
+		t.Cleanup(transport.CloseIdleConnections)
+		client = &http.Client{Transport: transport}
+	}
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, client)
 	return must(google.CredentialsFromJSONWithType(ctx, f.read(g), f.kind, CloudPlatform)).TokenSource
 }
 
-func TestImpersonationGivesTheServiceAccountsTokenThroughTheOperator(t *testing.T) {
+func TestImpersonation_GSATokenIsMintedByOperator(t *testing.T) {
 	for _, file := range []credentialFile{gcloudLogin, keyFile} {
 		t.Run(string(file.kind), func(t *testing.T) {
 			g := startGoogle(t)
@@ -76,13 +80,13 @@ func TestImpersonationGivesTheServiceAccountsTokenThroughTheOperator(t *testing.
 	}
 }
 
-func TestImpersonationDeniesByDefault(t *testing.T) {
+func TestImpersonation_DeniesByDefault(t *testing.T) {
 	g := startGoogle(t)
 	e := newEngine(t, g.impersonation(gcloudLogin.source(t, g), nil))
 	g.Bind(testGSA, tokenCreator, gcloudLogin.member)
 	g.Bind(testGSA, policyViewer, gcloudLogin.member)
-	for _, of := range endpoints() {
-		_, err := of.ask(t.Context(), e, linked)
+	for _, test := range tokenKinds() {
+		_, err := test.request(t.Context(), e, linked)
 		wantError(t, err, Denied, "shop/cart may not use "+testGSA)
 	}
 	for method, want := range map[string]int{fakegoogle.MethodGenerateAccessToken: 0, fakegoogle.MethodGenerateIDToken: 0, fakegoogle.MethodGetIAMPolicy: 1} {
@@ -92,78 +96,82 @@ func TestImpersonationDeniesByDefault(t *testing.T) {
 	}
 }
 
-// The operator's own token is nobody's.
-func TestUnlinkedWorkloadNeverGetsTheOperatorsToken(t *testing.T) {
+// No workload gets the operator's own token.
+func TestImpersonation_UnlinkedWorkloadNeverGetsOperatorsToken(t *testing.T) {
 	e := newEngine(t, startGoogle(t).impersonation(operator, AllowAll{}))
-	for _, of := range endpoints() {
-		token, err := of.ask(t.Context(), e, unlinked)
+	for _, test := range tokenKinds() {
+		token, err := test.request(t.Context(), e, unlinked)
 		wantError(t, err, NotLinked, "is not annotated with a target Google service account", "kubectl annotate serviceaccount --namespace shop cart ")
 		if token.Value() != "" {
-			t.Errorf("%s: got one", of.name)
+			t.Errorf("%s: got a token", test.name)
 		}
 	}
 }
 
-// What the operator lacks is told as the operator's to mend: the KSA's binding is
-// there.
-func TestOperatorWithoutTheRightToImpersonateIsTold(t *testing.T) {
+// The remedy names the operator's missing role, and not the KSA's binding, which exists.
+func TestImpersonation_MissingOperatorRoleNamesRemedy(t *testing.T) {
 	g := startGoogle(t)
 	e := newEngine(t, g.impersonation(gcloudLogin.source(t, g), AllowAll{}))
-	for _, of := range endpoints() {
-		_, err := of.ask(t.Context(), e, linked)
+	for _, test := range tokenKinds() {
+		_, err := test.request(t.Context(), e, linked)
 		wantError(t, err, Denied, "IAM returned 403 Forbidden: Permission ", "source credential needs "+tokenCreator+" on "+testGSA,
 			"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role="+tokenCreator)
 	}
 }
 
-func TestSourceCredentialThatGoogleRefusesIsMisconfigured(t *testing.T) {
-	for _, of := range []struct {
-		file credentialFile
-		void func(*offlineGoogle)
+func TestSourceCredential_RefusedIsMisconfigured(t *testing.T) {
+	for _, test := range []struct {
+		file   credentialFile
+		revoke func(*offlineGoogle)
 	}{
 		{gcloudLogin, func(g *offlineGoogle) {
 			g.SetFault(fakegoogle.MethodOAuth2Token, fakegoogle.Fault{Status: http.StatusBadRequest})
 		}},
-		{keyFile, func(g *offlineGoogle) { g.RemoveServiceAccount(keyed) }},
+		{keyFile, func(g *offlineGoogle) { g.RemoveServiceAccount(keyOwner) }},
 	} {
-		t.Run(string(of.file.kind), func(t *testing.T) {
+		t.Run(string(test.file.kind), func(t *testing.T) {
 			g := startGoogle(t)
-			e := newEngine(t, g.impersonation(of.file.source(t, g), AllowAll{}))
-			of.void(g)
+			e := newEngine(t, g.impersonation(test.file.source(t, g), AllowAll{}))
+			test.revoke(g)
 			_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
 			wantError(t, err, Misconfigured, "source credential of the metadata server", "400 Bad Request: invalid_")
 		})
 	}
 }
 
-func TestSourceCredentialThatCannotBeRefreshedNowIsUnavailable(t *testing.T) {
-	g := startGoogle(t)
-	source := gcloudLogin.source(t, g)
-	for name, of := range map[string]struct {
-		tokens oauth2.TokenSource
+func TestSourceCredential_FailedRefreshIsUnavailable(t *testing.T) {
+	unreachable := tokenSource(func() (*oauth2.Token, error) { return nil, errors.New("no route") })
+	for name, test := range map[string]struct {
+		tokens oauth2.TokenSource // default: gcloudLogin
 		fault  fakegoogle.Fault
 		text   string
 		after  time.Duration
 	}{
-		"busy":        {source, fakegoogle.Fault{Status: http.StatusTooManyRequests, RetryAfter: 3 * time.Second}, "429 Too Many Requests", 3 * time.Second},
-		"broken":      {source, fakegoogle.Fault{Status: http.StatusBadGateway}, "502 Bad Gateway", 0},
-		"unreachable": {tokenSource(func() (*oauth2.Token, error) { return nil, errors.New("no route") }), fakegoogle.Fault{}, "could not be reached", 0},
+		"busy":        {nil, fakegoogle.Fault{Status: http.StatusTooManyRequests, RetryAfter: 3 * time.Second}, "429 Too Many Requests", 3 * time.Second},
+		"broken":      {nil, fakegoogle.Fault{Status: http.StatusBadGateway}, "502 Bad Gateway", 0},
+		"unreachable": {unreachable, fakegoogle.Fault{}, "could not be reached", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g.SetFault(fakegoogle.MethodOAuth2Token, of.fault)
-			ctx, cancel := context.WithTimeout(t.Context(), minPause/2) // no time for another attempt
-			defer cancel()
-			_, err := newEngine(t, g.impersonation(of.tokens, AllowAll{})).AccessToken(ctx, linked, DefaultScopes())
-			if got := wantError(t, err, Unavailable, of.text).RetryAfter; got < of.after || got > of.after+minPause {
-				t.Errorf("ask again after %s, want %s", got, of.after)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				g := googleInBubble(t, 0)
+				if test.tokens == nil {
+					test.tokens = gcloudLogin.source(t, g)
+				}
+				g.SetFault(fakegoogle.MethodOAuth2Token, test.fault)
+				ctx, cancel := context.WithTimeout(t.Context(), minRetryDelay/2) // no time for another attempt
+				defer cancel()
+				_, err := newEngine(t, g.impersonation(test.tokens, AllowAll{})).AccessToken(ctx, linked, DefaultScopes())
+				if got := wantError(t, err, Unavailable, test.text).RetryAfter; got < test.after || got > test.after+minRetryDelay {
+					t.Errorf("Retry-After %s, want %s", got, test.after)
+				}
+			})
 		})
 	}
 }
 
-// oauth2's sources know no deadline: one goroutine waits for them, not one for
-// each request.
-func TestHangingSourceCredentialHoldsOneGoroutine(t *testing.T) {
+// oauth2's sources take no context, so one goroutine waits for them, not one for each
+// request.
+func TestSourceCredential_HangingRefreshHoldsOneGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		calls := 0

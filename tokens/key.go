@@ -8,31 +8,31 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// key is what two requests must have in common to share a token. Whatever
-// decides what a token may do stands here.
+// key is what two requests must have in common to share a token. It holds everything
+// that decides what a token can do.
 type key struct {
 	ksa       string // UID
 	gsa       string
-	delegates string // through which the GSA is reached
-	scopes    string
-	id        bool
+	delegates string // the chain of service accounts to the GSA
+	scopes    string // see [joinScopes]
+	id        bool   // an ID token
 	audience  string // of an ID token or a KSA token
 	format    string
 	licenses  bool
-	life      int // seconds, of a KSA token
+	lifetime  int // seconds, of a KSA token
 }
 
-const keyForm = "%q %q %q %q %t %q %q %t %d"
+const keyFormat = "%q %q %q %q %t %q %q %t %d"
 
-// String tells two keys apart whatever bytes the callers put into them.
+// String is unambiguous, whatever bytes the callers put into the fields.
 func (k key) String() string {
-	return fmt.Sprintf(keyForm, k.ksa, k.gsa, k.delegates, k.scopes, k.id, k.audience, k.format, k.licenses, k.life)
+	return fmt.Sprintf(keyFormat, k.ksa, k.gsa, k.delegates, k.scopes, k.id, k.audience, k.format, k.licenses, k.lifetime)
 }
 
-// parseKey undoes String.
+// parseKey is the inverse of String.
 func parseKey(text string) (k key, err error) {
-	_, err = fmt.Sscanf(text, keyForm, &k.ksa, &k.gsa, &k.delegates, &k.scopes, &k.id, &k.audience, &k.format, &k.licenses, &k.life)
-	if err == nil && (k.String() != text || joined(split(k.scopes)) != k.scopes) {
+	_, err = fmt.Sscanf(text, keyFormat, &k.ksa, &k.gsa, &k.delegates, &k.scopes, &k.id, &k.audience, &k.format, &k.licenses, &k.lifetime)
+	if err == nil && (k.String() != text || joinScopes(splitScopes(k.scopes)) != k.scopes) {
 		err = fmt.Errorf("%q is not a key", text)
 	}
 	return k, err
@@ -46,20 +46,27 @@ func idKey(w identity.Workload, r IDTokenRequest) key {
 	return key{ksa: w.KSA.UID, gsa: w.GSA, delegates: w.Delegates, id: true, audience: r.Audience, format: r.Format, licenses: r.Licenses}
 }
 
-var defaultScopesKey = joined(DefaultScopes())
+// The scopes of nearly all requests, joined once.
+var (
+	defaultScopesKey = joinScopes(DefaultScopes())
+	cloudPlatformKey = joinScopes(Scopes{CloudPlatform})
+)
 
-// key is a text that no other set of scopes has. Nearly all requests are for the
-// default ones, whose text is there already.
+// key is a text that no other set of scopes has.
 func (s Scopes) key() string {
-	if len(s) == 2 && s[0] == CloudPlatform && s[1] == userinfoEmail {
+	switch {
+	case len(s) == 2 && s[0] == CloudPlatform && s[1] == userinfoEmail:
 		return defaultScopesKey
+	case len(s) == 1 && s[0] == CloudPlatform:
+		return cloudPlatformKey
 	}
-	return joined(s)
+	return joinScopes(s)
 }
 
-// joined writes each scope after its length: no byte in one of them can end it.
-func joined(s Scopes) string {
-	var b []byte
+// joinScopes writes each scope after its length: no byte of a scope can end it.
+func joinScopes(s Scopes) string {
+	var onStack [256]byte // enough for most sets, so the text is the only allocation
+	b := onStack[:0]
 	for _, scope := range s {
 		b = strconv.AppendInt(b, int64(len(scope)), 10)
 		b = append(append(b, ':'), scope...)
@@ -67,8 +74,8 @@ func joined(s Scopes) string {
 	return string(b)
 }
 
-// split undoes joined.
-func split(joined string) (s Scopes) {
+// splitScopes is the inverse of joinScopes.
+func splitScopes(joined string) (s Scopes) {
 	for joined != "" {
 		length, rest, _ := strings.Cut(joined, ":")
 		n, _ := strconv.ParseUint(length, 10, 31)

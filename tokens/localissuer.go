@@ -15,8 +15,8 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// LocalIssuer signs KSA tokens itself, with a key of its own that lives as long as
-// it does, where there is no cluster to do so.
+// LocalIssuer signs KSA tokens with a key of its own, for use without a cluster. The key
+// is never stored.
 type LocalIssuer struct {
 	issuer string
 	signer jose.Signer
@@ -24,7 +24,7 @@ type LocalIssuer struct {
 	now    func() time.Time
 }
 
-// NewLocalIssuer makes an issuer of that name with a new key.
+// NewLocalIssuer returns an issuer of that name with a new key.
 func NewLocalIssuer(issuer string, now func() time.Time) (*LocalIssuer, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -46,10 +46,10 @@ func (l *LocalIssuer) JWKS() ([]byte, error) {
 	return json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{l.public}})
 }
 
-// SubjectToken implements [SubjectTokens] with the claims of the API server's.
-func (l *LocalIssuer) SubjectToken(_ context.Context, w identity.Workload, audience string, life time.Duration) (Token, error) {
+// SubjectToken implements [SubjectTokens], with the same claims as the API server.
+func (l *LocalIssuer) SubjectToken(_ context.Context, w identity.Workload, audience string, lifetime time.Duration) (Token, error) {
 	now := l.now()
-	expiry := now.Add(life)
+	expiry := now.Add(lifetime)
 	type named struct {
 		Name string `json:"name"`
 		UID  string `json:"uid"`

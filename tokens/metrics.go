@@ -1,8 +1,6 @@
 package tokens
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +11,7 @@ type metrics struct {
 	upstream     *prometheus.HistogramVec
 	mints        prometheus.Gauge
 	mintsWaiting prometheus.Gauge
-	turnedAway   *prometheus.CounterVec
+	rejected     *prometheus.CounterVec
 	decisions    *prometheus.CounterVec
 	audited      *prometheus.CounterVec
 }
@@ -22,68 +20,54 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		cache: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gme_token_cache_requests_total",
-			Help: "Requests to the caches of tokens, of federated tokens and of KSA tokens, by result: hit, renewing (answered, and renewed in the background), short (too little life left), refused (for a reason that was known), miss; further retry (another attempt for who waits) and ahead (renewed while nobody asked). Who asks the same again within a second may be answered before.",
+			Help: "Requests to the caches of tokens, federated tokens and KSA tokens, by result: hit, renewing (answered from the cache, renewal started in the background), short (cached, but with too little lifetime left), refused (a cached refusal), or miss; and, in addition to requests, retry (another attempt for a waiting request) and ahead (renewal in the background without a request).",
 		}, []string{"cache", "result"}),
 		upstream: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:                        "gme_upstream_seconds",
-			Help:                        "Time of calls to the API server and to Google, by call (TokenRequest, sts, sourceCredential, generateAccessToken, generateIdToken, getIamPolicy) and result (ok or the kind of error).",
+			Help:                        "Duration of calls to the API server and to Google, by call (TokenRequest, sts, sourceCredential, generateAccessToken, generateIdToken, getIamPolicy) and result (ok or the kind of error).",
 			Buckets:                     []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 			NativeHistogramBucketFactor: 1.1,
 		}, []string{"call", "result"}),
 		mints: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "gme_token_mints_in_flight",
-			Help: "Tokens that are being minted.",
+			Help: "Tokens that are currently being minted.",
 		}),
 		mintsWaiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "gme_token_mints_waiting",
-			Help: "Tokens that wait for their turn to be minted.",
+			Help: "Tokens that are queued to be minted.",
 		}),
-		turnedAway: prometheus.NewCounterVec(prometheus.CounterOpts{
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gme_token_mints_turned_away_total",
-			Help: "Tokens not minted for want of a turn, by reason: full (its pod had too many waiting) or late (none came in time).",
+			Help: "Tokens that were not minted because the queue was full or slow, by reason: full (the pod had too many requests waiting) or late (minting could not start in time).",
 		}, []string{"reason"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gme_policy_decisions_total",
-			Help: "Decisions of the policy on what is to be minted, by decision: granted, narrowed (to fewer scopes), refused, or unknown (the GSA's IAM policy could not be read).",
+			Help: "Decisions of the policy before a token is minted, by decision: granted, narrowed (to fewer scopes), refused, or unknown (the GSA's IAM policy could not be read).",
 		}, []string{"decision"}),
 		audited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gme_audit_records_total",
-			Help: "Records for --audit-log, by result: written, dropped (the sink was slower than the requests), failed (the sink returned an error).",
+			Help: "Records for --audit-log, by result: written, dropped (the sink was slower than the requests), or failed (the sink returned an error).",
 		}, []string{"result"}),
 	}
-	reg.MustRegister(m.cache, m.upstream, m.mints, m.mintsWaiting, m.turnedAway, m.decisions, m.audited)
+	reg.MustRegister(m.cache, m.upstream, m.mints, m.mintsWaiting, m.rejected, m.decisions, m.audited)
 	return m
 }
 
-// cacheCounts are the counters of one cache, found once: a hit is to cost little.
+// cacheCounts are the counters of one cache, looked up once: a hit must be cheap.
 type cacheCounts struct {
 	hit, renewing, short, refused, miss, retries, ahead prometheus.Counter
 }
 
 func (m *metrics) cacheCounts(cache string) cacheCounts {
-	of := func(result string) prometheus.Counter { return m.cache.WithLabelValues(cache, result) }
-	return cacheCounts{of("hit"), of("renewing"), of("short"), of("refused"), of("miss"), of("retry"), of("ahead")}
-}
-
-// hung is when a call is given up and made anew: Google answers within a second, and
-// what is silent for longer is mostly a connection that is dead.
-const hung = 4 * time.Second
-
-// call makes one call upstream, or two where the first hangs, and measures each. f
-// returns an error of type *Error or nil, and does nothing that must not be done twice.
-func (m *metrics) call(ctx context.Context, name string, f func(context.Context) error) error {
-	early, cancel := context.WithTimeout(ctx, hung)
-	err := m.time(name, func() error { return f(early) })
-	silent := errors.Is(early.Err(), context.DeadlineExceeded)
-	cancel()
-	if err == nil || permanent(err) || !silent || ctx.Err() != nil {
-		return err
+	counter := func(result string) prometheus.Counter { return m.cache.WithLabelValues(cache, result) }
+	return cacheCounts{
+		hit: counter("hit"), renewing: counter("renewing"), short: counter("short"), refused: counter("refused"),
+		miss: counter("miss"), retries: counter("retry"), ahead: counter("ahead"),
 	}
-	return m.time(name, func() error { return f(ctx) })
 }
 
-// time measures one call.
-func (m *metrics) time(call string, f func() error) error {
+// measure records the duration and the result of one upstream call.
+func (m *metrics) measure(call string, f func() error) error {
 	start := time.Now()
 	err := f()
 	result := "ok"

@@ -14,26 +14,26 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// base is the credential that a token of a GSA is minted with.
-type base interface {
-	// bearer is the credential that calls IAM for w.
+// credential is what the token of a GSA is minted with.
+type credential interface {
+	// bearer returns the token that authorizes calls of IAM for w.
 	bearer(ctx context.Context, w identity.Workload) (Token, error)
-	// unlinked is what a workload whose KSA names no GSA gets, which lives for life at
-	// most, or as Google gives it where that is 0.
-	unlinked(ctx context.Context, w identity.Workload, scopes Scopes, life time.Duration) (Token, error)
+	// unlinkedToken returns the access token of a workload whose KSA names no GSA. It
+	// lives for maxLifetime at most; 0 is Google's default.
+	unlinkedToken(ctx context.Context, w identity.Workload, scopes Scopes, maxLifetime time.Duration) (Token, error)
 }
 
 const serviceAccountTokenCreator = "roles/iam.serviceAccountTokenCreator"
 
-// mint is the innermost [Source]: it asks Google's IAM Credentials service.
+// mint is the innermost [Source]: it calls Google's IAM Credentials service.
 type mint struct {
-	base      base
-	calls     *iamcredentials.ProjectsServiceAccountsService
-	delegates []string                              // through which the base reaches all GSAs
-	life      func(identity.Workload) time.Duration // of an access token at most; 0 is as Google gives it
-	remedy    func(identity.Workload) string        // for what IAM refuses
-	now       func() time.Time
-	metrics   *metrics
+	credential  credential
+	calls       *iamcredentials.ProjectsServiceAccountsService
+	delegates   []string                              // the chain from the credential to all GSAs
+	maxLifetime func(identity.Workload) time.Duration // of an access token; 0 is Google's default
+	remedy      func(identity.Workload) string        // for IAM's refusals
+	now         func() time.Time
+	metrics     *metrics
 }
 
 func newIAMCredentials(o Options) (*iamcredentials.ProjectsServiceAccountsService, error) {
@@ -46,32 +46,32 @@ func newIAMCredentials(o Options) (*iamcredentials.ProjectsServiceAccountsServic
 
 // AccessToken implements [Source].
 func (m *mint) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
-	life := m.life(w)
+	lifetime := m.maxLifetime(w)
 	if w.GSA == "" {
-		return m.base.unlinked(ctx, w, scopes, life)
+		return m.credential.unlinkedToken(ctx, w, scopes, lifetime)
 	}
-	bearer, err := m.base.bearer(ctx, w)
+	bearer, err := m.credential.bearer(ctx, w)
 	if err != nil {
 		return Token{}, err
 	}
-	request := &iamcredentials.GenerateAccessTokenRequest{Scope: scopes, Delegates: m.through(w)}
-	if life > 0 {
-		request.Lifetime = fmt.Sprintf("%ds", int(life.Seconds()))
+	request := &iamcredentials.GenerateAccessTokenRequest{Scope: scopes, Delegates: m.delegateChain(w)}
+	if lifetime > 0 {
+		request.Lifetime = fmt.Sprintf("%ds", int(lifetime.Seconds()))
 	}
-	token := bearer // for its origin
-	err = m.metrics.call(ctx, "generateAccessToken", func(ctx context.Context) error {
+	var token Token
+	err = callUpstream(ctx, m.metrics, "generateAccessToken", func(ctx context.Context) error {
 		call := m.calls.GenerateAccessToken(resource(w.GSA), request).Context(ctx)
 		authorize(call.Header(), bearer)
-		bill(call.Header(), w.QuotaProject)
-		answer, err := call.Do()
+		setQuotaProject(call.Header(), w.QuotaProject)
+		response, err := call.Do()
 		if err != nil {
-			return m.explained(w, "generate access token", err)
+			return m.withRemedy(w, "generate access token", err)
 		}
-		expiry, err := time.Parse(time.RFC3339, answer.ExpireTime)
+		expiry, err := time.Parse(time.RFC3339, response.ExpireTime)
 		if err != nil {
-			return &Error{Kind: Unavailable, Message: "Unable to generate access token; IAM's answer has no expiry", Err: err}
+			return &Error{Kind: Unavailable, Message: "Unable to generate access token; IAM's response has no expiry", Err: err}
 		}
-		token = NewToken(answer.AccessToken, here(expiry, answer.Header, m.now()))
+		token = NewToken(response.AccessToken, toLocalClock(expiry, response.Header, m.now()))
 		token.origin = bearer.origin
 		return nil
 	})
@@ -86,60 +86,61 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 	if w.GSA == "" {
 		return Token{}, notLinked(w, "Identity Tokens")
 	}
-	bearer, err := m.base.bearer(ctx, w)
+	bearer, err := m.credential.bearer(ctx, w)
 	if err != nil {
 		return Token{}, err
 	}
 	var token Token
-	err = m.metrics.call(ctx, "generateIdToken", func(ctx context.Context) error {
-		// With the e-mail, as Identity-Aware Proxy refuses tokens without.
+	err = callUpstream(ctx, m.metrics, "generateIdToken", func(ctx context.Context) error {
+		// With the e-mail address, as Identity-Aware Proxy refuses tokens that lack it.
 		call := m.calls.GenerateIdToken(resource(w.GSA), &iamcredentials.GenerateIdTokenRequest{
-			Audience: request.Audience, IncludeEmail: true, Delegates: m.through(w)}).Context(ctx)
+			Audience: request.Audience, IncludeEmail: true, Delegates: m.delegateChain(w)}).Context(ctx)
 		authorize(call.Header(), bearer)
-		bill(call.Header(), w.QuotaProject)
-		answer, err := call.Do()
+		setQuotaProject(call.Header(), w.QuotaProject)
+		response, err := call.Do()
 		if err != nil {
-			return m.explained(w, "generate identity token", err)
+			return m.withRemedy(w, "generate identity token", err)
 		}
-		claims, err := claimsOf(answer.Token)
-		if err != nil {
-			return &Error{Kind: Unavailable, Message: "Unable to generate identity token; IAM's answer is no JWT", Err: err}
+		claims, _, err := parseJWT(response.Token)
+		if err != nil || claims.Expiry == nil {
+			return &Error{Kind: Unavailable, Message: "Unable to generate identity token; IAM's response is not a JWT with an expiry", Err: err}
 		}
-		token = NewToken(answer.Token, here(time.Unix(claims.Expiry, 0), answer.Header, m.now()))
+		token = NewToken(response.Token, toLocalClock(claims.Expiry.Time(), response.Header, m.now()))
 		token.Type, token.origin = "JWT", bearer.origin
-		token = token.from(func(o *origin) { o.Account = claims.Subject })
+		token = token.withOrigin(func(o *origin) { o.GSAUniqueID = claims.Subject })
 		return nil
 	})
 	return token, err
 }
 
-// through is the chain of service accounts to the GSA: the operator's, then the
+// delegateChain is the chain of service accounts to the GSA: the operator's, then the
 // KSA's. Each needs roles/iam.serviceAccountTokenCreator on the next.
-func (m *mint) through(w identity.Workload) []string {
+func (m *mint) delegateChain(w identity.Workload) []string {
 	var chain []string
-	for _, email := range append(slices.Clone(m.delegates), delegates(w)...) {
+	for _, email := range append(slices.Clone(m.delegates), annotatedDelegates(w)...) {
 		chain = append(chain, resource(email))
 	}
 	return chain
 }
 
-// delegates are those that the KSA's annotation names.
-func delegates(w identity.Workload) []string {
+// annotatedDelegates are the service accounts that the KSA's annotation names.
+func annotatedDelegates(w identity.Workload) []string {
 	return strings.FieldsFunc(w.Delegates, func(r rune) bool { return r == ',' })
 }
 
-// first is the service account that the KSA itself must be allowed to use.
-func first(w identity.Workload) string { return append(delegates(w), w.GSA)[0] }
+// entryAccount is the service account that the KSA itself must be allowed to use: the
+// first of its chain.
+func entryAccount(w identity.Workload) string { return append(annotatedDelegates(w), w.GSA)[0] }
 
-// explained adds to a refusal what GKE adds, and the binding that is missing.
-func (m *mint) explained(w identity.Workload, task string, err error) error {
+// withRemedy adds to a refusal the text that GKE adds, and the missing binding.
+func (m *mint) withRemedy(w identity.Workload, task string, err error) error {
 	e := googleError(task, err)
 	if errorReason(err) == "USER_PROJECT_DENIED" {
 		e.Message += fmt.Sprintf("\nThe project is named by the annotation %s of service account %s/%s.", identity.AnnotationQuotaProject, w.KSA.Namespace, w.KSA.Name)
 		return e
 	}
-	if (e.Kind == Denied || e.Kind == NotFound) && len(m.through(w)) > 0 {
-		e.Message += "\nIt is reached through " + strings.Join(append(slices.Clone(m.delegates), delegates(w)...), ", ") +
+	if (e.Kind == Denied || e.Kind == NotFound) && len(m.delegateChain(w)) > 0 {
+		e.Message += "\nIt is reached through " + strings.Join(append(slices.Clone(m.delegates), annotatedDelegates(w)...), ", ") +
 			": each of these needs " + serviceAccountTokenCreator + " on the next, the last on " + w.GSA + "."
 	}
 	if e.Kind == Denied || e.Kind == NotFound {
@@ -151,14 +152,15 @@ func (m *mint) explained(w identity.Workload, task string, err error) error {
 	return e
 }
 
-// bindingCommand says who lacks what, and the command that gives it.
+// bindingCommand names the missing binding and the command that adds it.
 func bindingCommand(gsa, role, member string) string {
 	return fmt.Sprintf("The binding of %s to role %s on %s can be added with:\n"+
 		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=%q",
 		member, role, gsa, gsa, role, member)
 }
 
-// sourceRoleCommand says which role the operator's credential lacks.
+// sourceRoleCommand names the role that the operator's credential lacks, and the command
+// that grants it.
 func sourceRoleCommand(gsa, role string) string {
 	return fmt.Sprintf("The metadata server's source credential needs %s on %s:\n"+
 		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=MEMBER", role, gsa, gsa, role)
@@ -168,9 +170,9 @@ func resource(gsa string) string { return "projects/-/serviceAccounts/" + gsa }
 
 func authorize(h http.Header, bearer Token) { h.Set("Authorization", "Bearer "+bearer.Value()) }
 
-// bill says whose quota a call uses, as GKE does for these two calls; see "Use quota
-// from a different project with Workload Identity Federation for GKE".
-func bill(h http.Header, project string) {
+// setQuotaProject sets whose quota a call uses, as GKE does for these two calls; see "Use
+// quota from a different project with Workload Identity Federation for GKE".
+func setQuotaProject(h http.Header, project string) {
 	if project != "" {
 		h.Set("X-Goog-User-Project", project)
 	}

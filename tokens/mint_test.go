@@ -15,7 +15,7 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-func TestAccessTokenHasTheScopesAskedFor(t *testing.T) {
+func TestMint_AccessTokenHasRequestedScopes(t *testing.T) {
 	g := startGoogle(t)
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	e := newEngine(t, g.federation())
@@ -31,7 +31,7 @@ func TestAccessTokenHasTheScopesAskedFor(t *testing.T) {
 	}
 }
 
-func TestIDTokenHasTheAudienceAndTheEmail(t *testing.T) {
+func TestMint_IDTokenHasAudienceAndEmail(t *testing.T) {
 	g := startGoogle(t)
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	const audience = "https://example.com/ünusual?a=b&c=\"d\""
@@ -51,25 +51,25 @@ func TestIDTokenHasTheAudienceAndTheEmail(t *testing.T) {
 	}
 }
 
-func TestQuotaIsTheAnnotatedProjects(t *testing.T) {
+func TestMint_QuotaProjectIsTheAnnotated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		billed := with(linked, func(w *identity.Workload) { w.QuotaProject = "billing" })
+		withQuota := with(linked, func(w *identity.Workload) { w.QuotaProject = "billing" })
 		e := newEngine(t, g.federation())
 		mint := map[string]func() (Token, error){
-			"access token": func() (Token, error) { return e.AccessToken(t.Context(), billed, DefaultScopes()) },
-			"ID token":     func() (Token, error) { return e.IDToken(t.Context(), billed, IDTokenRequest{Audience: "a"}) },
+			"access token": func() (Token, error) { return e.AccessToken(t.Context(), withQuota, DefaultScopes()) },
+			"ID token":     func() (Token, error) { return e.IDToken(t.Context(), withQuota, IDTokenRequest{Audience: "a"}) },
 		}
-		for what, mint := range mint {
+		for kind, mint := range mint {
 			_, err := mint()
 			wantError(t, err, Denied, "to use project billing. Grant the caller the roles/serviceusage.serviceUsageConsumer role",
 				"named by the annotation iam.gke.io/credential-quota-project of service account shop/cart.")
 			if strings.Contains(err.Error(), "add-iam-policy-binding") {
-				t.Errorf("%s: the binding of the GSA is not what is missing: %v", what, err)
+				t.Errorf("%s: the GSA's binding is not missing: %v", kind, err)
 			}
 		}
 		g.Bind("projects/billing", "roles/serviceusage.serviceUsageConsumer", testCaller)
-		time.Sleep(refusalLife)
+		time.Sleep(refusalTTL)
 		for _, mint := range mint {
 			_, err := mint()
 			check(t, err)
@@ -77,60 +77,65 @@ func TestQuotaIsTheAnnotatedProjects(t *testing.T) {
 		token, err := mint["access token"]()
 		check(t, err)
 		if grant, _ := g.Inspect(token.Value()); grant.QuotaProject != "billing" {
-			t.Errorf("billed to %q", grant.QuotaProject)
+			t.Errorf("quota project %q", grant.QuotaProject)
 		}
 	})
 }
 
-func TestMissingBindingIsDeniedWithTheCommandThatAddsIt(t *testing.T) {
+func TestMint_MissingBindingNamesCommand(t *testing.T) {
 	e := newEngine(t, startGoogle(t).federation())
-	for of, permission := range map[int]string{0: "iam.serviceAccounts.getAccessToken", 1: "iam.serviceAccounts.getOpenIdToken"} {
-		_, err := endpoints()[of].ask(t.Context(), e, linked)
+	for kind, permission := range map[int]string{0: "iam.serviceAccounts.getAccessToken", 1: "iam.serviceAccounts.getOpenIdToken"} {
+		_, err := tokenKinds()[kind].request(t.Context(), e, linked)
 		wantError(t, err, Denied, "IAM returned 403 Forbidden: Permission '"+permission+"' denied on resource (or it may not exist).",
 			"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role=roles/iam.workloadIdentityUser --member=\""+testCaller+"\"")
 	}
 }
 
-func TestMissingServiceAccountIsNotFound(t *testing.T) {
+func TestMint_MissingGSAIsNotFound(t *testing.T) {
 	g := startGoogle(t)
 	g.RemoveServiceAccount(testGSA)
 	e := newEngine(t, g.federation())
-	for _, of := range endpoints() {
-		_, err := of.ask(t.Context(), e, linked)
+	for _, kind := range tokenKinds() {
+		_, err := kind.request(t.Context(), e, linked)
 		wantError(t, err, NotFound, "IAM returned 404 Not Found", testGSA)
 	}
 }
 
-// Whatever IAM answers is an error of ours or a token that will last.
-func TestAnswersOfIAMThatMakeNoSense(t *testing.T) {
-	for _, of := range []struct {
+// IAM's response becomes an error or a token with an expiry, whatever it is.
+func TestMint_MalformedResponsesAreUnavailable(t *testing.T) {
+	for _, test := range []struct {
 		name, body string
-		endpoint   endpoint
+		kind       tokenKind
 		text       string
 	}{
-		{"no JSON", "<html>", endpoints()[0], "generate access token"},
-		{"no expiry", `{"accessToken": "secret"}`, endpoints()[0], "no expiry"},
-		{"no JWT", `{"token": "secret"}`, endpoints()[1], "no JWT"},
-		{"JWT of something else", `{"token": "a.!.c"}`, endpoints()[1], "no JWT"},
-		{"JWT of no claims", `{"token": "a.bm9uZQ.c"}`, endpoints()[1], "no JWT"},
-		{"JWT without expiry", `{"token": "a.e30.c"}`, endpoints()[1], "no JWT"},
+		{"no JSON", "<html>", tokenKinds()[0], "generate access token"},
+		{"no expiry", `{"accessToken": "secret"}`, tokenKinds()[0], "no expiry"},
+		{"no JWT", `{"token": "secret"}`, tokenKinds()[1], "not a JWT"},
+		{"JWT without a header", `{"token": "a.e30.c"}`, tokenKinds()[1], "not a JWT"},
+		{"payload that is not base64", `{"token": "` + jwtHeader + `.!.c"}`, tokenKinds()[1], "not a JWT"},
+		{"payload that is not JSON", `{"token": "` + jwtHeader + `.bm9uZQ.c"}`, tokenKinds()[1], "not a JWT"},
+		{"JWT without an expiry", `{"token": "` + jwtHeader + `.e30.YWJj"}`, tokenKinds()[1], "not a JWT with an expiry"},
 	} {
-		t.Run(of.name, func(t *testing.T) {
-			o := (&offlineGoogle{Running: nowhere}).impersonation(operator, AllowAll{})
-			o.HTTPClient = &http.Client{Transport: transport(func(*http.Request) (int, string) { return http.StatusOK, of.body })}
-			ctx, cancel := context.WithTimeout(t.Context(), minPause/2) // no time for another attempt
-			defer cancel()
-			_, err := of.endpoint.ask(ctx, newEngine(t, o), linked)
-			wantError(t, err, Unavailable, of.text)
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := (&offlineGoogle{Running: offlineServer}).impersonation(operator, AllowAll{})
+				o.HTTPClient = &http.Client{Transport: transport(func(*http.Request) (int, string) { return http.StatusOK, test.body })}
+				ctx, cancel := context.WithTimeout(t.Context(), minRetryDelay/2) // no time for another attempt
+				defer cancel()
+				_, err := test.kind.request(ctx, newEngine(t, o), linked)
+				wantError(t, err, Unavailable, test.text)
+			})
 		})
 	}
 }
 
-func TestClaimsOfAJWTAreRead(t *testing.T) {
+const jwtHeader = "eyJhbGciOiJSUzI1NiJ9" // {"alg":"RS256"}
+
+func TestJWT_ClaimsAreRead(t *testing.T) {
 	l := must(NewLocalIssuer(testIssuer, time.Now))
 	token := must(l.SubjectToken(t.Context(), linked, "a", time.Hour))
-	got, err := claimsOf(token.Value())
-	if err != nil || got.Expiry != token.Expiry.Unix() || got.life() != time.Hour || got.Subject != "system:serviceaccount:shop:cart" {
-		t.Errorf("%+v, %v, want one until %s", got, err, token.Expiry)
+	got, keyID, err := parseJWT(token.Value())
+	if err != nil || got.Expiry.Time().Unix() != token.Expiry.Unix() || got.Expiry.Time().Sub(got.IssuedAt.Time()) != time.Hour || got.Subject != "system:serviceaccount:shop:cart" || keyID != "local" {
+		t.Errorf("%+v, key %s, %v, want a token until %s", got, keyID, err, token.Expiry)
 	}
 }

@@ -10,31 +10,33 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// Policy decides which KSA may use which GSA, where Google's IAM does not see the
-// KSA because an operator's credential stands in between.
+// Policy decides which KSA may use which GSA in impersonation mode: Google's IAM sees the
+// operator's credential and not the KSA.
 type Policy interface {
-	// Allow says why the KSA of w may use w.GSA. Where it may not it returns an error
-	// of type [*Error] that names what is missing and how to add it.
-	Allow(ctx context.Context, w identity.Workload) (why string, err error)
+	// Name distinguishes the policy from others; see [Engine.Fingerprint].
+	Name() string
+	// Allow returns the reason if the KSA of w may use w.GSA. Otherwise it returns an
+	// [*Error] that names the missing permission and the way to add it.
+	Allow(ctx context.Context, w identity.Workload) (reason string, err error)
 }
 
-// guarded asks the policies before anything is minted: the operator's rules, which
-// hold in all modes, and where Google's IAM does not see the KSA a [Policy] too.
+// guarded consults the policies before a token is minted: the operator's rules in all
+// modes, and a [Policy] in impersonation mode.
 type guarded struct {
 	next    Source
-	flags   *Rules                 // that never change
-	file    *atomic.Pointer[Rules] // as it is now
+	limits  *Rules                 // fixed
+	rules   *atomic.Pointer[Rules] // replaced by [Engine.SetRules]
 	policy  Policy
 	metrics *metrics
 }
 
 // AccessToken implements [Source].
 func (g guarded) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
-	granted, why, err := g.scopes(w, scopes)
+	granted, reasons, err := g.narrow(w, scopes)
 	if err == nil {
 		var allowed []string
 		allowed, err = g.allow(ctx, w)
-		why = append(allowed, why...)
+		reasons = append(allowed, reasons...)
 	}
 	narrowed := !slices.Equal(granted, scopes)
 	g.count(narrowed, err)
@@ -43,62 +45,62 @@ func (g guarded) AccessToken(ctx context.Context, w identity.Workload, scopes Sc
 	}
 	token, err := g.next.AccessToken(ctx, w, granted)
 	if err != nil {
-		return Token{}, decided(err, why)
+		return Token{}, withDecision(err, reasons)
 	}
-	return token.from(func(o *origin) {
-		o.Why = strings.Join(why, "; ")
+	return token.withOrigin(func(o *origin) {
+		o.Decision = strings.Join(reasons, "; ")
 		if narrowed {
-			o.Scopes = strings.Join(granted, " ")
+			o.GrantedScopes = strings.Join(granted, " ")
 		}
 	}), nil
 }
 
 // IDToken implements [Source].
 func (g guarded) IDToken(ctx context.Context, w identity.Workload, request IDTokenRequest) (Token, error) {
-	why, err := g.allow(ctx, w)
+	reasons, err := g.allow(ctx, w)
 	g.count(false, err)
 	if err != nil {
 		return Token{}, err
 	}
 	token, err := g.next.IDToken(ctx, w, request)
 	if err != nil {
-		return Token{}, decided(err, why)
+		return Token{}, withDecision(err, reasons)
 	}
-	return token.from(func(o *origin) { o.Why = strings.Join(why, "; ") }), nil
+	return token.withOrigin(func(o *origin) { o.Decision = strings.Join(reasons, "; ") }), nil
 }
 
-// allow says why the KSA may use the GSA.
-func (g guarded) allow(ctx context.Context, w identity.Workload) (why []string, err error) {
+// allow returns why the KSA may use the GSA.
+func (g guarded) allow(ctx context.Context, w identity.Workload) (reasons []string, err error) {
 	if w.GSA == "" {
-		return []string{"the KSA's own token is no GSA's"}, nil
+		return []string{"the KSA's own token needs no GSA"}, nil
 	}
-	for _, rules := range []*Rules{g.flags, g.file.Load()} {
-		reason, err := rules.allow(w)
+	for _, rules := range []*Rules{g.limits, g.rules.Load()} {
+		more, err := rules.allow(w)
 		if err != nil {
 			return nil, err
 		}
-		why = append(why, reason...)
+		reasons = append(reasons, more...)
 	}
 	if g.policy == nil {
-		return append(why, "Google's IAM decides"), nil
+		return append(reasons, "Google's IAM decides"), nil
 	}
 	reason, err := g.policy.Allow(ctx, w)
-	return append(why, reason), err
+	return append(reasons, reason), err
 }
 
-// scopes narrows what is asked for to what the rules leave.
-func (g guarded) scopes(w identity.Workload, scopes Scopes) (granted Scopes, why []string, err error) {
+// narrow reduces the requested scopes to those that the rules allow.
+func (g guarded) narrow(w identity.Workload, scopes Scopes) (granted Scopes, reasons []string, err error) {
 	granted = scopes
-	for _, rules := range []*Rules{g.flags, g.file.Load()} {
+	for _, rules := range []*Rules{g.limits, g.rules.Load()} {
 		var reason string
 		if granted, reason, err = rules.narrow(w, granted); err != nil {
 			return nil, nil, err
 		}
 		if reason != "" {
-			why = append(why, reason)
+			reasons = append(reasons, reason)
 		}
 	}
-	return granted, why, nil
+	return granted, reasons, nil
 }
 
 func (g guarded) count(narrowed bool, err error) {
@@ -115,32 +117,40 @@ func (g guarded) count(narrowed bool, err error) {
 	g.metrics.decisions.WithLabelValues(decision).Inc()
 }
 
-// decided adds the policy's reasons to the failure of what it allowed, for the audit log.
-func decided(err error, why []string) error {
+// withDecision adds the policy's reasons to a later failure, for the audit log.
+func withDecision(err error, reasons []string) error {
 	var e *Error
-	if !errors.As(err, &e) || e.why != "" {
+	if !errors.As(err, &e) || e.decision != "" {
 		return err
 	}
-	explained := *e
-	explained.why = strings.Join(why, "; ")
-	return &explained
+	decided := *e
+	decided.decision = strings.Join(reasons, "; ")
+	return &decided
 }
 
-// AllowAll is the policy that any KSA may use any GSA that the credential reaches.
+// AllowAll is the policy that lets every KSA use every GSA that the source credential
+// reaches.
 type AllowAll struct{}
+
+// Name implements [Policy].
+func (AllowAll) Name() string { return "allow-all" }
 
 // Allow implements [Policy].
 func (AllowAll) Allow(context.Context, identity.Workload) (string, error) {
-	return "no policy stands before the source credential", nil
+	return "no policy guards the source credential", nil
 }
 
-// listed is the policy that the file's list of who may use what is all there is.
-type listed struct{ file *atomic.Pointer[Rules] }
+// filePolicy is the policy that only the list in the rules decides.
+type filePolicy struct{ rules *atomic.Pointer[Rules] }
 
-// Allow implements [Policy]. What a list allows the rules themselves have decided.
-func (l listed) Allow(_ context.Context, w identity.Workload) (string, error) {
-	if rules := l.file.Load(); rules == nil || rules.allowed == nil {
-		return "", unlisted(w)
+// Name implements [Policy].
+func (filePolicy) Name() string { return "file" }
+
+// Allow implements [Policy]. The rules themselves have already checked the list, if there
+// is one.
+func (p filePolicy) Allow(_ context.Context, w identity.Workload) (string, error) {
+	if rules := p.rules.Load(); rules == nil || rules.allowed == nil {
+		return "", notListed(w)
 	}
-	return "the file is all that decides", nil
+	return "the policy file decides", nil
 }

@@ -11,55 +11,57 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// policyFunc is a policy that a function states.
+// policyFunc is a policy that a function decides.
 type policyFunc func(identity.Workload) error
 
+func (policyFunc) Name() string { return "test" }
+
 func (f policyFunc) Allow(_ context.Context, w identity.Workload) (string, error) {
-	return "asked", f(w)
+	return "consulted", f(w)
 }
 
-func (b *cacheBench) guarded(p Policy) guarded {
-	return guarded{next: b.upstream, file: new(atomic.Pointer[Rules]), policy: p, metrics: newMetrics(prometheus.NewRegistry())}
+func (b *cacheFixture) guardedBy(p Policy) guarded {
+	return guarded{next: b.upstream, rules: new(atomic.Pointer[Rules]), policy: p, metrics: newMetrics(prometheus.NewRegistry())}
 }
 
-func TestNothingIsMintedThatThePolicyDenies(t *testing.T) {
+func TestPolicy_DeniedRequestIsNotMinted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
-		var asked []identity.Workload
-		s := b.guarded(policyFunc(func(w identity.Workload) error {
-			asked = append(asked, w)
+		b := newCacheFixture(t)
+		var seen []identity.Workload
+		s := b.guardedBy(policyFunc(func(w identity.Workload) error {
+			seen = append(seen, w)
 			return &Error{Kind: Denied, Message: "the policy says no"}
 		}))
-		for _, of := range endpoints() {
-			_, err := of.ask(t.Context(), s, linked)
+		for _, kind := range tokenKinds() {
+			_, err := kind.request(t.Context(), s, linked)
 			wantError(t, err, Denied, "the policy says no")
 		}
 		b.wantCalls(0)
-		if len(asked) != 2 || asked[0] != linked || asked[1] != linked {
-			t.Errorf("the policy was asked about %v", asked)
+		if len(seen) != 2 || seen[0] != linked || seen[1] != linked {
+			t.Errorf("the policy was consulted about %v", seen)
 		}
 	})
 }
 
-func TestWhatThePolicyAllowsIsMinted(t *testing.T) {
+func TestPolicy_AllowedRequestIsMinted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
-		for _, of := range endpoints() {
-			token, err := of.ask(t.Context(), b.guarded(AllowAll{}), linked)
+		b := newCacheFixture(t)
+		for _, kind := range tokenKinds() {
+			token, err := kind.request(t.Context(), b.guardedBy(AllowAll{}), linked)
 			if err != nil || token.Value() == "" {
-				t.Errorf("%s: %v", of.name, err)
+				t.Errorf("%s: %v", kind.name, err)
 			}
 		}
 	})
 }
 
-func TestPolicyIsNotAskedAboutAWorkloadWithoutServiceAccount(t *testing.T) {
+func TestPolicy_IsNotConsultedForUnlinkedWorkload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
-		s := b.guarded(policyFunc(func(identity.Workload) error { panic("asked") }))
-		for _, of := range endpoints() {
-			if _, err := of.ask(t.Context(), s, unlinked); err != nil {
-				t.Errorf("%s: %v", of.name, err)
+		b := newCacheFixture(t)
+		s := b.guardedBy(policyFunc(func(identity.Workload) error { panic("consulted") }))
+		for _, kind := range tokenKinds() {
+			if _, err := kind.request(t.Context(), s, unlinked); err != nil {
+				t.Errorf("%s: %v", kind.name, err)
 			}
 		}
 	})

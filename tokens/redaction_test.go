@@ -22,7 +22,7 @@ import (
 
 const secret = "ya29.S3CR3T-T0K3N"
 
-// wantNoSecret searches a text, and its encodings that a printer may choose.
+// wantNoSecret searches a text for a secret, and for encodings that a printer can choose.
 func wantNoSecret(t *testing.T, where, text, secret string) {
 	t.Helper()
 	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("% x", secret), fmt.Sprint([]byte(secret))} {
@@ -32,7 +32,7 @@ func wantNoSecret(t *testing.T, where, text, secret string) {
 	}
 }
 
-func TestTokenNeverShowsItsValue(t *testing.T) {
+func TestToken_NeverPrintsItsValue(t *testing.T) {
 	token := NewToken(secret, time.Now())
 	if token.Value() != secret {
 		t.Fatal("Value does not give the value")
@@ -65,7 +65,7 @@ func TestTokenNeverShowsItsValue(t *testing.T) {
 		if body, err := yaml.Marshal(holder); err == nil {
 			wantNoSecret(t, name+" as YAML", string(body), secret)
 		}
-		for format, text := range logged(func(l *slog.Logger) { l.Info("x", "a", holder, slog.Group("g", "b", holder)) }) {
+		for format, text := range logOutput(func(l *slog.Logger) { l.Info("x", "a", holder, slog.Group("g", "b", holder)) }) {
 			wantNoSecret(t, name+" in a "+format+" log", text, secret)
 		}
 	}
@@ -76,21 +76,21 @@ func TestTokenNeverShowsItsValue(t *testing.T) {
 	}
 }
 
-func TestZeroTokenHasNoValue(t *testing.T) {
+func TestToken_ZeroHasNoValue(t *testing.T) {
 	if got := (Token{}).Value(); got != "" {
 		t.Errorf("got %q", got)
 	}
 }
 
-// logged is what a log holds of what f writes to it, by format.
-func logged(f func(*slog.Logger)) map[string]string {
+// logOutput returns the log output of f by format.
+func logOutput(f func(*slog.Logger)) map[string]string {
 	var asText, asJSON bytes.Buffer
 	f(slog.New(slog.NewTextHandler(&asText, nil)))
 	f(slog.New(slog.NewJSONHandler(&asJSON, nil)))
 	return map[string]string{"text": asText.String(), "JSON": asJSON.String()}
 }
 
-// wiretap remembers each credential that goes by.
+// wiretap records each credential on the wire.
 type wiretap struct {
 	next http.RoundTripper
 
@@ -99,33 +99,33 @@ type wiretap struct {
 }
 
 func (w *wiretap) RoundTrip(r *http.Request) (*http.Response, error) {
-	w.note(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+	w.record(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 	if r.Body != nil {
 		body := must(io.ReadAll(r.Body))
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if form, err := url.ParseQuery(string(body)); err == nil {
 			for _, name := range []string{"subject_token", "refresh_token", "client_secret", "assertion"} {
-				w.note(form.Get(name))
+				w.record(form.Get(name))
 			}
 		}
 	}
-	answer, err := w.next.RoundTrip(r)
+	response, err := w.next.RoundTrip(r)
 	if err != nil {
-		return answer, err
+		return response, err
 	}
-	body := must(io.ReadAll(answer.Body))
-	answer.Body = io.NopCloser(bytes.NewReader(body))
+	body := must(io.ReadAll(response.Body))
+	response.Body = io.NopCloser(bytes.NewReader(body))
 	var fields map[string]any
 	if json.Unmarshal(body, &fields) == nil {
 		for _, name := range []string{"access_token", "accessToken", "token"} {
 			value, _ := fields[name].(string)
-			w.note(value)
+			w.record(value)
 		}
 	}
-	return answer, nil
+	return response, nil
 }
 
-func (w *wiretap) note(credential string) {
+func (w *wiretap) record(credential string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if credential != "" {
@@ -133,7 +133,7 @@ func (w *wiretap) note(credential string) {
 	}
 }
 
-func TestNoErrorShowsACredential(t *testing.T) {
+func TestError_NeverPrintsCredentials(t *testing.T) {
 	inner := &http.Transport{}
 	t.Cleanup(inner.CloseIdleConnections)
 	tap := &wiretap{next: inner, seen: map[string]bool{}}
@@ -148,14 +148,14 @@ func TestNoErrorShowsACredential(t *testing.T) {
 		for _, method := range methods {
 			for _, fault := range faults {
 				g.SetFault(method, fault)
-				for _, of := range endpoints() {
+				for _, kind := range tokenKinds() {
 					wait := 25 * time.Millisecond
 					if fault.Status != 0 {
-						wait = minPause / 2 // no time for another attempt
+						wait = minRetryDelay / 2 // no time for another attempt
 					}
 					ctx, cancel := context.WithTimeout(t.Context(), wait)
-					if _, err := of.ask(ctx, engine(o), linked); err != nil {
-						failures[fmt.Sprintf("%s: %s for %s, %+v", name, method, of.name, fault)] = err
+					if _, err := kind.request(ctx, engine(o), linked); err != nil {
+						failures[fmt.Sprintf("%s: %s for %s, %+v", name, method, kind.name, fault)] = err
 					}
 					cancel()
 				}
@@ -166,10 +166,10 @@ func TestNoErrorShowsACredential(t *testing.T) {
 	collect("federation", g.federation(), fakegoogle.MethodSTSToken, fakegoogle.MethodGenerateAccessToken, fakegoogle.MethodGenerateIDToken)
 	collect("impersonation", g.impersonation(operator, nil), fakegoogle.MethodGetIAMPolicy)
 	collect("impersonation", g.impersonation(operator, AllowAll{}), fakegoogle.MethodGenerateAccessToken, fakegoogle.MethodGenerateIDToken)
-	// Last, so that there are credentials to be shown.
+	// Last, as these requests succeed and put credentials on the wire.
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
-	for _, of := range endpoints() {
-		if _, err := of.ask(t.Context(), engine(g.federation()), linked); err != nil {
+	for _, kind := range tokenKinds() {
+		if _, err := kind.request(t.Context(), engine(g.federation()), linked); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,7 +177,7 @@ func TestNoErrorShowsACredential(t *testing.T) {
 		t.Fatalf("%d credentials and %d failures: the test is blind", len(tap.seen), len(failures))
 	}
 	for name, err := range failures {
-		logs := logged(func(l *slog.Logger) { l.Error("refused", "error", err, "text", fmt.Sprintf("%v %+v", err, err)) })
+		logs := logOutput(func(l *slog.Logger) { l.Error("refused", "error", err, "text", fmt.Sprintf("%v %+v", err, err)) })
 		text := logs["text"] + logs["JSON"]
 		for ; err != nil; err = errors.Unwrap(err) {
 			text += err.Error()

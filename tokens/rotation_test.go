@@ -10,23 +10,23 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// rotated is a cluster whose signing key can be replaced.
-type rotated struct{ gated }
+// rotatedCluster is a cluster whose signing key can be replaced.
+type rotatedCluster struct{ fakeCluster }
 
-func (r *rotated) rotate(t *testing.T, g *offlineGoogle, known bool) {
+func (r *rotatedCluster) rotate(t *testing.T, g *offlineGoogle, uploaded bool) {
 	t.Helper()
 	issuer := must(NewLocalIssuer(testIssuer, time.Now))
-	if known {
+	if uploaded {
 		g.issuer = issuer
 		check(t, g.AddProvider(g.provider()))
 	}
 	r.SubjectTokens = issuer
 }
 
-func TestKSATokenThatGoogleRefusesAfterARotationIsReplacedAtOnce(t *testing.T) {
+func TestRotation_RefusedKSATokenIsReplacedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		cluster := &rotated{gated{SubjectTokens: g.issuer}}
+		cluster := &rotatedCluster{fakeCluster{SubjectTokens: g.issuer}}
 		e := newEngine(t, g.federation(func(f *Federation) { f.Subjects = cluster }))
 		_, err := e.AccessToken(t.Context(), unlinked, Scopes{CloudPlatform})
 		check(t, err)
@@ -42,11 +42,11 @@ func TestKSATokenThatGoogleRefusesAfterARotationIsReplacedAtOnce(t *testing.T) {
 	})
 }
 
-// Google does not know the new key: the API server is not asked again and again.
-func TestAPIServerIsAskedOnceAMinuteWhereGoogleRefusesAllKSATokens(t *testing.T) {
+// Google does not know the new key. The API server must not get a request for each retry.
+func TestRotation_APIServerIsCalledOnceAMinuteIfAllAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		cluster := &rotated{gated{SubjectTokens: g.issuer}}
+		cluster := &rotatedCluster{fakeCluster{SubjectTokens: g.issuer}}
 		cluster.rotate(t, g, false)
 		e := newEngine(t, g.federation(func(f *Federation) { f.Subjects = cluster }))
 		for start := time.Now(); time.Since(start) < 10*time.Minute; time.Sleep(time.Second) {
@@ -63,8 +63,8 @@ func TestAPIServerIsAskedOnceAMinuteWhereGoogleRefusesAllKSATokens(t *testing.T)
 	})
 }
 
-// The API server refuses for good: nobody waits for another attempt.
-func TestPermanentRefusalOfTheAPIServerIsAnsweredAtOnce(t *testing.T) {
+// The API server's refusal is permanent, so no caller waits for another attempt.
+func TestRotation_PermanentAPIServerRefusalIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		calls := 0

@@ -13,19 +13,20 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// The bounds of a ceiling on the life of tokens: the API server gives no KSA token for
-// less, and nobody asks Google for more.
+// The bounds of a limit on the lifetime of tokens: the API server issues no KSA token for
+// less, and Google no access token for more by default.
 const (
 	MinTokenLife = 10 * time.Minute
 	MaxTokenLife = time.Hour
 )
 
-// Rules are the operator's, whatever Google's IAM says: which KSA may use which GSA,
-// and what the tokens of a namespace may be at most. A nil one says nothing.
+// Rules are the operator's, independent of Google's IAM: which KSA may use which GSA,
+// and the limits on the tokens of a namespace. Nil rules allow everything. They are
+// immutable.
 type Rules struct {
-	allowed []rule // nil: no list; empty: nobody may use any
-	limits  []ceiling
-	from    string // for texts
+	allowed []rule // nil: no list; empty: no KSA may use any GSA
+	limits  []namespaceLimits
+	origin  string // where the operator wrote them, for messages; plural
 }
 
 type rule struct {
@@ -33,19 +34,19 @@ type rule struct {
 	GSAs []string `json:"gsas"` // e-mail addresses
 }
 
-// ceiling is what the tokens of a namespace may be at most. What it does not name is
-// as the one of all namespaces says.
-type ceiling struct {
+// namespaceLimits are the limits on the tokens of a namespace. Unset fields are inherited
+// from the limits of all namespaces.
+type namespaceLimits struct {
 	Namespace string   `json:"namespace"` // or * for all
 	GSAs      []string `json:"gsas"`      // patterns: * is any text without @
 	Scopes    []string `json:"scopes"`
 	MaxLife   string   `json:"maxLife"`
 
-	gsas []*regexp.Regexp
-	life time.Duration
+	gsas        []*regexp.Regexp
+	maxLifetime time.Duration
 }
 
-// ksaPattern refuses, above all, a * that would never match.
+// ksaPattern rejects, above all, a * that would never match.
 var ksaPattern = regexp.MustCompile(`^[^/*]+/([^/*]+|\*)$`)
 
 var namespacePattern = regexp.MustCompile(`^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`)
@@ -62,8 +63,8 @@ var namespacePattern = regexp.MustCompile(`^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`
 //	  maxLife: 15m
 func ParseRules(document []byte) (*Rules, error) {
 	var file struct {
-		Allow  []rule    `json:"allow"`
-		Limits []ceiling `json:"limits"`
+		Allow  []rule            `json:"allow"`
+		Limits []namespaceLimits `json:"limits"`
 	}
 	if err := yaml.UnmarshalStrict(document, &file); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -73,7 +74,7 @@ func ParseRules(document []byte) (*Rules, error) {
 			return nil, fmt.Errorf("policy: allow[%d].ksa: %q is neither NAMESPACE/NAME nor NAMESPACE/*", i, rule.KSA)
 		}
 		if len(rule.GSAs) == 0 {
-			return nil, fmt.Errorf("policy: allow[%d].gsas: the list is empty, so that the rule allows nothing", i)
+			return nil, fmt.Errorf("policy: allow[%d].gsas: the list is empty, so the rule allows nothing", i)
 		}
 		for j, gsa := range rule.GSAs {
 			if !identity.ValidGSA(gsa) {
@@ -85,42 +86,42 @@ func ParseRules(document []byte) (*Rules, error) {
 		if err := file.Limits[i].complete(); err != nil {
 			return nil, fmt.Errorf("policy: limits[%d].%w", i, err)
 		}
-		if slices.ContainsFunc(file.Limits[:i], func(c ceiling) bool { return c.Namespace == file.Limits[i].Namespace }) {
-			return nil, fmt.Errorf("policy: limits[%d].namespace: %s is here a second time", i, file.Limits[i].Namespace)
+		if slices.ContainsFunc(file.Limits[:i], func(l namespaceLimits) bool { return l.Namespace == file.Limits[i].Namespace }) {
+			return nil, fmt.Errorf("policy: limits[%d].namespace: %s is listed twice", i, file.Limits[i].Namespace)
 		}
 	}
-	return &Rules{allowed: file.Allow, limits: file.Limits, from: "the metadata server's policy file"}, nil
+	return &Rules{allowed: file.Allow, limits: file.Limits, origin: "the rules in the metadata server's policy file"}, nil
 }
 
-// NewLimits makes rules of flags: the GSAs of namespaces, each as NAMESPACE=PATTERN,…;
-// and for all namespaces the scopes, all where there are none, and the life of tokens,
-// as Google gives them where it is 0.
-func NewLimits(namespaceGSAs, scopes []string, life time.Duration) (*Rules, error) {
-	r := &Rules{from: "the metadata server's flags"}
-	all := ceiling{Namespace: "*", Scopes: scopes}
-	if life != 0 {
-		all.MaxLife = life.String()
+// NewLimits makes rules from flags: the GSAs of namespaces, each as NAMESPACE=PATTERN,…;
+// the scopes of all namespaces (nil: all scopes), and the lifetime of their tokens (0:
+// Google's default).
+func NewLimits(namespaceGSAs, scopes []string, maxLifetime time.Duration) (*Rules, error) {
+	r := &Rules{origin: "the metadata server's flags"}
+	all := namespaceLimits{Namespace: "*", Scopes: scopes}
+	if maxLifetime != 0 {
+		all.MaxLife = maxLifetime.String()
 	}
 	for _, flag := range namespaceGSAs {
 		namespace, patterns, found := strings.Cut(flag, "=")
-		c := ceiling{Namespace: namespace, GSAs: strings.FieldsFunc(patterns, func(r rune) bool { return r == ',' })}
+		limits := namespaceLimits{Namespace: namespace, GSAs: strings.FieldsFunc(patterns, func(r rune) bool { return r == ',' })}
 		if !found {
 			return nil, fmt.Errorf("%q is not NAMESPACE=PATTERN", flag)
 		}
-		if c.GSAs == nil {
-			c.GSAs = []string{} // none
+		if limits.GSAs == nil {
+			limits.GSAs = []string{} // no GSA is allowed
 		}
-		if err := c.complete(); err != nil {
+		if err := limits.complete(); err != nil {
 			return nil, err
 		}
 		if namespace == "*" {
-			all.GSAs = c.GSAs
+			all.GSAs = limits.GSAs
 			continue
 		}
-		if slices.ContainsFunc(r.limits, func(other ceiling) bool { return other.Namespace == namespace }) {
-			return nil, fmt.Errorf("namespace: %s is here a second time", namespace)
+		if slices.ContainsFunc(r.limits, func(other namespaceLimits) bool { return other.Namespace == namespace }) {
+			return nil, fmt.Errorf("namespace: %s is listed twice", namespace)
 		}
-		r.limits = append(r.limits, c)
+		r.limits = append(r.limits, limits)
 	}
 	if err := all.complete(); err != nil {
 		return nil, err
@@ -129,130 +130,135 @@ func NewLimits(namespaceGSAs, scopes []string, life time.Duration) (*Rules, erro
 	return r, nil
 }
 
-func (c *ceiling) complete() error {
-	if !namespacePattern.MatchString(c.Namespace) {
-		return fmt.Errorf("namespace: %q is neither the name of a namespace nor *", c.Namespace)
+// complete checks the exported fields and sets the others.
+func (l *namespaceLimits) complete() error {
+	if !namespacePattern.MatchString(l.Namespace) {
+		return fmt.Errorf("namespace: %q is neither the name of a namespace nor *", l.Namespace)
 	}
-	for i, pattern := range c.GSAs {
+	for i, pattern := range l.GSAs {
 		if !identity.ValidGSA(strings.ReplaceAll(pattern, "*", "x")) {
 			return fmt.Errorf("gsas[%d]: %q is not the e-mail address of a Google service account, with * for any text without @", i, pattern)
 		}
-		c.gsas = append(c.gsas, regexp.MustCompile("^"+strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `[^@]*`)+"$"))
+		l.gsas = append(l.gsas, regexp.MustCompile("^"+strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `[^@]*`)+"$"))
 	}
-	for i, scope := range c.Scopes {
+	for i, scope := range l.Scopes {
 		if scope == "" || strings.ContainsAny(scope, " ,\t\n") {
 			return fmt.Errorf("scopes[%d]: %q is not one scope", i, scope)
 		}
 	}
-	if c.Scopes != nil {
-		if len(c.Scopes) == 0 {
-			return fmt.Errorf("scopes: the list is empty, so that there would be no token: leave it out for all")
+	if l.Scopes != nil {
+		if len(l.Scopes) == 0 {
+			return fmt.Errorf("scopes: the list is empty, so no token could be issued; omit it to allow all scopes")
 		}
-		c.Scopes = NewScopes(c.Scopes...)
+		l.Scopes = NewScopes(l.Scopes...)
 	}
-	if c.MaxLife == "" {
+	if l.MaxLife == "" {
 		return nil
 	}
 	var err error
-	if c.life, err = time.ParseDuration(c.MaxLife); err != nil || c.life < MinTokenLife || c.life > MaxTokenLife {
-		return fmt.Errorf("maxLife: %q is not between %s and %s", c.MaxLife, MinTokenLife, MaxTokenLife)
+	if l.maxLifetime, err = time.ParseDuration(l.MaxLife); err != nil || l.maxLifetime < MinTokenLife || l.maxLifetime > MaxTokenLife {
+		return fmt.Errorf("maxLife: %q is not between %s and %s", l.MaxLife, MinTokenLife, MaxTokenLife)
 	}
 	return nil
 }
 
-// of is what holds for a namespace: its own ceiling, completed by that of all.
-func (r *Rules) of(namespace string) ceiling {
-	c := ceiling{Namespace: namespace}
+// limitsFor returns the limits of a namespace: its own, completed by those of all.
+func (r *Rules) limitsFor(namespace string) namespaceLimits {
+	merged := namespaceLimits{Namespace: namespace}
 	if r == nil {
-		return c
+		return merged
 	}
 	for _, name := range []string{namespace, "*"} {
-		i := slices.IndexFunc(r.limits, func(c ceiling) bool { return c.Namespace == name })
+		i := slices.IndexFunc(r.limits, func(l namespaceLimits) bool { return l.Namespace == name })
 		if i < 0 {
 			continue
 		}
-		if limit := r.limits[i]; c.GSAs == nil {
-			c.GSAs, c.gsas = limit.GSAs, limit.gsas
+		limits := r.limits[i]
+		if merged.GSAs == nil {
+			merged.GSAs, merged.gsas = limits.GSAs, limits.gsas
 		}
-		if c.Scopes == nil {
-			c.Scopes = r.limits[i].Scopes
+		if merged.Scopes == nil {
+			merged.Scopes = limits.Scopes
 		}
-		c.life = cmp.Or(c.life, r.limits[i].life)
+		merged.maxLifetime = cmp.Or(merged.maxLifetime, limits.maxLifetime)
 	}
-	return c
+	return merged
 }
 
-// allow says why the KSA of w may use w.GSA, as far as the rules know.
-func (r *Rules) allow(w identity.Workload) (why []string, err error) {
+// allow returns why the KSA of w may use w.GSA as far as the rules decide it.
+func (r *Rules) allow(w identity.Workload) (reasons []string, err error) {
 	if r == nil {
 		return nil, nil
 	}
-	if c := r.of(w.KSA.Namespace); c.GSAs != nil {
-		i := slices.IndexFunc(c.gsas, func(pattern *regexp.Regexp) bool { return pattern.MatchString(w.GSA) })
+	if limits := r.limitsFor(w.KSA.Namespace); limits.GSAs != nil {
+		i := slices.IndexFunc(limits.gsas, func(pattern *regexp.Regexp) bool { return pattern.MatchString(w.GSA) })
 		if i < 0 {
-			return nil, &Error{Kind: Denied, forget: true, Message: fmt.Sprintf(
-				"Service account %s/%s may not use %s: %s let namespace %s use %s only.\nIts operator can add it to the gsas of the namespace.",
-				w.KSA.Namespace, w.KSA.Name, w.GSA, r.from, w.KSA.Namespace, cmp.Or(strings.Join(c.GSAs, ", "), "no Google service account"))}
+			return nil, &Error{Kind: Denied, uncached: true, Message: fmt.Sprintf(
+				"Service account %s/%s may not use %s: %s limit namespace %s to %s.\nThe cluster's operator can add it to the namespace's gsas.",
+				w.KSA.Namespace, w.KSA.Name, w.GSA, r.origin, w.KSA.Namespace, cmp.Or(strings.Join(limits.GSAs, ", "), "no Google service account"))}
 		}
-		why = append(why, fmt.Sprintf("%s let namespace %s use %s", r.from, w.KSA.Namespace, c.GSAs[i]))
+		reasons = append(reasons, fmt.Sprintf("%s allow namespace %s to use %s", r.origin, w.KSA.Namespace, limits.GSAs[i]))
 	}
 	if r.allowed == nil {
-		return why, nil
+		return reasons, nil
 	}
 	for i, rule := range r.allowed {
 		exact := rule.KSA == w.KSA.Namespace+"/"+w.KSA.Name
 		if (exact || rule.KSA == w.KSA.Namespace+"/*") && slices.Contains(rule.GSAs, w.GSA) {
-			return append(why, fmt.Sprintf("allow[%d] of %s lets %s use it", i, r.from, rule.KSA)), nil
+			return append(reasons, fmt.Sprintf("allow[%d] of %s allows it to %s", i, r.origin, rule.KSA)), nil
 		}
 	}
-	return nil, unlisted(w)
+	return nil, notListed(w)
 }
 
-func unlisted(w identity.Workload) *Error {
-	return &Error{Kind: Denied, forget: true, Message: fmt.Sprintf(
-		"Service account %s/%s may not use %s: no rule of the metadata server's policy file allows it.\n"+
-			"Its operator can add:\nallow:\n- ksa: %s/%s\n  gsas: [%s]", w.KSA.Namespace, w.KSA.Name, w.GSA, w.KSA.Namespace, w.KSA.Name, w.GSA)}
+func notListed(w identity.Workload) *Error {
+	return &Error{Kind: Denied, uncached: true, Message: fmt.Sprintf(
+		"Service account %s/%s may not use %s: no rule in the metadata server's policy file allows it.\n"+
+			"The cluster's operator can add:\nallow:\n- ksa: %s/%s\n  gsas: [%s]", w.KSA.Namespace, w.KSA.Name, w.GSA, w.KSA.Namespace, w.KSA.Name, w.GSA)}
 }
 
-// narrow says which of the scopes are granted. Libraries ask for cloud-platform and
-// userinfo.email by themselves, and get what there is instead; who asks for another
-// scope means it, and is refused.
-func (r *Rules) narrow(w identity.Workload, scopes Scopes) (granted Scopes, why string, err error) {
-	ceiling := r.of(w.KSA.Namespace).Scopes
-	if ceiling == nil {
+// narrow returns the granted scopes. Client libraries request cloud-platform and
+// userinfo.email by default; those requests get the allowed scopes instead. A request for
+// any other scope is deliberate, and is refused unless that scope is allowed.
+func (r *Rules) narrow(w identity.Workload, scopes Scopes) (granted Scopes, reason string, err error) {
+	allowed := r.limitsFor(w.KSA.Namespace).Scopes
+	if allowed == nil {
 		return scopes, "", nil
 	}
 	for _, scope := range scopes {
 		switch {
-		case slices.Contains(ceiling, scope):
+		case slices.Contains(allowed, scope):
 			granted = append(granted, scope)
 		case scope == CloudPlatform:
-			granted = append(granted, ceiling...)
+			granted = append(granted, allowed...)
 		case scope != userinfoEmail:
-			return nil, "", refusedScope(w, scope, r.from, ceiling)
+			return nil, "", scopeRefused(w, scope, r.origin, allowed)
 		}
 	}
 	if len(granted) == 0 {
-		return nil, "", refusedScope(w, strings.Join(scopes, ","), r.from, ceiling)
+		return nil, "", scopeRefused(w, strings.Join(scopes, ","), r.origin, allowed)
 	}
 	if granted = NewScopes(granted...); slices.Equal(granted, scopes) {
 		return scopes, "", nil
 	}
-	return granted, fmt.Sprintf("%s leave namespace %s the scopes %s", r.from, w.KSA.Namespace, strings.Join(granted, " ")), nil
+	return granted, fmt.Sprintf("%s limit namespace %s to the scopes %s", r.origin, w.KSA.Namespace, strings.Join(granted, " ")), nil
 }
 
-func refusedScope(w identity.Workload, scope, from string, ceiling []string) *Error {
-	return &Error{Kind: Denied, forget: true, Message: fmt.Sprintf(
-		"Service account %s/%s may not have the scope %s: %s leave namespace %s only %s.\nAsk for one of these, for none, or its operator for more.",
-		w.KSA.Namespace, w.KSA.Name, scope, from, w.KSA.Namespace, strings.Join(ceiling, ", "))}
+func scopeRefused(w identity.Workload, scope, origin string, allowed []string) *Error {
+	return &Error{Kind: Denied, uncached: true, Message: fmt.Sprintf(
+		"Service account %s/%s may not have the scope %s: %s limit namespace %s to %s.\nRequest one of these scopes, or none; ask the cluster's operator to allow more.",
+		w.KSA.Namespace, w.KSA.Name, scope, origin, w.KSA.Namespace, strings.Join(allowed, ", "))}
 }
 
-// life is how long a token of w may live at most; 0 is as Google gives it.
-func (r *Rules) life(w identity.Workload) time.Duration { return r.of(w.KSA.Namespace).life }
+// maxLifetime is the longest lifetime of a token of w; 0 is Google's default.
+func (r *Rules) maxLifetime(w identity.Workload) time.Duration {
+	return r.limitsFor(w.KSA.Namespace).maxLifetime
+}
 
-// stance is all that the rules say of a workload, so that one can see whether other
-// rules say another thing.
-func (r *Rules) stance(w identity.Workload) string {
+// fingerprint identifies everything that the rules decide for a workload: its tokens stay
+// valid if other rules have the same fingerprint.
+func (r *Rules) fingerprint(w identity.Workload) string {
 	_, err := r.allow(w)
-	return fmt.Sprint(w.GSA == "" || err == nil, r.of(w.KSA.Namespace).Scopes, r.life(w), r != nil && r.allowed != nil)
+	limits := r.limitsFor(w.KSA.Namespace)
+	return fmt.Sprint(w.GSA == "" || err == nil, limits.Scopes, limits.maxLifetime, r != nil && r.allowed != nil)
 }

@@ -18,9 +18,9 @@ allow:
   gsas: [dev@p.iam.gserviceaccount.com]
 `
 
-func TestFileAllowsWhatARuleSaysAndNothingElse(t *testing.T) {
+func TestRules_AllowOnlyListedPairs(t *testing.T) {
 	policy := must(ParseRules([]byte(ruleFile)))
-	for _, of := range []struct {
+	for _, test := range []struct {
 		namespace, name, gsa string
 		allowed              bool
 	}{
@@ -37,23 +37,23 @@ func TestFileAllowsWhatARuleSaysAndNothingElse(t *testing.T) {
 		{"dev2", "anybody", "dev@p.iam.gserviceaccount.com", false},
 		{"dev", "anybody", "xdev@p.iam.gserviceaccount.com", false},
 	} {
-		w := identity.Workload{KSA: identity.ServiceAccount{Namespace: of.namespace, Name: of.name}, GSA: of.gsa}
+		w := identity.Workload{KSA: identity.ServiceAccount{Namespace: test.namespace, Name: test.name}, GSA: test.gsa}
 		why, err := policy.allow(w)
-		if of.allowed {
+		if test.allowed {
 			if err != nil {
-				t.Errorf("%s/%s: %v", of.namespace, of.name, err)
+				t.Errorf("%s/%s: %v", test.namespace, test.name, err)
 			} else if len(why) != 1 || !strings.HasPrefix(why[0], "allow[") {
-				t.Errorf("%s/%s: allowed by %q", of.namespace, of.name, why)
+				t.Errorf("%s/%s: allowed by %q", test.namespace, test.name, why)
 			}
 			continue
 		}
-		wantError(t, err, Denied, of.namespace+"/"+of.name+" may not use "+of.gsa,
-			"allow:\n- ksa: "+of.namespace+"/"+of.name+"\n  gsas: ["+of.gsa+"]")
+		wantError(t, err, Denied, test.namespace+"/"+test.name+" may not use "+test.gsa,
+			"allow:\n- ksa: "+test.namespace+"/"+test.name+"\n  gsas: ["+test.gsa+"]")
 	}
 }
 
 // The text of a refusal is the rule that is missing.
-func TestRuleThatARefusalNamesAllowsIt(t *testing.T) {
+func TestRules_SuggestedRuleAllows(t *testing.T) {
 	_, err := must(ParseRules([]byte("allow: []"))).allow(linked)
 	_, rule, _ := strings.Cut(wantError(t, err, Denied).Error(), "can add:\n")
 	if _, err := must(ParseRules([]byte(rule))).allow(linked); err != nil {
@@ -61,21 +61,21 @@ func TestRuleThatARefusalNamesAllowsIt(t *testing.T) {
 	}
 }
 
-func TestEmptyFileDeniesEverything(t *testing.T) {
+func TestRules_EmptyFileDeniesEverything(t *testing.T) {
 	for _, document := range []string{"", "# nothing yet\n", "allow: []", "{}"} {
 		var file atomic.Pointer[Rules]
 		file.Store(must(ParseRules([]byte(document))))
-		s := guarded{next: &upstream{}, file: &file, policy: listed{&file}, metrics: newMetrics(prometheus.NewRegistry())}
-		for _, of := range endpoints() {
-			_, err := of.ask(t.Context(), s, linked)
-			wantError(t, err, Denied, "no rule of the metadata server's policy file allows it")
+		s := guarded{next: &upstream{}, rules: &file, policy: filePolicy{&file}, metrics: newMetrics(prometheus.NewRegistry())}
+		for _, kind := range tokenKinds() {
+			_, err := kind.request(t.Context(), s, linked)
+			wantError(t, err, Denied, "no rule in the metadata server's policy file allows it")
 		}
 	}
 }
 
-func TestMistakesInTheFileAreNamedWithTheirPlace(t *testing.T) {
+func TestRules_InvalidFileNamesPlace(t *testing.T) {
 	const good = "gsas: [a@p.iam.gserviceaccount.com]"
-	for _, of := range []struct{ document, want string }{
+	for _, test := range []struct{ document, want string }{
 		{"allow:\n- ksa: '*/x'\n  " + good, `allow[0].ksa: "*/x" is neither NAMESPACE/NAME nor NAMESPACE/*`},
 		{"allow:\n- ksa: '*'\n  " + good, `allow[0].ksa: "*"`},
 		{"allow:\n- ksa: '*/*'\n  " + good, `allow[0].ksa: "*/*"`},
@@ -95,14 +95,13 @@ func TestMistakesInTheFileAreNamedWithTheirPlace(t *testing.T) {
 		{"allow: {", "policy: "},
 		{"allow: yes please", "policy: "},
 	} {
-		if _, err := ParseRules([]byte(of.document)); err == nil || !strings.Contains(err.Error(), of.want) {
-			t.Errorf("%q: %v, want %s", of.document, err, of.want)
+		if _, err := ParseRules([]byte(test.document)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q: %v, want %s", test.document, err, test.want)
 		}
 	}
 }
 
-// Whatever stands in a file, it never allows another namespace or an address that
-// is none.
+// No file allows a namespace that it does not name, or an address that is not a GSA's.
 func FuzzParseRules(f *testing.F) {
 	f.Add(ruleFile, "ci", "builder", "builder@p.iam.gserviceaccount.com")
 	f.Add("allow:\n- ksa: a/b/c\n  gsas: [x]", "a", "b", "x")

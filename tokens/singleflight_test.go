@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-func TestManyEqualRequestsMakeOneCallUpstream(t *testing.T) {
+func TestSingleflight_EqualRequestsShareOneCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
+		b := newCacheFixture(t)
 		b.upstream.set(func(u *upstream) { u.latency = time.Second })
 		var all sync.WaitGroup
 		for range 100 {
@@ -25,14 +25,14 @@ func TestManyEqualRequestsMakeOneCallUpstream(t *testing.T) {
 	})
 }
 
-func TestManyEqualRequestsShareOneFailure(t *testing.T) {
+func TestSingleflight_EqualRequestsShareOneFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
+		b := newCacheFixture(t)
 		b.upstream.set(func(u *upstream) { u.latency, u.err = time.Second, errDown })
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second+minPause/4) // no time for another attempt
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second+minRetryDelay/4) // no time for another attempt
 				defer cancel()
 				_, err := b.cache.AccessToken(ctx, linked, DefaultScopes())
 				wantError(t, err, Unavailable, "upstream is down")
@@ -43,18 +43,18 @@ func TestManyEqualRequestsShareOneFailure(t *testing.T) {
 	})
 }
 
-// Ruby's client hangs up after 0.5 s and asks again a second later.
-func TestCallOutlivesItsCallersAndItsResultIsKept(t *testing.T) {
+// Ruby's client hangs up after 0.5 s and retries a second later.
+func TestSingleflight_CallOutlivesCallers(t *testing.T) {
 	for _, wait := range []struct {
 		name  string
 		until time.Duration
 	}{
-		{"asked again while the call is under way", 600 * time.Millisecond},
-		{"asked again after the call has ended", 2 * time.Second},
+		{"retried while the call is in flight", 600 * time.Millisecond},
+		{"retried after the call has ended", 2 * time.Second},
 	} {
 		t.Run(wait.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newCacheBench(t)
+				b := newCacheFixture(t)
 				b.upstream.set(func(u *upstream) { u.latency = 800 * time.Millisecond })
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -74,9 +74,9 @@ func TestCallOutlivesItsCallersAndItsResultIsKept(t *testing.T) {
 	}
 }
 
-func TestCallUpstreamEndsAtItsOwnDeadline(t *testing.T) {
+func TestSingleflight_CallEndsAtUpstreamTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
+		b := newCacheFixture(t)
 		b.upstream.set(func(u *upstream) { u.latency = time.Hour })
 		start := time.Now()
 		_, err := b.cache.AccessToken(t.Context(), linked, DefaultScopes())
@@ -87,9 +87,9 @@ func TestCallUpstreamEndsAtItsOwnDeadline(t *testing.T) {
 	})
 }
 
-func TestDistinctRequestsDoNotWaitForEachOther(t *testing.T) {
+func TestSingleflight_DistinctRequestsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
+		b := newCacheFixture(t)
 		b.upstream.set(func(u *upstream) { u.latency = 10 * time.Second })
 		go func() { _, _ = b.cache.AccessToken(t.Context(), unlinked, DefaultScopes()) }()
 		synctest.Wait() // it hangs
@@ -98,12 +98,12 @@ func TestDistinctRequestsDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-// No goroutine is left: the tests of this package as a whole check that.
-func TestClosedEngineEndsItsCallsAndRefusesNewOnes(t *testing.T) {
-	g := &offlineGoogle{Running: nowhere, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
+// TestMain checks that no goroutine is left.
+func TestClose_EndsCallsAndRefusesNewOnes(t *testing.T) {
+	g := &offlineGoogle{Running: offlineServer, issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	synctest.Test(t, func(t *testing.T) {
 		o := g.federation()
-		o.HTTPClient = hanging()
+		o.HTTPClient = hangingClient()
 		e := newEngine(t, o)
 		failed := make(chan error)
 		go func() {
@@ -122,11 +122,11 @@ func TestClosedEngineEndsItsCallsAndRefusesNewOnes(t *testing.T) {
 	})
 }
 
-func TestClosedEngineServesWhatItHas(t *testing.T) {
+func TestClose_CachedTokensAreStillServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newCacheBench(t)
+		b := newCacheFixture(t)
 		b.get()
-		b.tasks.close()
+		b.background.close()
 		for _, age := range []time.Duration{0, 45 * time.Minute, 11 * time.Minute} {
 			time.Sleep(age)
 			b.wantToken("token-1")

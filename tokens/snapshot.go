@@ -3,7 +3,6 @@ package tokens
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,155 +14,162 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// overdue is over how long the renewal of restored tokens is spread whose time has come.
-const overdue = 10 * time.Second
+// snapshotVersion is that of the layout of snapshotEntry and of everything in it. It is
+// part of [Engine.Fingerprint]: an engine that does not know a field of a key would take
+// two tokens for one.
+const snapshotVersion = 1
 
-// handed is a token as the next instance gets it. Of what has none it is known that it
-// was asked for, and not why it has none.
-type handed struct {
+// overdueSpread is the window over which overdue restored tokens are renewed.
+const overdueSpread = 10 * time.Second
+
+// snapshotEntry is one cached token in a snapshot. Entries without a token are included
+// for their last use, but without the failure.
+type snapshotEntry struct {
 	Cache    string
 	Key      string
 	Workload identity.Workload
-	Asked    time.Time
-	Pod      string
+	LastUse  time.Time
+	PodUID   string
 
-	Value  string // the credential
-	Type   string
-	Expiry time.Time
-	Life   time.Duration
-	Origin *origin
+	Value    string // the credential
+	Type     string
+	Expiry   time.Time
+	Lifetime time.Duration
+	Origin   *origin
 
 	key  key
-	rank int // 0 is the last of its KSA's that was asked for
+	rank int // among its KSA's tokens by last use; 0 is the latest
 }
 
-var errSnapshot = errors.New("the snapshot is not of this engine's form") // without its text, which holds credentials
+var errSnapshot = errors.New("the snapshot does not have this engine's format") // without the content, which holds credentials
 
-// Snapshot is the engine's tokens for [Engine.Restore] of another one. It holds
-// credentials. Where they are more than size bytes, what was asked for last goes first,
-// and each KSA's last token before any second one.
+// Snapshot returns the engine's tokens for [Engine.Restore] of another engine. It holds
+// credentials. A snapshot has at most size bytes: the last used tokens come first, and
+// each KSA's last used token before the second one of any KSA.
 func (e *Engine) Snapshot(size int) []byte {
-	var all []handed
+	var all []snapshotEntry
 	for _, store := range e.stores() {
 		all = append(all, store.snapshot()...)
 	}
-	slices.SortStableFunc(all, func(a, b handed) int { return b.Asked.Compare(a.Asked) })
-	held := map[string]int{}
-	for i, h := range all {
-		shelf := h.Cache + " " + h.key.ksa
-		all[i].Key, all[i].rank = h.key.String(), held[shelf]
-		held[shelf]++
+	slices.SortStableFunc(all, func(a, b snapshotEntry) int { return b.LastUse.Compare(a.LastUse) })
+	count := map[string]int{} // by cache and KSA
+	for i, s := range all {
+		list := s.Cache + " " + s.key.ksa
+		all[i].Key, all[i].rank = s.key.String(), count[list]
+		count[list]++
 	}
-	slices.SortStableFunc(all, func(a, b handed) int { return cmp.Compare(a.rank, b.rank) })
+	slices.SortStableFunc(all, func(a, b snapshotEntry) int { return cmp.Compare(a.rank, b.rank) })
 	var snapshot bytes.Buffer
-	for _, h := range all {
-		if line, err := json.Marshal(h); err == nil && snapshot.Len()+len(line) < size {
+	for _, s := range all {
+		if line, err := json.Marshal(s); err == nil && snapshot.Len()+len(line) < size {
 			snapshot.Write(append(line, '\n'))
 		}
 	}
 	return snapshot.Bytes()
 }
 
-func (c *store) snapshot() (all []handed) {
+func (c *store) snapshot() (all []snapshotEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k, e := range c.entries.all() {
 		t := e.token
-		all = append(all, handed{
-			Cache: c.name, key: k, Workload: e.w, Asked: e.asked, Pod: e.pod,
-			Value: t.Value(), Type: t.Type, Expiry: t.Expiry, Life: e.life, Origin: t.origin,
+		all = append(all, snapshotEntry{
+			Cache: c.name, key: k, Workload: e.workload, LastUse: e.lastUse, PodUID: e.podUID,
+			Value: t.Value(), Type: t.Type, Expiry: t.Expiry, Lifetime: e.lifetime, Origin: t.origin,
 		})
 	}
 	return all
 }
 
-// Restore takes over the tokens of a snapshot that have not expired, and says how many
-// they are. It is for an engine that nobody has asked yet, with the same
-// [Engine.Terms] as the one of the snapshot.
+// Restore adds the tokens of a snapshot that have not expired, and returns their number.
+// It has to be called before the first request, and only if the snapshot's engine had the
+// same [Engine.Fingerprint].
 func (e *Engine) Restore(snapshot []byte) (int, error) {
 	stores := map[string]*store{}
 	for _, store := range e.stores() {
 		stores[store.name] = store
 	}
-	var all []handed
+	var all []snapshotEntry
 	decoder := json.NewDecoder(bytes.NewReader(snapshot))
 	for {
-		var h handed
-		if err := decoder.Decode(&h); errors.Is(err, io.EOF) {
+		var s snapshotEntry
+		if err := decoder.Decode(&s); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return 0, errSnapshot
 		}
 		var err error
-		if h.key, err = parseKey(h.Key); err != nil || stores[h.Cache] == nil {
+		if s.key, err = parseKey(s.Key); err != nil || stores[s.Cache] == nil {
 			return 0, errSnapshot
 		}
-		all = append(all, h)
+		all = append(all, s)
 	}
 	restored := 0
-	e.used = map[key]time.Time{}
-	for _, h := range slices.Backward(all) { // what was asked for last is the last to be asked for
-		if h.Cache == e.tokens.name {
-			e.used[h.key] = h.Asked
+	e.lastUses = map[key]time.Time{}
+	for _, s := range slices.Backward(all) { // the last used token is added last
+		if s.Cache == e.tokens.name {
+			e.lastUses[s.key] = s.LastUse
 		}
-		if stores[h.Cache].restore(h) {
+		if stores[s.Cache].restore(s) {
 			restored++
 		}
 	}
 	return restored, nil
 }
 
-func (c *store) restore(h handed) bool {
+func (c *store) restore(s snapshotEntry) bool {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !now.Before(h.Expiry) || c.entries.peek(h.key) != nil {
+	if !now.Before(s.Expiry) || c.entries.peek(s.key) != nil {
 		return false
 	}
-	token := NewToken(h.Value, h.Expiry)
-	token.Type, token.origin = h.Type, h.Origin
-	e := &entry{w: h.Workload, asked: h.Asked, token: token, pod: h.Pod, life: h.Life}
-	e.renewAt = latest(renewal(h.Expiry.Add(-h.Life), h.Life), now.Add(rand.N(overdue)))
-	c.enter(h.key, e)
-	e.timer.Reset(e.due().Sub(now))
+	token := NewToken(s.Value, s.Expiry)
+	token.Type, token.origin = s.Type, s.Origin
+	e := &entry{workload: s.Workload, lastUse: s.LastUse, token: token, podUID: s.PodUID, lifetime: s.Lifetime}
+	e.renewAt = latest(renewalTime(s.Expiry.Add(-s.Lifetime), s.Lifetime), now.Add(rand.N(overdueSpread)))
+	c.insert(s.key, e)
+	e.timer.Reset(e.nextWake().Sub(now))
 	return true
 }
 
-// LastUse is when a workload's access token was asked for last before this engine was
-// restored; zero where that is not known.
+// LastUse is when a workload's access token was last requested before this engine was
+// restored; zero if that is not known.
 func (e *Engine) LastUse(w identity.Workload, scopes Scopes) time.Time {
-	return e.used[accessKey(w, scopes)]
+	return e.lastUses[accessKey(w, scopes)]
 }
 
-// Changed returns a channel that is closed when a snapshot would hold other tokens.
+// Changed returns a channel that is closed when a snapshot would hold other tokens or the
+// fingerprint has changed.
 func (e *Engine) Changed() <-chan struct{} { return e.changed.Next() }
 
-// Terms are what decides which tokens the engine gives, and how it writes them down:
-// the tokens of another are to be believed under the same terms only. They hold no
-// secret, and do not tell source credentials apart.
-func (e *Engine) Terms() []byte {
-	return fmt.Appendf(nil, "%s %s", e.terms, e.rules.Load().text())
+// Fingerprint identifies everything that decides which tokens the engine gives, and the
+// layout of its snapshots: a snapshot is valid only for an engine with the same
+// fingerprint. It holds no secret, and does not distinguish source credentials.
+func (e *Engine) Fingerprint() []byte {
+	return fmt.Appendf(nil, "%s %s", e.fingerprint, e.rules.Load().text())
 }
 
-// terms are those that hold for as long as the engine lives.
-func (o Options) terms() string {
+// fingerprint is the part that is fixed for the engine's lifetime. The policy is nil in
+// federation mode.
+func (o Options) fingerprint(policy Policy) string {
 	var f Federation
 	if o.Federation != nil {
 		f = *o.Federation
 	}
-	return fmt.Sprintf("%x %q %q %t %q %T %t %q %q %q %q %s", sha256.Sum256([]byte(form())), f.Provider, f.STSEndpoint,
-		o.SourceCredential != nil, o.Delegates, o.Policy, o.RulesDecide, o.WorkloadPool, o.Provider, o.IAMCredentialsEndpoint, o.IAMEndpoint, o.Limits.text())
+	name := ""
+	if policy != nil {
+		name = policy.Name()
+	}
+	return fmt.Sprintf("%d %q %q %q %q %q %q %q %q %s", snapshotVersion, f.Provider, f.STSEndpoint, name,
+		o.Delegates, o.WorkloadPool, o.Provider, o.IAMCredentialsEndpoint, o.IAMEndpoint, o.Limits.text())
 }
 
-// form is another where a token is handed over with a field more, or its key has one:
-// who does not know it would take two tokens for one.
-func form() string { return fmt.Sprintf("%#v %#v", handed{}, origin{}) }
-
-// text is another for other rules.
+// text is different for different rules.
 func (r *Rules) text() string {
 	if r == nil {
 		return "none"
 	}
-	text, _ := json.Marshal([]any{r.allowed, r.limits}) // which are texts alone
+	text, _ := json.Marshal([]any{r.allowed, r.limits}) // strings only, so it cannot fail
 	return string(text)
 }

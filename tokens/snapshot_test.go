@@ -24,9 +24,9 @@ var (
 	otherScopes = NewScopes(CloudPlatform, "https://www.googleapis.com/auth/devstorage.read_only")
 )
 
-// asked is an engine that has been asked for an access token, one of another scope and
-// an ID token.
-func (g *offlineGoogle) asked(t *testing.T, o Options) *Engine {
+// newUsedEngine returns an engine that has issued two access tokens with different scopes
+// and an ID token.
+func (g *offlineGoogle) newUsedEngine(t *testing.T, o Options) *Engine {
 	t.Helper()
 	e := newEngine(t, o)
 	for _, scopes := range []Scopes{otherScopes, DefaultScopes()} {
@@ -38,19 +38,19 @@ func (g *offlineGoogle) asked(t *testing.T, o Options) *Engine {
 	return e
 }
 
-// successor is an engine with the tokens of another.
-func successor(t *testing.T, of *Engine, o Options, want int) *Engine {
+// restoredEngine returns an engine with the tokens of another.
+func restoredEngine(t *testing.T, old *Engine, o Options, want int) *Engine {
 	t.Helper()
 	next := newEngine(t, o)
-	restored, err := next.Restore(of.Snapshot(ampleSize))
+	restored, err := next.Restore(old.Snapshot(ampleSize))
 	if err != nil || restored != want {
-		t.Fatalf("%d tokens are restored (%v), want %d", restored, err, want)
+		t.Fatalf("%d tokens restored (%v), want %d", restored, err, want)
 	}
 	return next
 }
 
-// follows has an engine follow a node until the test ends.
-func follows(t *testing.T, e *Engine, node *inhabited) {
+// startFollow makes an engine follow a node until the test ends.
+func startFollow(t *testing.T, e *Engine, node *fakeNode) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -59,18 +59,18 @@ func follows(t *testing.T, e *Engine, node *inhabited) {
 	synctest.Wait()
 }
 
-func TestRestoredEngineAnswersWithoutGoogleAndRenewsInTime(t *testing.T) {
+func TestSnapshot_RestoredTokensAreServedAndRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
-		first := g.asked(t, o)
+		first := g.newUsedEngine(t, o)
 		first.Close()
 		down := fakegoogle.Fault{Status: 503}
 		for method := range g.Counters() {
 			g.SetFault(method, down)
 		}
 		time.Sleep(5 * time.Minute)
-		second := successor(t, first, o, 5) // with the federated and the KSA's own
+		second := restoredEngine(t, first, o, 5) // with the federated token and the KSA token
 		before := g.Counters()
 		for _, scopes := range []Scopes{otherScopes, DefaultScopes()} {
 			token, err := second.AccessToken(t.Context(), linked, scopes)
@@ -86,7 +86,7 @@ func TestRestoredEngineAnswersWithoutGoogleAndRenewsInTime(t *testing.T) {
 		}
 		g.wantCalls(t, before, nil)
 
-		// At a quarter of their lives, less the jitter, they are renewed, each for what it was.
+		// At a quarter of its lifetime, less the jitter, each is renewed for the same request.
 		g.ClearFaults()
 		time.Sleep(3*time.Minute + 59*time.Second)
 		g.wantCalls(t, before, nil)
@@ -110,15 +110,15 @@ func TestRestoredEngineAnswersWithoutGoogleAndRenewsInTime(t *testing.T) {
 	})
 }
 
-func TestTokensWhoseRenewalIsOverdueAreServedAndRenewedSoonButNotAtOnce(t *testing.T) {
+func TestSnapshot_OverdueRenewalsAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
-		first := g.asked(t, o)
+		first := g.newUsedEngine(t, o)
 		first.Close()
 		time.Sleep(40 * time.Minute)
 		before := g.Counters()
-		second := successor(t, first, o, 5)
+		second := restoredEngine(t, first, o, 5)
 		token, err := second.AccessToken(t.Context(), linked, DefaultScopes())
 		check(t, err)
 		if left := time.Until(token.Expiry); left != 20*time.Minute {
@@ -126,8 +126,8 @@ func TestTokensWhoseRenewalIsOverdueAreServedAndRenewedSoonButNotAtOnce(t *testi
 		}
 		synctest.Wait()
 		g.wantCalls(t, before, nil)
-		// The source of one is another cache, which begins to renew when it is asked.
-		time.Sleep(overdue + 2*time.Minute)
+		// The source of a GSA token is another cache, which renews its own when it is used.
+		time.Sleep(overdueSpread + 2*time.Minute)
 		synctest.Wait()
 		token, err = second.AccessToken(t.Context(), linked, DefaultScopes())
 		check(t, err)
@@ -137,24 +137,24 @@ func TestTokensWhoseRenewalIsOverdueAreServedAndRenewedSoonButNotAtOnce(t *testi
 	})
 }
 
-func TestWhatHasExpiredIsNotRestoredButItsLastUseIsKnown(t *testing.T) {
+func TestSnapshot_ExpiredTokensKeepLastUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
 		start := time.Now()
-		first := g.asked(t, o)
+		first := g.newUsedEngine(t, o)
 		snapshot := first.Snapshot(ampleSize)
 		first.Close()
 		time.Sleep(time.Hour)
 		second := newEngine(t, o)
 		if restored, err := second.Restore(snapshot); err != nil || restored != 1 {
-			t.Errorf("%d are restored (%v), want the KSA token, which lives for two hours", restored, err)
+			t.Errorf("%d tokens restored (%v), want the KSA token, whose lifetime is two hours", restored, err)
 		}
 		if got := second.LastUse(linked, DefaultScopes()); !got.Equal(start) {
 			t.Errorf("last use %s, want %s", got, start)
 		}
 		if a, b := second.LastUse(relinked, DefaultScopes()), second.LastUse(linked, Scopes{userinfoEmail}); !a.IsZero() || !b.IsZero() {
-			t.Errorf("last use of what was never asked for: %s and %s", a, b)
+			t.Errorf("last use of tokens that were never requested: %s and %s", a, b)
 		}
 		before := g.Counters()
 		_, err := second.AccessToken(t.Context(), linked, DefaultScopes())
@@ -163,40 +163,40 @@ func TestWhatHasExpiredIsNotRestoredButItsLastUseIsKnown(t *testing.T) {
 	})
 }
 
-func TestWhoIsGoneAfterTheRestartHasNoTokensOnceThePodsAreKnown(t *testing.T) {
+func TestSnapshot_TokensOfGonePodsAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
-		first := g.asked(t, o)
+		first := g.newUsedEngine(t, o)
 		first.Close()
-		second := successor(t, first, o, 5)
-		node := &inhabited{notReady: errors.New("the API server is away")}
-		follows(t, second, node)
+		second := restoredEngine(t, first, o, 5)
+		node := &fakeNode{notReady: errors.New("the API server is down")}
+		startFollow(t, second, node)
 		time.Sleep(3 * time.Minute)
 		node.set() // the pods come before their KSAs
-		if held := second.tokens.held() + second.further[0].held() + second.bound.held(); held != 5 {
-			t.Fatalf("%d tokens are left before the pods are known", held)
+		if left := second.tokens.size() + second.credentialStores[0].size() + second.ksaTokens.size(); left != 5 {
+			t.Fatalf("%d tokens are left before the pods are known", left)
 		}
 		node.mu.Lock()
 		node.notReady = nil
 		node.mu.Unlock()
 		node.set()
-		if held := second.bound.held(); held != 0 {
-			t.Errorf("%d KSA tokens of a pod that is gone", held)
+		if left := second.ksaTokens.size(); left != 0 {
+			t.Errorf("%d KSA tokens of a pod that is gone", left)
 		}
-		time.Sleep(lingering + lingering/2 + time.Second)
-		if held := second.tokens.held() + second.further[0].held(); held != 0 {
-			t.Errorf("%d tokens of a KSA without pods", held)
+		time.Sleep(absenceGrace + absenceGrace/2 + time.Second)
+		if left := second.tokens.size() + second.credentialStores[0].size(); left != 0 {
+			t.Errorf("%d tokens of a KSA without pods", left)
 		}
 	})
 }
 
-func TestWhoIsAnnotatedOtherwiseAfterTheRestartGetsNoTokenOfBefore(t *testing.T) {
+func TestSnapshot_TokensOfOldAnnotationsAreDropped(t *testing.T) {
 	for name, now := range map[string]identity.Workload{
 		"another GSA":       relinked,
 		"no GSA":            unlinked,
 		"another delegates": with(linked, func(w *identity.Workload) { w.Delegates = otherGSA }),
-		"another KSA":       with(linked, func(w *identity.Workload) { w.KSA.UID = "anew" }),
+		"another KSA":       with(linked, func(w *identity.Workload) { w.KSA.UID = "recreated" }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -204,79 +204,79 @@ func TestWhoIsAnnotatedOtherwiseAfterTheRestartGetsNoTokenOfBefore(t *testing.T)
 				g.AddServiceAccount(otherGSA)
 				g.Bind(otherGSA, workloadIdentityUser, testCaller)
 				o := g.federation()
-				first := g.asked(t, o)
+				first := g.newUsedEngine(t, o)
 				first.Close()
-				second := successor(t, first, o, 5)
+				second := restoredEngine(t, first, o, 5)
 				before := g.Counters()
 				if token, err := second.AccessToken(t.Context(), now, DefaultScopes()); err == nil && token.cached {
-					t.Error("a token of before, ahead of the first look at the pods")
+					t.Error("an old token was served before the pods were known")
 				}
 				if calls := g.Counters(); calls[fakegoogle.MethodSTSToken]+calls[fakegoogle.MethodGenerateAccessToken] == before[fakegoogle.MethodSTSToken]+before[fakegoogle.MethodGenerateAccessToken] {
-					t.Error("Google has not been asked")
+					t.Error("Google got no request")
 				}
 				if name == "another KSA" {
-					return // whose tokens go with its pods
+					return // its tokens are dropped with its pods
 				}
-				node := &inhabited{}
+				node := &fakeNode{}
 				node.set(now)
-				follows(t, second, node)
+				startFollow(t, second, node)
 				if second.tokens.has(linkedKey) || second.tokens.has(idKey(linked, testID)) {
-					t.Error("a token of before is still there")
+					t.Error("an old token is still cached")
 				}
 			})
 		})
 	}
 }
 
-func TestWhoIsStillThereAfterTheRestartKeepsAllTokens(t *testing.T) {
+func TestSnapshot_TokensOfRunningPodsAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
-		first := g.asked(t, o)
+		first := g.newUsedEngine(t, o)
 		first.Close()
-		second := successor(t, first, o, 5)
-		node := &inhabited{}
+		second := restoredEngine(t, first, o, 5)
+		node := &fakeNode{}
 		node.set(linked)
-		follows(t, second, node)
-		time.Sleep(2 * lingering)
-		if held := second.tokens.held() + second.further[0].held() + second.bound.held(); held != 5 {
-			t.Errorf("%d tokens are left", held)
+		startFollow(t, second, node)
+		time.Sleep(2 * absenceGrace)
+		if left := second.tokens.size() + second.credentialStores[0].size() + second.ksaTokens.size(); left != 5 {
+			t.Errorf("%d tokens are left", left)
 		}
 	})
 }
 
-func TestFailuresAreNotHandedOver(t *testing.T) {
+func TestSnapshot_OmitsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
-		first := g.asked(t, o)
+		first := g.newUsedEngine(t, o)
 		g.SetFault(fakegoogle.MethodGenerateAccessToken, fakegoogle.Fault{Status: 403})
 		_, err := first.AccessToken(t.Context(), linked, Scopes{CloudPlatform})
 		wantError(t, err, Denied)
 		g.ClearFaults()
 		first.Close()
-		second := successor(t, first, o, 5)
+		second := restoredEngine(t, first, o, 5)
 		if second.LastUse(linked, Scopes{CloudPlatform}).IsZero() {
-			t.Error("that it was asked for is not known")
+			t.Error("its last use is not known")
 		}
 		_, err = second.AccessToken(t.Context(), linked, Scopes{CloudPlatform})
 		check(t, err)
 	})
 }
 
-func TestTheAuditLogSaysTheSameOfARestoredToken(t *testing.T) {
+func TestSnapshot_KeepsAuditFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		o := g.federation()
-		first := g.asked(t, o)
+		first := g.newUsedEngine(t, o)
 		line := func(e *Engine) auditLine {
 			token, err := e.IDToken(t.Context(), linked, testID)
 			check(t, err)
-			return record{w: linked, id: true, audience: testID.Audience, token: token}.line()
+			return record{workload: linked, id: true, audience: testID.Audience, token: token}.line()
 		}
-		second := successor(t, first, o, 5)
+		second := restoredEngine(t, first, o, 5)
 		if want := line(first); want.Principal == "" || want.GSAUniqueID == "" {
-			t.Errorf("the test is blind: %+v", want)
+			t.Errorf("the test is void, as these fields are empty: %+v", want)
 		}
 		if diff := cmp.Diff(line(first), line(second)); diff != "" {
 			t.Errorf("-before +after:\n%s", diff)
@@ -284,7 +284,7 @@ func TestTheAuditLogSaysTheSameOfARestoredToken(t *testing.T) {
 	})
 }
 
-func TestOfTooManyTokensEachKSAsLastOnesAreHandedOver(t *testing.T) {
+func TestSnapshot_SizeLimitKeepsLastUsedPerKSA(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		e := newEngine(t, g.federation())
@@ -311,45 +311,45 @@ func TestOfTooManyTokensEachKSAsLastOnesAreHandedOver(t *testing.T) {
 		}
 		for _, want := range []key{idKey(linked, IDTokenRequest{Audience: "99"}), idKey(quiet, IDTokenRequest{Audience: "second"}), idKey(linked, IDTokenRequest{Audience: "98"})} {
 			if !next.tokens.has(want) {
-				t.Errorf("%s is not handed over", want)
+				t.Errorf("%s is not in the snapshot", want)
 			}
 		}
 		if e.Snapshot(0) != nil {
-			t.Error("something fits into nothing")
+			t.Error("a snapshot of 0 bytes is not empty")
 		}
-		// The order of use goes with them: it says what gives way, and what is renewed ahead.
+		// The order of use is kept: it decides about eviction and renewal.
 		whole := newEngine(t, g.federation())
 		if n, err := whole.Restore(e.Snapshot(ampleSize)); err != nil || n != 102 {
 			t.Fatal(n, err)
 		}
-		if diff := cmp.Diff(e.tokens.entries.of[linked.KSA.UID].Keys(), whole.tokens.entries.of[linked.KSA.UID].Keys(), cmp.AllowUnexported(key{})); diff != "" {
+		if diff := cmp.Diff(e.tokens.entries.byKSA[linked.KSA.UID].Keys(), whole.tokens.entries.byKSA[linked.KSA.UID].Keys(), cmp.AllowUnexported(key{})); diff != "" {
 			t.Errorf("order of use (-before +after):\n%s", diff)
 		}
 	})
 }
 
-func TestASnapshotOfAnotherFormIsRefusedWithoutShowingIt(t *testing.T) {
+func TestSnapshot_MalformedIsRefusedWithoutPrinting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
-		good := string(g.asked(t, g.federation()).Snapshot(ampleSize))
+		good := string(g.newUsedEngine(t, g.federation()).Snapshot(ampleSize))
 		for _, bad := range []string{
-			secret, `"` + secret + `"`, `{"Value": "` + secret + `", "Life": "x"}`, `{"Value": 7}`, "[]", "{}", "\x00",
+			secret, `"` + secret + `"`, `{"Value": "` + secret + `", "Lifetime": "x"}`, `{"Value": 7}`, "[]", "{}", "\x00",
 			strings.Replace(good, `"Cache":"tokens"`, `"Cache":"`+secret+`"`, 1), strings.Replace(good, `"Key":"`, `"Key":"`+secret, 1), good[:len(good)-2], good + secret,
 		} {
 			e := newEngine(t, g.federation())
-			if n, err := e.Restore([]byte(bad)); err == nil || n != 0 || e.tokens.held() != 0 {
+			if n, err := e.Restore([]byte(bad)); err == nil || n != 0 || e.tokens.size() != 0 {
 				t.Errorf("%d restored, %v", n, err)
 			} else {
 				wantNoSecret(t, "the error", err.Error(), secret)
 			}
 		}
 		if n, err := newEngine(t, g.federation()).Restore(nil); n != 0 || err != nil {
-			t.Errorf("of nothing: %d, %v", n, err)
+			t.Errorf("an empty snapshot: %d, %v", n, err)
 		}
 	})
 }
 
-func TestNewAndForgottenTokensAreAChangeAndUseIsNone(t *testing.T) {
+func TestSnapshot_ChangedSignalsNewAndDroppedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := googleInBubble(t, 0)
 		e := newEngine(t, g.federation())
@@ -362,8 +362,8 @@ func TestNewAndForgottenTokensAreAChangeAndUseIsNone(t *testing.T) {
 			{"the second request", func() { _, _ = e.AccessToken(t.Context(), linked, DefaultScopes()) }, false},
 			{"a renewal", func() { time.Sleep(16 * time.Minute) }, true},
 			{"a refusal", func() { _, _ = e.IDToken(t.Context(), unlinked, testID) }, false},
-			{"forgetting", func() { e.Forget(linked.KSA.UID) }, true},
-			{"forgetting nothing", func() { e.Forget(linked.KSA.UID) }, false},
+			{"Forget", func() { e.Forget(linked.KSA.UID) }, true},
+			{"Forget without tokens", func() { e.Forget(linked.KSA.UID) }, false},
 		} {
 			changed := e.Changed()
 			step.do()

@@ -12,7 +12,7 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// CloudPlatform is the scope of everything that IAM allows.
+// CloudPlatform is the scope that includes everything that IAM allows.
 const CloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
 
 const userinfoEmail = "https://www.googleapis.com/auth/userinfo.email"
@@ -20,26 +20,26 @@ const userinfoEmail = "https://www.googleapis.com/auth/userinfo.email"
 // Token is a credential. Nothing but [Token.Value] shows it: it prints, logs and
 // marshals as a placeholder.
 type Token struct {
-	value  func() string // which no printer looks into, also where it may not call methods
+	value  func() string // a function, as printers do not look into it even if they cannot call methods
 	Type   string        // "Bearer" for access tokens
 	Expiry time.Time
 
-	origin *origin // nil where nothing is known of it
-	cached bool    // it was there before it was asked for
+	origin *origin // nil if nothing is known
+	cached bool    // it was there before the request
 }
 
-// origin is what the audit log says of a token beside its value. It is shared and
-// never changed.
+// origin is the audit log's knowledge of a token besides its value. It is shared and
+// immutable.
 type origin struct {
-	Why        string // the policy's decision
-	Scopes     string // that it has, where the policy took some away
-	Principal  string // as Google's audit log names who asked for it
-	Credential string // the ID of the KSA token, as the API server's audit log has it
-	Account    string // the GSA's unique ID, as Google's audit log has it
+	Decision      string // the policy's reasons
+	GrantedScopes string // empty unless the policy narrowed them
+	Principal     string // of the request, as in Google's audit log
+	CredentialID  string // of the KSA token, as in the API server's audit log
+	GSAUniqueID   string // as in Google's audit log
 }
 
-// from returns the token with its origin changed.
-func (t Token) from(change func(*origin)) Token {
+// withOrigin returns the token with its origin changed.
+func (t Token) withOrigin(change func(*origin)) Token {
 	o := origin{}
 	if t.origin != nil {
 		o = *t.origin
@@ -54,7 +54,7 @@ func NewToken(value string, expiry time.Time) Token {
 	return Token{value: func() string { return value }, Type: "Bearer", Expiry: expiry}
 }
 
-// Value is the credential itself, for the wire only.
+// Value is the credential itself. It is only for the wire.
 func (t Token) Value() string {
 	if t.value == nil {
 		return ""
@@ -76,7 +76,7 @@ func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // Scopes is a set of OAuth 2.0 scopes, sorted, each once.
 type Scopes []string
 
-// NewScopes makes a set of the names given; without any it is [DefaultScopes].
+// NewScopes returns the set of the names given, or [DefaultScopes] if there are none.
 func NewScopes(names ...string) Scopes {
 	set := make(Scopes, 0, len(names))
 	for _, name := range names {
@@ -91,17 +91,17 @@ func NewScopes(names ...string) Scopes {
 	return slices.Compact(set)
 }
 
-// DefaultScopes are those of a workload that asks for none.
+// DefaultScopes are the scopes of a request that names none.
 func DefaultScopes() Scopes { return Scopes{CloudPlatform, userinfoEmail} }
 
-// IDTokenRequest says what an ID token is to hold.
+// IDTokenRequest describes an ID token.
 type IDTokenRequest struct {
 	Audience string
 	Format   string // "full" or "standard"; IAM gives both the same claims
 	Licenses bool   // has no effect off Compute Engine
 }
 
-// Source gives tokens to workloads. Its errors are of type [*Error].
+// Source issues tokens to workloads. Its errors are of type [*Error].
 type Source interface {
 	AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error)
 	IDToken(ctx context.Context, w identity.Workload, request IDTokenRequest) (Token, error)

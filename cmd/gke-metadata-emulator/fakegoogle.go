@@ -33,7 +33,7 @@ func newFakeGoogle(env lookupEnv) *cobra.Command {
 // runFakeGoogle serves until ctx ends.
 func runFakeGoogle(ctx context.Context, f *daemon.FakeGoogle, stderr io.Writer) error {
 	log := logging.New(stderr, f.Level, f.Format)
-	google := fakegoogle.New(fakegoogle.Options{AllowAll: f.AllowAll, TokenLife: f.TokenLife, Log: log})
+	google := fakegoogle.New(fakegoogle.Options{AllowAll: f.AllowAll, TokenLifetime: f.TokenLife, Log: log})
 	if f.State != "" {
 		if err := loadState(google, f.State); err != nil {
 			return daemon.FlagErrorf("state", "see docs/fakegoogle.md", "%s: %v", f.State, err)

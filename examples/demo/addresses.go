@@ -7,15 +7,14 @@ import (
 	"net"
 )
 
-// addresses is where everything listens.
+// addresses are the listening addresses of the demo's servers.
 type addresses struct {
 	metadata, admin, fake string
 	storage, proxy        net.Listener
 }
 
-// chooseAddresses takes the usual ports, and free ones for those that are taken.
-// Those of the emulator are free when this returns, and should be until it
-// listens.
+// chooseAddresses chooses the default ports, or free ones if they are in use. The
+// emulator's ports are free when it returns; the emulator listens on them later.
 func chooseAddresses(ctx context.Context, out io.Writer) (a addresses, err error) {
 	a.storage, err = listen(ctx, out, "Cloud Storage", "127.0.0.1:8987")
 	if err != nil {
@@ -26,25 +25,25 @@ func chooseAddresses(ctx context.Context, out io.Writer) (a addresses, err error
 		_ = a.storage.Close()
 		return a, err
 	}
-	var held []net.Listener // until all are chosen: they must differ
+	var reserved []net.Listener // open until all are chosen: they must differ
 	for _, c := range []struct {
-		to    *string
-		what  string
-		usual string
+		field          *string
+		name           string
+		defaultAddress string
 	}{
 		{&a.metadata, "the metadata server", "127.0.0.1:8080"},
 		{&a.admin, "the admin endpoint", "127.0.0.1:8989"},
 		{&a.fake, "the fake Google", "127.0.0.1:8988"},
 	} {
-		listener, failed := listen(ctx, out, c.what, c.usual)
-		if failed != nil {
-			err = failed
+		listener, listenErr := listen(ctx, out, c.name, c.defaultAddress)
+		if listenErr != nil {
+			err = listenErr
 			break
 		}
-		held = append(held, listener)
-		*c.to = listener.Addr().String()
+		reserved = append(reserved, listener)
+		*c.field = listener.Addr().String()
 	}
-	for _, listener := range held {
+	for _, listener := range reserved {
 		_ = listener.Close()
 	}
 	if err != nil {
@@ -53,22 +52,23 @@ func chooseAddresses(ctx context.Context, out io.Writer) (a addresses, err error
 	return a, err
 }
 
-// close gives back the ports that the demo itself holds.
+// close closes the demo's own listeners.
 func (a addresses) close() {
 	_ = a.storage.Close()
 	_ = a.proxy.Close()
 }
 
-func listen(ctx context.Context, out io.Writer, what, usual string) (net.Listener, error) {
+// listen listens on the default address, or on a free port if it is in use.
+func listen(ctx context.Context, out io.Writer, name, defaultAddress string) (net.Listener, error) {
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", usual)
+	listener, err := config.Listen(ctx, "tcp", defaultAddress)
 	if err == nil {
 		return listener, nil
 	}
-	listener, another := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if another != nil {
-		return nil, fmt.Errorf("a port for %s: %w; and for any other: %w", what, err, another)
+	listener, freePortErr := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if freePortErr != nil {
+		return nil, fmt.Errorf("a port for %s: %w; and any free port: %w", name, err, freePortErr)
 	}
-	fmt.Fprintf(out, "%s is taken, %s is at %s.\n", usual, what, listener.Addr())
+	fmt.Fprintf(out, "%s is in use; %s is at %s.\n", defaultAddress, name, listener.Addr())
 	return listener, nil
 }

@@ -11,38 +11,38 @@ import (
 	"time"
 )
 
-// child is a process that ends when its context does, and when this process
-// ends, however it ends.
+// child is a process that ends with its context. On Linux it also ends when this
+// process ends or is killed.
 type child struct {
 	name string
-	done chan struct{} // closed when it has ended
-	end  error         // how, readable after done
+	done chan struct{} // closed when the process has ended
+	err  error         // of the process; valid after done is closed
 }
 
-// grace is how long a child has to end when it is asked to.
-const grace = 5 * time.Second
+// gracePeriod is the time between SIGTERM and SIGKILL.
+const gracePeriod = 5 * time.Second
 
-// startChild starts a process with the environment env and nothing else.
+// startChild starts a process with exactly the environment env.
 func startChild(ctx context.Context, env []string, stdout, stderr io.Writer, binary string, args ...string) (*child, error) {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = grace
+	cmd.WaitDelay = gracePeriod
 	cmd.SysProcAttr = endWithParent()
 
 	c := &child{name: filepath.Base(binary), done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// To the kernel the parent is the thread that started the process, so
-		// that thread has to live as long.
+		// For Pdeathsig the parent is the thread that started the process (prctl(2)),
+		// so the thread must not end first.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(c.done)
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			c.end = cmd.Wait()
+			c.err = cmd.Wait()
 		}
 	}()
 	if err := <-started; err != nil {
@@ -51,16 +51,16 @@ func startChild(ctx context.Context, env []string, stdout, stderr io.Writer, bin
 	return c, nil
 }
 
-// wait returns when the process has ended, and says how.
+// wait waits until the process has ended, and returns its error.
 func (c *child) wait() error {
 	<-c.done
-	return c.end
+	return c.err
 }
 
-// ended says how the process ended while nobody wanted it to.
-func (c *child) ended() error {
-	if c.end == nil {
-		return fmt.Errorf("%s ended on its own", c.name)
+// unexpectedEnd is the error for a process that has ended too early.
+func (c *child) unexpectedEnd() error {
+	if c.err == nil {
+		return fmt.Errorf("%s ended unexpectedly", c.name)
 	}
-	return fmt.Errorf("%s ended on its own: %w", c.name, c.end)
+	return fmt.Errorf("%s ended unexpectedly: %w", c.name, c.err)
 }

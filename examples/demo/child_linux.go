@@ -2,8 +2,8 @@ package main
 
 import "syscall"
 
-// endWithParent also keeps a terminal's Ctrl-C from the child: it is the demo
-// that ends it.
+// endWithParent kills the child when the demo ends. The child's own process group
+// keeps a terminal's Ctrl-C from it: the demo ends it.
 func endWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }

@@ -4,5 +4,5 @@ package main
 
 import "syscall"
 
-// endWithParent has no equivalent here: a demo that is killed leaves its children.
+// endWithParent does nothing: outside of Linux the children of a killed demo stay.
 func endWithParent() *syscall.SysProcAttr { return nil }

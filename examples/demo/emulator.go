@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// emulator is the product, as a process.
+// emulator is a process of the product.
 type emulator struct {
 	*child
 	logFile string
@@ -23,8 +23,8 @@ func startEmulator(ctx context.Context, binary, folder string, a addresses) (*em
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the child has its own
-	// Nothing of the caller's environment: it could be settings of the emulator's.
+	defer log.Close() // the child has its own descriptor
+	// Not the user's environment, which can contain settings of the emulator.
 	env := []string{"HOME=" + folder, "TMPDIR=" + folder}
 	c, err := startChild(ctx, env, log, log, binary,
 		"standalone", "--listen", a.metadata, "--admin-listen", a.admin, "--fake-listen", a.fake)
@@ -34,12 +34,12 @@ func startEmulator(ctx context.Context, binary, folder string, a addresses) (*em
 	return &emulator{c, logFile}, nil
 }
 
-// startupTime is far more than a start takes, also on a busy machine.
-const startupTime = 30 * time.Second
+// startupTimeout is far longer than a start, even on a busy machine.
+const startupTimeout = 30 * time.Second
 
-// ready returns when the emulator says that it is, at its readiness endpoint.
-func (e *emulator) ready(ctx context.Context, admin string) error {
-	ctx, cancel := context.WithTimeout(ctx, startupTime)
+// waitReady waits until the emulator's readiness endpoint answers 200.
+func (e *emulator) waitReady(ctx context.Context, admin string) error {
+	ctx, cancel := context.WithTimeout(ctx, startupTimeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second}
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -51,7 +51,7 @@ func (e *emulator) ready(ctx context.Context, admin string) error {
 		}
 		select {
 		case <-e.done:
-			return e.ended()
+			return e.unexpectedEnd()
 		case <-ctx.Done():
 			return fmt.Errorf("the emulator is not ready: %w", errors.Join(ctx.Err(), err))
 		case <-tick.C:
@@ -75,16 +75,16 @@ func probe(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-// shownLines is how much of the emulator's log an error shows.
-const shownLines = 20
+// maxLogLines is the number of lines of the emulator's log in an error.
+const maxLogLines = 20
 
-// failed adds the end of the emulator's log to err.
-func (e *emulator) failed(err error) error {
-	content, reading := os.ReadFile(e.logFile)
-	if reading != nil {
-		return errors.Join(err, reading)
+// withLog adds the end of the emulator's log to err.
+func (e *emulator) withLog(err error) error {
+	content, readErr := os.ReadFile(e.logFile)
+	if readErr != nil {
+		return errors.Join(err, readErr)
 	}
 	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	lines = lines[max(0, len(lines)-shownLines):]
-	return fmt.Errorf("%w\nthe end of its log:\n  | %s", err, strings.Join(lines, "\n  | "))
+	lines = lines[max(0, len(lines)-maxLogLines):]
+	return fmt.Errorf("%w\nthe end of the emulator's log:\n  | %s", err, strings.Join(lines, "\n  | "))
 }

@@ -4,7 +4,7 @@ go 1.26.8
 
 require (
 	cloud.google.com/go/storage v1.70.0
-	gke-metadata-emulator/integration/gcs v0.0.0
+	gke-metadata-emulator/integration v0.0.0
 	golang.org/x/sync v0.24.0
 )
 
@@ -26,7 +26,7 @@ require (
 	github.com/envoyproxy/protoc-gen-validate v1.3.3 // indirect
 	github.com/felixge/httpsnoop v1.1.0 // indirect
 	github.com/fsouza/fake-gcs-server v1.56.1 // indirect
-	github.com/go-jose/go-jose/v4 v4.1.8 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/google/renameio/v2 v2.0.0 // indirect
@@ -66,4 +66,4 @@ require (
 
 replace gke-metadata-emulator => ../..
 
-replace gke-metadata-emulator/integration/gcs => ../../integration/gcs
+replace gke-metadata-emulator/integration => ../../integration

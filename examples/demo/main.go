@@ -1,4 +1,4 @@
-// Command demo shows Workload Identity without a cluster and without an account:
+// Command demo shows Workload Identity without a cluster and without a Google account:
 // see README.md.
 package main
 

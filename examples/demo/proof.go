@@ -12,79 +12,80 @@ import (
 	"gke-metadata-emulator/integration/gcs"
 )
 
-// Who the uploader has to be: what standalone says without further settings.
+// The identity that the uploader must have: the default of the standalone mode.
 const (
-	wantKSA       = "default/default"
-	wantFederated = "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/demo-pool/subject/system:serviceaccount:default:default"
-	wantGSA       = "serviceAccount:demo@demo-project.iam.gserviceaccount.com"
+	expectedKSA       = "default/default"
+	expectedFederated = "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/demo-pool/subject/system:serviceaccount:default:default"
+	expectedGSA       = "serviceAccount:demo@demo-project.iam.gserviceaccount.com"
 )
 
-// proof is what Cloud Storage saw.
+// proof is the evidence from Cloud Storage.
 type proof struct {
-	wrote     gcs.Record
-	size      int
-	sum       string
-	anonymous string // what it answers without a token
+	upload    gcs.Record
+	size      int    // of the object, in bytes
+	sum       string // SHA-256
+	anonymous string // the answer to a request without a token
 }
 
-// prove lets the uploader work and checks what came of it.
+// prove runs the uploader and checks the evidence.
 func prove(ctx context.Context, folder string, a addresses, s *cloudStorage) (*proof, error) {
 	result, err := runUploader(ctx, folder, object, a, s)
 	if err != nil {
 		return nil, err
 	}
-	wrote, err := check(result, s.Records())
+	upload, err := check(result, s.Records())
 	if err != nil {
 		return nil, err
 	}
-	refused, err := withoutToken(ctx, s.url)
+	refusal, err := requestWithoutToken(ctx, s.url)
 	if err != nil {
 		return nil, err
 	}
-	return &proof{wrote: wrote, size: result.Bytes, sum: result.Written, anonymous: refused}, nil
+	return &proof{upload: upload, size: result.Bytes, sum: result.Written, anonymous: refusal}, nil
 }
 
-// check returns the record of the upload if all is as it has to be.
-func check(result uploaded, records []gcs.Record) (gcs.Record, error) {
-	var wrote gcs.Record
+// check returns the record of the upload, if the bytes and all identities are as
+// expected.
+func check(result uploadResult, records []gcs.Record) (gcs.Record, error) {
+	var upload gcs.Record
 	fail := func(format string, args ...any) (gcs.Record, error) {
-		return wrote, fmt.Errorf("the proof failed: "+format, args...)
+		return upload, fmt.Errorf("the proof failed: "+format, args...)
 	}
 	if result.Bytes == 0 || result.Read != result.Written {
-		return fail("%d bytes with SHA-256 %s were written, and read back with %s", result.Bytes, result.Written, result.Read)
+		return fail("%d bytes with SHA-256 %s were written, and %s was read back", result.Bytes, result.Written, result.Read)
 	}
 	var written, read bool
 	for _, r := range records {
 		if r.Bucket != bucket || r.Object != object || r.Status != http.StatusOK {
 			return fail("%s gs://%s/%s was answered %d", r.Method, r.Bucket, r.Object, r.Status)
 		}
-		for _, c := range []struct{ what, got, want string }{
-			{"principal", r.Principal, wantGSA},
-			{"KSA", r.KSA, wantKSA},
-			{"way to it", strings.Join(r.Through, ", "), wantFederated},
+		for _, c := range []struct{ name, got, want string }{
+			{"principal", r.Principal, expectedGSA},
+			{"KSA", r.KSA, expectedKSA},
+			{"delegation chain", strings.Join(r.Through, ", "), expectedFederated},
 		} {
 			if c.got != c.want {
-				return fail("the %s of a %s is %q, not %q", c.what, r.Method, c.got, c.want)
+				return fail("the %s of a %s is %q, not %q", c.name, r.Method, c.got, c.want)
 			}
 		}
 		if r.Remaining < 5*time.Minute || r.Remaining > time.Hour {
-			return fail("the token of a %s has %s to live, not between 5m and 1h", r.Method, r.Remaining)
+			return fail("the token of a %s is valid for %s, not for 5m to 1h", r.Method, r.Remaining)
 		}
 		if r.Method == http.MethodGet {
 			read = true
 		} else {
-			wrote, written = r, true
+			upload, written = r, true
 		}
 	}
 	if !written || !read {
-		return fail("Cloud Storage saw no upload and no download with a token: %+v", records)
+		return fail("Cloud Storage has no record of an upload and a download with a token: %+v", records)
 	}
-	return wrote, nil
+	return upload, nil
 }
 
-// withoutToken returns what Cloud Storage answers to those who have no token,
-// which has to be a refusal.
-func withoutToken(ctx context.Context, url string) (string, error) {
+// requestWithoutToken returns Cloud Storage's answer to a request without a token. Any
+// answer but a refusal is an error.
+func requestWithoutToken(ctx context.Context, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/storage/v1/b/"+bucket+"/o/"+object, nil)
@@ -114,15 +115,15 @@ func withoutToken(ctx context.Context, url string) (string, error) {
 }
 
 func (p *proof) print(out io.Writer) {
-	fmt.Fprintln(out, "\nA program without a key, with Google's own library, wrote an object and read it back:")
+	fmt.Fprintln(out, "\nA program with Google's own library and no key wrote an object and read it back:")
 	fmt.Fprintln(out)
 	for _, line := range [][2]string{
-		{"KSA", p.wrote.KSA},
-		{"federated as", p.wrote.Through[0]},
-		{"GSA", strings.TrimPrefix(p.wrote.Principal, "serviceAccount:")},
-		{"object", fmt.Sprintf("gs://%s/%s, %d bytes", p.wrote.Bucket, p.wrote.Object, p.size)},
+		{"KSA", p.upload.KSA},
+		{"federated as", p.upload.Through[0]},
+		{"GSA", strings.TrimPrefix(p.upload.Principal, "serviceAccount:")},
+		{"object", fmt.Sprintf("gs://%s/%s, %d bytes", p.upload.Bucket, p.upload.Object, p.size)},
 		{"SHA-256", p.sum + ", the same when read back"},
-		{"token", fmt.Sprintf("has %s to live", p.wrote.Remaining.Truncate(time.Second))},
+		{"token", fmt.Sprintf("is valid for %s", p.upload.Remaining.Truncate(time.Second))},
 		{"without token", p.anonymous},
 	} {
 		fmt.Fprintf(out, "  %-14s %s\n", line[0], line[1])

@@ -24,12 +24,12 @@ func parse(args []string, env func(string) string) (settings, error) {
 		return s, fmt.Errorf("%w; usage: demo [--binary FILE] [--oneshot]", err)
 	}
 	if flags.NArg() > 0 {
-		return s, fmt.Errorf("%q is too much; usage: demo [--binary FILE] [--oneshot]", flags.Arg(0))
+		return s, fmt.Errorf("unexpected argument %q; usage: demo [--binary FILE] [--oneshot]", flags.Arg(0))
 	}
 	if text := env("ONESHOT"); text != "" && !s.oneshot {
 		var err error
 		if s.oneshot, err = strconv.ParseBool(text); err != nil {
-			return s, fmt.Errorf("ONESHOT is %q: set it to 1 or leave it out", text)
+			return s, fmt.Errorf("ONESHOT is %q: set it to 1 or do not set it", text)
 		}
 	}
 	path, err := exec.LookPath(s.binary)
@@ -37,7 +37,7 @@ func parse(args []string, env func(string) string) (settings, error) {
 		s.binary, err = filepath.Abs(path)
 	}
 	if err != nil {
-		return s, fmt.Errorf("--binary: %w; build it first: make demo does", err)
+		return s, fmt.Errorf("--binary: %w; build it with make demo", err)
 	}
 	return s, nil
 }

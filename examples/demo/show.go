@@ -12,7 +12,7 @@ import (
 
 const object = "hello.txt"
 
-// show is the demo, from top to bottom.
+// show runs the demo until it is interrupted, or once.
 func show(ctx context.Context, s settings, out io.Writer) (err error) {
 	folder, err := os.MkdirTemp("", "gke-metadata-demo-")
 	if err != nil {
@@ -24,9 +24,9 @@ func show(ctx context.Context, s settings, out io.Writer) (err error) {
 		return err
 	}
 	defer a.close()
-	quiet := new(slog.LevelVar) // until the proof is shown
-	quiet.Set(slog.LevelError)
-	storage, err := newStorage(folder, a, slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: quiet})))
+	logLevel := new(slog.LevelVar)
+	logLevel.Set(slog.LevelError) // until the proof is shown
+	storage, err := newStorage(folder, a, slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: logLevel})))
 	if err != nil {
 		return err
 	}
@@ -36,8 +36,8 @@ func show(ctx context.Context, s settings, out io.Writer) (err error) {
 	g, running := errgroup.WithContext(running)
 	defer func() {
 		stop()
-		if ended := g.Wait(); ended != nil {
-			err = ended // the cause of all else
+		if serveErr := g.Wait(); serveErr != nil {
+			err = serveErr // the cause of all other errors
 		}
 	}()
 	storage.serve(running, g, a)
@@ -47,34 +47,34 @@ func show(ctx context.Context, s settings, out io.Writer) (err error) {
 	}
 	defer func() {
 		stop()
-		_ = emulator.wait() // it was told to end
+		_ = emulator.wait() // stopped on purpose
 	}()
 
-	proof, err := proveWith(running, emulator, folder, a, storage)
+	proof, err := waitAndProve(running, emulator, folder, a, storage)
 	if ctx.Err() != nil {
 		return errors.New("interrupted before the proof")
 	}
 	if err != nil {
-		return emulator.failed(err)
+		return emulator.withLog(err)
 	}
 	proof.print(out)
 	if s.oneshot {
 		return nil
 	}
-	if err := printPastes(out, a, storage); err != nil {
+	if err := printCommands(out, a, storage); err != nil {
 		return err
 	}
-	quiet.Set(slog.LevelInfo)
+	logLevel.Set(slog.LevelInfo)
 	select {
-	case <-running.Done(): // interrupted, or the group says what failed
+	case <-running.Done(): // interrupted, or g.Wait returns the error
 		return nil
 	case <-emulator.done:
-		return emulator.failed(emulator.ended())
+		return emulator.withLog(emulator.unexpectedEnd())
 	}
 }
 
-func proveWith(ctx context.Context, e *emulator, folder string, a addresses, s *cloudStorage) (*proof, error) {
-	if err := e.ready(ctx, a.admin); err != nil {
+func waitAndProve(ctx context.Context, e *emulator, folder string, a addresses, s *cloudStorage) (*proof, error) {
+	if err := e.waitReady(ctx, a.admin); err != nil {
 		return nil, err
 	}
 	return prove(ctx, folder, a, s)

@@ -13,16 +13,16 @@ import (
 
 const bucket = "demo-bucket"
 
-// cloudStorage is the stand-in for Cloud Storage, in this process.
+// cloudStorage is the fake Cloud Storage in this process.
 type cloudStorage struct {
 	*gcs.Server
 	proxy    *gcs.Proxy
 	url      string // plain HTTP
-	proxyURL string // is https://storage.googleapis.com
-	caFile   string // for clients of the proxy
+	proxyURL string // of the proxy that answers for https://storage.googleapis.com
+	caFile   string // the CA certificate for clients of the proxy
 }
 
-// newStorage makes a stand-in that takes the fake Google's tokens.
+// newStorage returns a fake Cloud Storage that accepts the fake Google's tokens.
 func newStorage(folder string, a addresses, log *slog.Logger) (*cloudStorage, error) {
 	server, err := gcs.New(gcs.Options{Fake: "http://" + a.fake, Log: log})
 	if err != nil {
@@ -43,7 +43,7 @@ func newStorage(folder string, a addresses, log *slog.Logger) (*cloudStorage, er
 	return s, os.WriteFile(s.caFile, proxy.CA(), 0o644)
 }
 
-// serve serves it until ctx ends.
+// serve serves Cloud Storage and the proxy until ctx ends.
 func (s *cloudStorage) serve(ctx context.Context, g *errgroup.Group, a addresses) {
 	g.Go(func() error { return s.Serve(ctx, a.storage) })
 	g.Go(func() error { return s.proxy.Serve(ctx, a.proxy) })

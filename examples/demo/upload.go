@@ -15,15 +15,15 @@ import (
 	"cloud.google.com/go/storage"
 )
 
-// uploaded is what the uploader says of its work.
-type uploaded struct {
+// uploadResult is the output of the uploader.
+type uploadResult struct {
 	Bytes   int    `json:"bytes"`
 	Written string `json:"written"` // SHA-256
 	Read    string `json:"read"`    // SHA-256
 }
 
-// upload writes an object and reads it back. It is any program that uses Cloud
-// Storage: it has no setting but the environment, and knows nothing of the demo.
+// upload writes an object and reads it back, like any program that uses Cloud Storage:
+// it has no setting but the environment, and must not know the demo.
 func upload(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) != 2 {
 		return errors.New("usage: demo upload BUCKET OBJECT")
@@ -32,12 +32,12 @@ func upload(ctx context.Context, args []string, out io.Writer) error {
 	defer cancel()
 	client, err := storage.NewClient(ctx)
 	if err != nil {
-		return fmt.Errorf("%w; GCE_METADATA_HOST has to name a metadata server", err)
+		return fmt.Errorf("%w; set GCE_METADATA_HOST to a metadata server", err)
 	}
 	defer client.Close()
 	object := client.Bucket(args[0]).Object(args[1])
 
-	// Another text each time, so that what is read is what was written now.
+	// The text is different each time: an object of an earlier run does not pass.
 	content := fmt.Sprintf("Process %d wrote this on %s, without a key.\n%s\n", os.Getpid(), time.Now().UTC().Format(time.RFC1123), rand.Text())
 	w := object.NewWriter(ctx)
 	w.ContentType = "text/plain"
@@ -49,11 +49,11 @@ func upload(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	back, err := io.ReadAll(r)
+	read, err := io.ReadAll(r)
 	if err := errors.Join(err, r.Close()); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	return json.NewEncoder(out).Encode(uploaded{Bytes: len(content), Written: sum([]byte(content)), Read: sum(back)})
+	return json.NewEncoder(out).Encode(uploadResult{Bytes: len(content), Written: sum([]byte(content)), Read: sum(read)})
 }
 
 func sum(content []byte) string {

@@ -1,5 +1,5 @@
-// Command laptop says who Google takes this program for. It has no key and no
-// setting of its identity: in a cluster it runs as it is.
+// Command laptop prints the identity that Google sees. It has no key and no setting for
+// its identity, and runs unchanged in a cluster.
 package main
 
 import (
@@ -17,15 +17,15 @@ import (
 )
 
 func main() {
-	email, err := whoAmI(cmp.Or(os.Getenv("TOKENINFO"), "https://oauth2.googleapis.com/tokeninfo"))
+	email, err := identity(cmp.Or(os.Getenv("TOKENINFO"), "https://oauth2.googleapis.com/tokeninfo"))
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("Go:", email)
 }
 
-// whoAmI asks Google's tokeninfo whose token the program gets.
-func whoAmI(tokenInfo string) (string, error) {
+// identity returns the e-mail address of the program's token, from Google's tokeninfo.
+func identity(tokenInfo string) (string, error) {
 	credentials, err := google.FindDefaultCredentials(context.Background(), "https://www.googleapis.com/auth/userinfo.email")
 	if err != nil {
 		return "", fmt.Errorf("find credentials: %w", err)
@@ -37,12 +37,12 @@ func whoAmI(tokenInfo string) (string, error) {
 	client := &http.Client{Timeout: 20 * time.Second}
 	response, err := client.PostForm(tokenInfo, url.Values{"access_token": {token.AccessToken}})
 	if err != nil {
-		return "", fmt.Errorf("ask whose the token is: %w", err)
+		return "", fmt.Errorf("request tokeninfo: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	var info struct{ Email string }
 	if err := json.NewDecoder(response.Body).Decode(&info); err != nil || info.Email == "" {
-		return "", fmt.Errorf("%s does not say whose the token is: %s, %v", tokenInfo, response.Status, err)
+		return "", fmt.Errorf("%s returned no e-mail address: %s, %v", tokenInfo, response.Status, err)
 	}
 	return info.Email, nil
 }

@@ -1,4 +1,3 @@
-// Package onprem is an example for a platform team with a cluster of its own, see
-// README.md. There is no program in it but the Prometheus that go.mod names, for
-// tests.
+// Package onprem is an example for a platform team with its own cluster: see
+// README.md. It has no program; its tests use the version of Prometheus in go.mod.
 package onprem

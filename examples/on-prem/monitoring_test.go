@@ -11,14 +11,14 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/config"
-	_ "github.com/prometheus/prometheus/discovery/kubernetes" // the configuration names it
+	_ "github.com/prometheus/prometheus/discovery/kubernetes" // prometheus.yml uses it
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
 )
 
-// documented are the metrics of docs/metrics.md, with their labels.
-func documented(t *testing.T) map[string][]string {
+// documentedMetrics returns the metrics in docs/metrics.md with their labels.
+func documentedMetrics(t *testing.T) map[string][]string {
 	t.Helper()
 	document, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
@@ -34,14 +34,14 @@ func documented(t *testing.T) map[string][]string {
 		all[row[1]] = labels
 	}
 	if len(all) < 15 {
-		t.Fatalf("docs/metrics.md tells of %d metrics", len(all))
+		t.Fatalf("docs/metrics.md lists %d metrics, want at least 15", len(all))
 	}
 	return all
 }
 
-// Each metric and label that an alert reads is one that the product documents.
-func TestAlertsReadDocumentedMetrics(t *testing.T) {
-	known := documented(t)
+// Each alert uses only documented metrics and labels.
+func TestAlerts_UseDocumentedMetrics(t *testing.T) {
+	metrics := documentedMetrics(t)
 	content, err := os.ReadFile("monitoring/alerts.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestAlertsReadDocumentedMetrics(t *testing.T) {
 	if groups == nil {
 		t.FailNow()
 	}
-	read := 0
+	selectors := 0
 	for _, rule := range groups.Groups[0].Rules {
 		expression, err := parser.NewParser(parser.Options{}).ParseExpr(rule.Expr)
 		if err != nil {
@@ -70,10 +70,10 @@ func TestAlertsReadDocumentedMetrics(t *testing.T) {
 			if !ok {
 				return nil
 			}
-			read++
-			labels, documented := known[selector.Name]
-			if !documented {
-				t.Errorf("%s: docs/metrics.md does not know %s", rule.Alert, selector.Name)
+			selectors++
+			labels, ok := metrics[selector.Name]
+			if !ok {
+				t.Errorf("%s: docs/metrics.md does not list %s", rule.Alert, selector.Name)
 			}
 			for _, matcher := range selector.LabelMatchers {
 				if !slices.Contains(append([]string{model.MetricNameLabel, "job", "instance"}, labels...), matcher.Name) {
@@ -83,25 +83,25 @@ func TestAlertsReadDocumentedMetrics(t *testing.T) {
 			return nil
 		})
 	}
-	if read < 5 {
-		t.Errorf("the alerts read %d series", read)
+	if selectors < 5 {
+		t.Errorf("the alerts use %d series, want at least 5", selectors)
 	}
 }
 
-func TestPrometheusTakesTheConfiguration(t *testing.T) {
+func TestConfiguration_LoadsInPrometheus(t *testing.T) {
 	loaded, err := config.LoadFile("monitoring/prometheus.yml", false, promslog.NewNopLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, pattern := range loaded.RuleFiles {
 		if files, err := filepath.Glob(pattern); err != nil || len(files) != 1 {
-			t.Errorf("rule_files: %s is %q, %v", pattern, files, err)
+			t.Errorf("rule_files: %s matches %q, %v; want one file", pattern, files, err)
 		}
 	}
 }
 
-// The alerts select the job by its name.
-func TestAlertsAndConfigurationNameTheSameJob(t *testing.T) {
+// The alerts select the scrape job by its name.
+func TestAlerts_SelectConfiguredJob(t *testing.T) {
 	loaded, err := config.LoadFile("monitoring/prometheus.yml", false, promslog.NewNopLogger())
 	if err != nil {
 		t.Fatal(err)
@@ -116,13 +116,13 @@ func TestAlertsAndConfigurationNameTheSameJob(t *testing.T) {
 	}
 	for _, job := range jobs {
 		if !slices.ContainsFunc(loaded.ScrapeConfigs, func(c *config.ScrapeConfig) bool { return c.JobName == job[1] }) {
-			t.Errorf("no job is %s", job[1])
+			t.Errorf("there is no scrape job %s", job[1])
 		}
 	}
 }
 
-// The image is the Prometheus that the tests run.
-func TestImageIsTheTestedPrometheus(t *testing.T) {
+// The image has the version of Prometheus that the tests use.
+func TestImage_HasTestedVersion(t *testing.T) {
 	module, err := os.ReadFile("go.mod")
 	if err != nil {
 		t.Fatal(err)

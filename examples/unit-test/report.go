@@ -1,5 +1,5 @@
-// Package report uploads reports to a service that lets in Google service accounts,
-// by the identity of the pod it runs in.
+// Package report uploads reports with the identity of its pod to a service that
+// accepts Google service accounts.
 package report
 
 import (
@@ -12,7 +12,7 @@ import (
 	"golang.org/x/oauth2/google"
 )
 
-// Upload stores a report. Nothing here knows of a test.
+// Upload stores a report. This code does not know whether a test runs it.
 func Upload(ctx context.Context, url string, report io.Reader) error {
 	credentials, err := google.FindDefaultCredentials(ctx, "https://www.googleapis.com/auth/devstorage.read_write")
 	if err != nil {

@@ -13,15 +13,15 @@ import (
 
 const writer = "writer@my-project.iam.gserviceaccount.com"
 
-// storage lets in the writer alone, and keeps what was uploaded.
+// storage is a service that accepts only the writer, and stores the upload.
 func storage(t *testing.T, srv *metadatatest.Server) (url string, stored func() string) {
 	var content string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, err := srv.Principal(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		principal, err := srv.Principal(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 		switch body, _ := io.ReadAll(r.Body); {
 		case err != nil:
 			w.WriteHeader(http.StatusUnauthorized)
-		case who.Name != "serviceAccount:"+writer:
+		case principal.Name != "serviceAccount:"+writer:
 			w.WriteHeader(http.StatusForbidden)
 		default:
 			content = string(body)
@@ -31,7 +31,7 @@ func storage(t *testing.T, srv *metadatatest.Server) (url string, stored func() 
 	return s.URL, func() string { return content }
 }
 
-func TestAReportIsStored(t *testing.T) {
+func TestUpload_StoresReport(t *testing.T) {
 	srv := metadatatest.New(t, metadatatest.Link("default/default", writer))
 	url, stored := storage(t, srv)
 	if err := report.Upload(t.Context(), url, strings.NewReader("all is well")); err != nil || stored() != "all is well" {
@@ -39,7 +39,7 @@ func TestAReportIsStored(t *testing.T) {
 	}
 }
 
-func TestTheWrongAccountIsToldSo(t *testing.T) {
+func TestUpload_FailsWithOtherAccount(t *testing.T) {
 	srv := metadatatest.New(t, metadatatest.Link("default/default", "reader@my-project.iam.gserviceaccount.com"))
 	url, stored := storage(t, srv)
 	if err := report.Upload(t.Context(), url, strings.NewReader("?")); err == nil || !strings.Contains(err.Error(), "403") || stored() != "" {
@@ -47,16 +47,16 @@ func TestTheWrongAccountIsToldSo(t *testing.T) {
 	}
 }
 
-func TestAMissingBindingIsTold(t *testing.T) {
+func TestUpload_ErrorNamesMissingBinding(t *testing.T) {
 	srv := metadatatest.New(t, metadatatest.Link("default/default", writer))
 	srv.Unbind("default/default", writer)
 	url, _ := storage(t, srv)
 	if err := report.Upload(t.Context(), url, strings.NewReader("?")); err == nil || !strings.Contains(err.Error(), "roles/iam.workloadIdentityUser") {
-		t.Errorf("%v; want the binding's name", err)
+		t.Errorf("error %v, want one that names the missing role", err)
 	}
 }
 
-func TestAShortFailureOfTheMetadataServerIsSurvived(t *testing.T) {
+func TestUpload_RetriesMetadataServer(t *testing.T) {
 	srv := metadatatest.New(t, metadatatest.Link("default/default", writer))
 	srv.FailNext(2, http.StatusServiceUnavailable)
 	url, stored := storage(t, srv)
@@ -64,6 +64,6 @@ func TestAShortFailureOfTheMetadataServerIsSurvived(t *testing.T) {
 		t.Errorf("stored %q, %v", stored(), err)
 	}
 	if n := srv.TokenRequests(); n != 3 {
-		t.Errorf("%d requests for a token, want two that fail and one that does not", n)
+		t.Errorf("%d requests for a token, want 3: two fail, the third succeeds", n)
 	}
 }

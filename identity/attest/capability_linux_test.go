@@ -12,8 +12,8 @@ import (
 	"gke-metadata-emulator/internal/podtest"
 )
 
-// dropped takes capabilities from the test's thread, which is locked, until the
-// test ends.
+// dropped removes capabilities from the test's thread, which is locked, until the test
+// ends.
 func dropped(t *testing.T, capabilities ...int) {
 	t.Helper()
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -35,7 +35,7 @@ func dropped(t *testing.T, capabilities ...int) {
 	}
 }
 
-func TestMissingCapabilityIsNamed(t *testing.T) {
+func TestAttest_NamesMissingCapability(t *testing.T) {
 	root := podtest.NewCgroup(t)
 	pod := root.Pod(t, "burstable", cart)
 	podtest.NewNetwork(t)
@@ -44,19 +44,19 @@ func TestMissingCapabilityIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cgroups.Close()
-	for _, of := range []struct {
+	for _, test := range []struct {
 		name    string
 		without []int
 		do      func() error
 	}{
 		{"DAC_READ_SEARCH", []int{unix.CAP_DAC_READ_SEARCH}, cgroups.Probe},
-		{"BPF and NET_ADMIN", []int{unix.CAP_BPF, unix.CAP_SYS_ADMIN}, func() error { return opened(cgroups) }},
-		{"BPF and NET_ADMIN", []int{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN}, func() error { return opened(cgroups) }},
+		{"BPF and NET_ADMIN", []int{unix.CAP_BPF, unix.CAP_SYS_ADMIN}, func() error { return openAndClose(cgroups) }},
+		{"BPF and NET_ADMIN", []int{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN}, func() error { return openAndClose(cgroups) }},
 	} {
-		t.Run(of.name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			podtest.NewNetwork(t) // locks the thread
-			dropped(t, of.without...)
-			if err := of.do(); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), of.name) {
+			dropped(t, test.without...)
+			if err := test.do(); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), test.name) {
 				t.Errorf("without it: %v", err)
 			}
 		})
@@ -70,7 +70,7 @@ func TestMissingCapabilityIsNamed(t *testing.T) {
 			}
 		}
 		dropped(t, others...)
-		if err := errors.Join(cgroups.Probe(), opened(cgroups)); err != nil {
+		if err := errors.Join(cgroups.Probe(), openAndClose(cgroups)); err != nil {
 			t.Error(err)
 		}
 		a, err := New(Options{Policy: Require, Cgroups: cgroups})
@@ -82,7 +82,7 @@ func TestMissingCapabilityIsNamed(t *testing.T) {
 	_ = pod
 }
 
-func opened(cgroups *Cgroups) error {
+func openAndClose(cgroups *Cgroups) error {
 	r, err := NewRecorder(cgroups.Kubepods())
 	if err != nil {
 		return err

@@ -17,25 +17,25 @@ import (
 // (FILEID_KERNFS of the kernel's include/linux/exportfs.h).
 const fileidKernfs = 0xfe
 
-// ErrCgroupGone says that a cgroup was removed: the container has ended.
+// ErrCgroupGone is returned for a cgroup that was removed: its container has ended.
 var ErrCgroupGone = errors.New("the caller's cgroup does not exist any more: its container has ended")
 
-// Cgroups are those of a node, in the unified hierarchy of cgroups(7).
+// Cgroups finds the cgroups of a node, in the unified hierarchy of cgroups(7).
 type Cgroups struct {
 	root     int // a descriptor in the hierarchy
 	kubepods string
-	pods     *lru.Cache[uint64, string] // UIDs by the numbers of cgroups, which the kernel gives once only
+	pods     *lru.Cache[uint64, string] // UIDs by the numbers of cgroups; the kernel never reuses a number
 }
 
-// maxContainers bounds what is remembered: several times the containers of a node.
+// maxContainers bounds the cache: several times the number of containers of a node.
 const maxContainers = 4096
 
-// OpenCgroups finds the cgroup of all pods below a folder of the unified
-// hierarchy; where that is empty, in the places where it usually is mounted.
+// OpenCgroups finds the cgroup of all pods below a folder of the unified hierarchy. If the
+// folder is empty, it searches the usual mount points.
 func OpenCgroups(root string) (*Cgroups, error) {
 	roots := []string{root}
 	if root == "" {
-		roots = []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} // the latter where version 1 is in use beside it
+		roots = []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} // the second is used together with version 1
 	}
 	var errs []error
 	for _, root := range roots {
@@ -72,8 +72,8 @@ func openCgroups(root string) (*Cgroups, error) {
 	return &Cgroups{root: fd, kubepods: kubepods, pods: pods}, nil
 }
 
-// findKubepods looks where a kubelet makes the cgroup of all pods, by either
-// driver: below the root that it is given, or below kind's, which is called kubelet.
+// findKubepods searches the places where a kubelet makes the cgroup of all pods, with
+// either driver: below the given root, or below kind's cgroup, named kubelet.
 func findKubepods(root string) (string, error) {
 	var found []string
 	for _, place := range []string{"kubepods.slice", "kubepods", "*-kubepods.slice", "kubelet/kubepods", "kubelet.slice/kubelet-kubepods.slice"} {
@@ -84,17 +84,17 @@ func findKubepods(root string) (string, error) {
 		found = append(found, matches...)
 	}
 	if len(found) > 1 {
-		// A kubelet whose driver was changed leaves the old one behind.
-		var used []string
+		// A kubelet with a changed driver leaves its old cgroup behind.
+		var inUse []string
 		for _, path := range found {
 			if populated(path) {
-				used = append(used, path)
+				inUse = append(inUse, path)
 			}
 		}
-		found = used
+		found = inUse
 	}
 	if len(found) != 1 {
-		return "", fmt.Errorf("cgroups: below %s there are %d cgroups of pods (kubepods) and not one: say where the kubelet makes its own", root, len(found))
+		return "", fmt.Errorf("cgroups: below %s there are %d cgroups of pods (kubepods), and one is needed; set --cgroup-root to the folder in which the kubelet makes its cgroup", root, len(found))
 	}
 	return found[0], nil
 }
@@ -123,7 +123,7 @@ func (c *Cgroups) Probe() error {
 	return err
 }
 
-// PodUID is the UID of the pod that a cgroup belongs to; for a static pod, the hash
+// PodUID returns the UID of the pod to which a cgroup belongs; for a static pod, the hash
 // of its file. Its errors are [*NotAPodError], [*ConflictError] and [ErrCgroupGone].
 func (c *Cgroups) PodUID(id uint64) (string, error) {
 	if uid, known := c.pods.Get(id); known {
@@ -140,7 +140,7 @@ func (c *Cgroups) PodUID(id uint64) (string, error) {
 	return uid, err
 }
 
-// path finds a cgroup's folder by its number without a walk: the number is a file
+// path returns a cgroup's folder by its number. It needs no walk: the number is a file
 // handle (open_by_handle_at(2)), and the kernel knows the name of an open file.
 func (c *Cgroups) path(id uint64) (string, error) {
 	handle := unix.NewFileHandle(fileidKernfs, binary.NativeEndian.AppendUint64(nil, id))
@@ -158,7 +158,7 @@ func (c *Cgroups) path(id uint64) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cgroups: %w", err)
 	}
-	if strings.HasSuffix(path, " (deleted)") { // just now
+	if strings.HasSuffix(path, " (deleted)") { // removed since it was opened
 		return "", ErrCgroupGone
 	}
 	return path, nil

@@ -12,53 +12,52 @@ import (
 	"gke-metadata-emulator/internal/podtest"
 )
 
-// Folders that are no cgroups will do here: only their names are looked at, and
-// whether there are processes.
-func TestCgroupOfAllPodsIsFound(t *testing.T) {
-	for name, of := range map[string]struct {
+// The folders are no cgroups: only their names and their cgroup.events are read.
+func TestFindKubepods_KnowsDriversAndPlaces(t *testing.T) {
+	for name, test := range map[string]struct {
 		folders, populated string
 		want               string // empty for an error
 	}{
-		"cgroupfs driver":             {"kubepods/burstable system.slice", "", "kubepods"},
-		"systemd driver":              {"kubepods.slice/kubepods-burstable.slice user.slice", "", "kubepods.slice"},
-		"kind, cgroupfs driver":       {"kubelet/kubepods init", "", "kubelet/kubepods"},
-		"kind, systemd driver":        {"kubelet.slice/kubelet-kubepods.slice", "", "kubelet.slice/kubelet-kubepods.slice"},
-		"below a slice of one's own":  {"lab-n1-kubepods.slice", "", "lab-n1-kubepods.slice"},
-		"a driver that was changed":   {"kubepods kubepods.slice", "kubepods.slice", "kubepods.slice"},
-		"two that are in use":         {"kubepods kubepods.slice", "kubepods kubepods.slice", ""},
-		"none":                        {"system.slice user.slice", "", ""},
-		"one that a user has made up": {"user.slice/kubepods/burstable", "", ""},
+		"cgroupfs driver":       {"kubepods/burstable system.slice", "", "kubepods"},
+		"systemd driver":        {"kubepods.slice/kubepods-burstable.slice user.slice", "", "kubepods.slice"},
+		"kind, cgroupfs driver": {"kubelet/kubepods init", "", "kubelet/kubepods"},
+		"kind, systemd driver":  {"kubelet.slice/kubelet-kubepods.slice", "", "kubelet.slice/kubelet-kubepods.slice"},
+		"below another slice":   {"lab-n1-kubepods.slice", "", "lab-n1-kubepods.slice"},
+		"changed driver":        {"kubepods kubepods.slice", "kubepods.slice", "kubepods.slice"},
+		"two in use":            {"kubepods kubepods.slice", "kubepods kubepods.slice", ""},
+		"none":                  {"system.slice user.slice", "", ""},
+		"forged by a user":      {"user.slice/kubepods/burstable", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
-			for folder := range strings.FieldsSeq(of.folders) {
+			for folder := range strings.FieldsSeq(test.folders) {
 				if err := os.MkdirAll(filepath.Join(root, folder), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
-			for folder := range strings.FieldsSeq(of.populated) {
+			for folder := range strings.FieldsSeq(test.populated) {
 				if err := os.WriteFile(filepath.Join(root, folder, "cgroup.events"), []byte("populated 1\nfrozen 0\n"), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
 			got, err := findKubepods(root)
 			switch {
-			case of.want == "" && (err == nil || !strings.Contains(err.Error(), "and not one")):
+			case test.want == "" && (err == nil || !strings.Contains(err.Error(), "and one is needed")):
 				t.Errorf("found %s, error %v", got, err)
-			case of.want != "" && got != filepath.Join(root, of.want):
-				t.Errorf("found %s (%v), want %s", got, err, of.want)
+			case test.want != "" && got != filepath.Join(root, test.want):
+				t.Errorf("found %s (%v), want %s", got, err, test.want)
 			}
 		})
 	}
 }
 
-func TestFolderThatIsNoCgroupIsNamed(t *testing.T) {
+func TestOpenCgroups_NamesFolderThatIsNoCgroup(t *testing.T) {
 	if _, err := OpenCgroups(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not in a unified hierarchy") {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestCgroupIsFoundByItsNumberUntilItIsRemoved(t *testing.T) {
+func TestCgroups_FindByNumberUntilRemoved(t *testing.T) {
 	root := podtest.NewCgroup(t)
 	container := root.Pod(t, "besteffort", bill)
 	cgroups, err := OpenCgroups(string(root))
@@ -77,7 +76,8 @@ func TestCgroupIsFoundByItsNumberUntilItIsRemoved(t *testing.T) {
 	if _, err := cgroups.path(folder.Ino); !errors.Is(err, ErrCgroupGone) {
 		t.Errorf("after it was removed: error %v", err)
 	}
-	// Who connected just before it was is still known: no other gets its number.
+	// A caller that connected just before the removal is still known: no other cgroup gets
+	// the number.
 	if uid, err := cgroups.PodUID(folder.Ino); err != nil || uid != bill {
 		t.Errorf("after it was removed: pod %q (%v)", uid, err)
 	}
@@ -87,7 +87,7 @@ func TestCgroupIsFoundByItsNumberUntilItIsRemoved(t *testing.T) {
 	}
 }
 
-func BenchmarkPodOfACgroup(b *testing.B) {
+func BenchmarkCgroups_PodUID(b *testing.B) {
 	root := podtest.NewCgroup(b)
 	container := root.Pod(b, "besteffort", bill)
 	cgroups, err := OpenCgroups(string(root))

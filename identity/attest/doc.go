@@ -1,14 +1,14 @@
-// Package attest answers one question: which pod does the kernel say is at the
-// other end of a connection?
+// Package attest answers one question: which pod is at the other end of a connection,
+// according to the kernel?
 //
-// Every process of a pod lives in a cgroup below the pod's own, and only root on
-// the node could move it out. A [Recorder] lets the kernel note, for each
-// connection to the metadata server, the cgroup that opened it; where there is no
-// such note, SOCK_DIAG finds the cgroup of a client in the node's own network.
-// [Cgroups] turns a cgroup's number into its path, and the path names the pod.
+// Every process of a pod is in a cgroup below the pod's own, and only root on the node
+// can move it out. A [Recorder] makes the kernel record, for each connection to the
+// metadata server, the cgroup that opened it (package internal/bpf has the programs). If
+// there is no record, sock_diag(7) finds the cgroup of a client in the node's own network.
+// [Cgroups] finds the path of a cgroup by its number, and the path names the pod.
 // [Attestor] combines them under a [Policy].
 //
-// The package knows the kernel and the kubelet's way to name cgroups. It knows
-// nothing of the API server: whether the pod exists, and whether it may have the
-// address that it calls from, is for package identity to say.
+// The package knows the kernel and the names that a kubelet gives to cgroups. It must not
+// know the API server: package identity decides whether the pod exists, and whether it has
+// the address from which it calls.
 package attest

@@ -1,13 +1,13 @@
 package attest
 
-// Policy says what a connection needs to have an identity.
+// Policy is the proof that a connection needs to have an identity.
 type Policy string
 
 const (
-	// Require: the kernel's proof, or none.
+	// Require accepts the kernel's proof only.
 	Require Policy = "require"
-	// Prefer: the kernel's proof; its address where the kernel has none.
+	// Prefer accepts the kernel's proof, and the source address if the kernel has none.
 	Prefer Policy = "prefer"
-	// IP: its address.
+	// IP accepts the source address.
 	IP Policy = "ip"
 )

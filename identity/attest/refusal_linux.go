@@ -11,7 +11,7 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }
 
-// refused says to a caller why it has no identity.
+// refused returns the error that tells a caller why it has no identity.
 func refused(err error, caller netip.Addr) *identity.Error {
 	var noPod *NotAPodError
 	switch {

@@ -14,19 +14,19 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// ErrUnsupported says that only Linux has what this package asks.
+// ErrUnsupported is returned on other systems than Linux.
 var ErrUnsupported = errors.New("attestation by the kernel needs Linux")
 
-// Cgroups are those of a node, which only Linux has.
+// Cgroups needs Linux.
 type Cgroups struct{}
 
-// OpenCgroups fails.
+// OpenCgroups returns [ErrUnsupported].
 func OpenCgroups(string) (*Cgroups, error) { return nil, ErrUnsupported }
 
 // Kubepods is empty.
 func (*Cgroups) Kubepods() string { return "" }
 
-// Probe fails.
+// Probe returns [ErrUnsupported].
 func (*Cgroups) Probe() error { return ErrUnsupported }
 
 // Close does nothing.
@@ -35,10 +35,10 @@ func (*Cgroups) Close() error { return nil }
 // Recorder needs Linux.
 type Recorder struct{}
 
-// NewRecorder fails.
+// NewRecorder returns [ErrUnsupported].
 func NewRecorder(string) (*Recorder, error) { return nil, ErrUnsupported }
 
-// Add fails.
+// Add returns [ErrUnsupported].
 func (*Recorder) Add(netip.AddrPort) error { return ErrUnsupported }
 
 // Close does nothing.

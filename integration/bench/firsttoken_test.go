@@ -10,10 +10,10 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// A new pod of a KSA that nobody has used asks as soon as the daemon knows it:
-// at once without prefetch, and with it once the mint before has ended, as when the
-// container has taken its time to start.
-func TestFirstTokenOfANewPod(t *testing.T) {
+// A new pod of an unused KSA requests a token as soon as the daemon knows the pod: at once
+// without prefetch; with prefetch, after one mint has ended, as if the container took that
+// long to start.
+func TestFirstToken_OfANewPod(t *testing.T) {
 	pods := 3
 	if *measure {
 		pods = 11
@@ -22,7 +22,7 @@ func TestFirstTokenOfANewPod(t *testing.T) {
 	for _, method := range []string{fakegoogle.MethodSTSToken, fakegoogle.MethodGenerateAccessToken} {
 		n.google.SetFault(method, fakegoogle.Fault{Latency: upstream})
 	}
-	n.pod("there-before", "127.0.1.250") // what is there at the start is asked for later
+	n.pod("there-before", "127.0.1.250") // what exists at the start is prefetched later
 	early, late := n.daemon("--prefetch"), n.daemon("--prefetch=false")
 	fetched(t, n, early, 1)
 	var with, without []time.Duration
@@ -58,8 +58,8 @@ func fetched(t *testing.T, n *node, p *program, pods int) {
 	})
 }
 
-// first is the time that a new pod waits for its first token. Between is what the
-// pod waits for before it asks, beside the daemon's knowing it.
+// first is the time that a new pod waits for its first token. between is a delay before
+// the request, in addition to the time until the daemon knows the pod.
 func (n *node) first(p *program, ksa, ip string, between func()) time.Duration {
 	n.t.Helper()
 	n.pod(ksa, ip)

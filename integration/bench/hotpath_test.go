@@ -19,7 +19,7 @@ var measure = flag.Bool("measure", false, "measure for real, and fail where a go
 const tokenPath = "/computeMetadata/v1/instance/service-accounts/default/token"
 
 // A cached token costs hardly more than the bytes that it is.
-func TestCachedTokenAgainstTheFloor(t *testing.T) {
+func TestCachedToken_AgainstTheFloor(t *testing.T) {
 	rounds, each := 1, 100*time.Millisecond
 	if *measure {
 		rounds, each = 7, 2*time.Second
@@ -27,7 +27,7 @@ func TestCachedTokenAgainstTheFloor(t *testing.T) {
 	e := newNode(t)
 	daemon := e.daemon(e.attested(e.pod("app", "127.0.1.1"))...)
 	e.awaitToken(daemon, "127.0.1.1")
-	floor := startFloor(t, buildProgram(t, "gke-metadata-emulator/integration/bench/floor"), answerOf(t, daemon, "127.0.1.1"))
+	floor := startFloor(t, buildProgram(t, "integration", "./bench/floor"), answerOf(t, daemon, "127.0.1.1"))
 
 	var table strings.Builder
 	for _, l := range []load{
@@ -35,16 +35,16 @@ func TestCachedTokenAgainstTheFloor(t *testing.T) {
 		{connections: 1, differing: true}, {connections: 16, differing: true}, {connections: 128, differing: true}, {connections: 16, reconnect: true, differing: true},
 	} {
 		l.from, l.path = "127.0.1.1", tokenPath
-		var of, floors []sample
+		var kind, floors []sample
 		for round := range rounds {
 			// Neither is always the one that finds the machine warm.
 			if round%2 == 0 {
-				floors, of = append(floors, l.sample(t, floor, each)), append(of, l.sample(t, daemon, each))
+				floors, kind = append(floors, l.sample(t, floor, each)), append(kind, l.sample(t, daemon, each))
 			} else {
-				of, floors = append(of, l.sample(t, daemon, each)), append(floors, l.sample(t, floor, each))
+				kind, floors = append(kind, l.sample(t, daemon, each)), append(floors, l.sample(t, floor, each))
 			}
 		}
-		a, b := median(of), median(floors)
+		a, b := median(kind), median(floors)
 		fmt.Fprintf(&table, "| %s | %.2f | %.2f | %.2f | %.0f | %.0f/s, %s, %s | %.0f/s, %s, %s |\n", l,
 			a.perSecond/b.perSecond, a.p99/b.p99, a.cpu/b.cpu, a.mallocs-b.mallocs,
 			a.perSecond, micro(a.p99), micro(a.cpu), b.perSecond, micro(b.p99), micro(b.cpu))
@@ -56,24 +56,24 @@ func TestCachedTokenAgainstTheFloor(t *testing.T) {
 		"| | requests/s | p99 | CPU a request | allocations more | daemon: requests, p99, CPU | floor |\n|---|---|---|---|---|---|---|\n%s", rounds, each, table.String())
 }
 
-// judge fails the test where a goal is missed. Where each request is another one it is
-// to be no worse than it is.
-func (l load) judge(t *testing.T, of, floor sample) {
+// judge fails the test if a goal is missed. If each request is a different one, the result
+// must not be worse than it is today.
+func (l load) judge(t *testing.T, daemon, floor sample) {
 	t.Helper()
 	perSecond, p99, cpu, mallocs := 0.90, 1.3, 1.25, 15.0
 	if l.differing {
 		perSecond, p99, cpu, mallocs = 0.60, 1.7, 1.9, 45
 	}
-	if got := of.perSecond / floor.perSecond; got < perSecond {
+	if got := daemon.perSecond / floor.perSecond; got < perSecond {
 		t.Errorf("%s: %.2f of the floor's requests a second, want %.2f at least", l, got, perSecond)
 	}
-	if got := of.p99 / floor.p99; got > p99 {
+	if got := daemon.p99 / floor.p99; got > p99 {
 		t.Errorf("%s: %.2f times the floor's p99, want %.2f at most", l, got, p99)
 	}
-	if got := of.cpu / floor.cpu; l.connections == 16 && got > cpu {
+	if got := daemon.cpu / floor.cpu; l.connections == 16 && got > cpu {
 		t.Errorf("%s: %.2f times the floor's CPU a request, want %.2f at most", l, got, cpu)
 	}
-	if got := of.mallocs - floor.mallocs; got > mallocs {
+	if got := daemon.mallocs - floor.mallocs; got > mallocs {
 		t.Errorf("%s: %.0f allocations a request more than the floor's, want %.0f at most", l, got, mallocs)
 	}
 }
@@ -112,10 +112,10 @@ func (p *program) costs(t *testing.T) sample {
 
 // median is that of each column.
 func median(samples []sample) sample {
-	middle := func(of func(sample) float64) float64 {
+	middle := func(kind func(sample) float64) float64 {
 		var values []float64
 		for _, s := range samples {
-			values = append(values, of(s))
+			values = append(values, kind(s))
 		}
 		slices.Sort(values)
 		return values[len(values)/2]
@@ -130,7 +130,7 @@ func median(samples []sample) sample {
 
 func micro(seconds float64) string { return fmt.Sprintf("%.0f µs", seconds*1e6) }
 
-// answerOf is what the daemon says to a request for a token, for the floor.
+// answerOf is the daemon's answer to a request for a token, for the floor.
 func answerOf(t *testing.T, daemon *program, ip string) []byte {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+daemon.address+tokenPath, nil)

@@ -37,7 +37,7 @@ func (l load) String() string {
 	return name
 }
 
-// outcome is what a load met.
+// outcome is the result of a load.
 type outcome struct {
 	requests  int
 	took      time.Duration
@@ -54,7 +54,7 @@ func (o outcome) percentile(p float64) time.Duration {
 	return o.latencies[min(int(float64(len(o.latencies))*p/100), len(o.latencies)-1)]
 }
 
-// run asks a server until the time is over. An answer that is not 200 is an error.
+// run sends requests to a server until the time is over. An answer that is not 200 is an error.
 func (l load) run(ctx context.Context, address string, d time.Duration) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, d+10*time.Second)
 	defer cancel()
@@ -125,7 +125,7 @@ func (l load) client(ctx context.Context, i int, address string, until time.Time
 	return latencies, nil
 }
 
-// increment counts in decimal digits, and begins anew after the last.
+// increment counts in decimal digits, and wraps around.
 func increment(digits []byte) {
 	for i := len(digits) - 1; i >= 0; i-- {
 		if digits[i]++; digits[i] <= '9' {

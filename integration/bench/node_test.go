@@ -23,7 +23,7 @@ const (
 	nodeName  = "node-1"
 )
 
-// node is a node of a cluster whose pods are addresses of the loopback.
+// node is a node of a cluster. Its pods have addresses on the loopback interface.
 type node struct {
 	t       testing.TB
 	cluster *kubernetes.Cluster
@@ -45,7 +45,7 @@ func newNode(t testing.TB) *node {
 	}
 	n.cluster.Node(t, nodeName, nil)
 	n.ns = n.cluster.Namespace(t, "team-")
-	n.binary = buildProgram(t, "gke-metadata-emulator/cmd/gke-metadata-emulator")
+	n.binary = buildProgram(t, ".", "./cmd/gke-metadata-emulator")
 	return n
 }
 
@@ -60,10 +60,10 @@ func (n *node) pod(ksa, ip string) *corev1.Pod {
 	return n.cluster.RunPod(n.t, kubernetes.PodSpec{Namespace: n.ns, Name: "pod-" + strings.ReplaceAll(ip, ".", "-"), KSA: ksa, Node: nodeName, IP: ip})
 }
 
-// attested makes this process one of the pod, to the kernel, and returns the flags
-// of a daemon that asks the kernel and nobody else. Without them a daemon that runs
-// here knows its callers by their addresses, and asks the API server for each
-// connection.
+// attested puts this process into the pod's cgroup, and returns the flags of a daemon that
+// identifies callers only by the kernel's proof. Without these flags a daemon in this
+// environment identifies callers by their addresses, and confirms each connection at the
+// API server.
 func (n *node) attested(pod *corev1.Pod) []string {
 	n.t.Helper()
 	root := podtest.NewCgroup(n.t)

@@ -15,25 +15,25 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
-// program is a server in a process of its own.
+// program is a server in a separate process.
 type program struct {
-	address string // of what is measured
-	metrics string // URL of what it says of itself
+	address string // of the measured endpoint
+	metrics string // URL of its own metrics
 	pid     int
 }
 
-// buildProgram builds a command of the product's module, as the product is built.
-func buildProgram(t testing.TB, pkg string) string {
+// buildProgram builds a command of the module in folder as the product is built.
+func buildProgram(t testing.TB, folder, pkg string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), filepath.Base(pkg))
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", path, pkg)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build %s: %v\n%s", pkg, err, output)
+	file := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	if err := checkout.Build(t.Context(), file, folder, pkg, "grpcnotrace"); err != nil {
+		t.Fatal(err)
 	}
-	return path
+	return file
 }
 
 // startFloor starts the floor with an answer for all requests.
@@ -49,12 +49,12 @@ func startFloor(t testing.TB, binary string, answer []byte) *program {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	addresses := strings.Fields(line)
 	if err != nil || len(addresses) != 2 {
-		t.Fatalf("the floor said %q: %v", line, err)
+		t.Fatalf("the floor printed %q: %v", line, err)
 	}
 	return &program{address: addresses[0], metrics: "http://" + addresses[1], pid: cmd.Process.Pid}
 }
 
-// startDaemon starts the product and returns when it says that it serves.
+// startDaemon starts the product and returns when it reports that it serves.
 func startDaemon(t testing.TB, binary string, args ...string) *program {
 	t.Helper()
 	cmd := exec.Command(binary, args...)
@@ -63,17 +63,17 @@ func startDaemon(t testing.TB, binary string, args ...string) *program {
 		t.Fatal(err)
 	}
 	start(t, cmd)
-	var said strings.Builder
+	var output strings.Builder
 	lines := bufio.NewScanner(log)
 	for lines.Scan() {
-		said.WriteString(lines.Text() + "\n")
+		output.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "msg=serving") {
 			go func() { _, _ = io.Copy(io.Discard, log) }()
 			p := &program{address: field(lines.Text(), " listen="), metrics: "http://" + field(lines.Text(), " admin=") + "/metrics", pid: cmd.Process.Pid}
 			return p
 		}
 	}
-	t.Fatalf("%s ended: %s", binary, said.String())
+	t.Fatalf("%s ended: %s", binary, output.String())
 	return nil
 }
 
@@ -132,8 +132,8 @@ func (p *program) metric(ctx context.Context, name string) (float64, error) {
 	sum, found := 0.0, false
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		of, value, _ := strings.Cut(lines.Text(), " ")
-		if of, _, _ := strings.Cut(of, "{"); of != name {
+		processes, value, _ := strings.Cut(lines.Text(), " ")
+		if of, _, _ := strings.Cut(processes, "{"); of != name {
 			continue
 		}
 		v, err := strconv.ParseFloat(value, 64)

@@ -14,10 +14,10 @@ import (
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
-// upstream is how long Google takes for a call in these measurements.
+// upstream is the duration of a call to Google in these measurements.
 const upstream = 50 * time.Millisecond
 
-// Hundreds of pods of a few KSAs start at once and all ask, several times, before
+// Hundreds of pods of a few KSAs start at once and all request tokens, several times, before
 // there is any token.
 func TestStampede(t *testing.T) {
 	const pods, accounts, each = 200, 20, 3
@@ -38,7 +38,7 @@ func TestStampede(t *testing.T) {
 	clients := make([]*http.Client, pods)
 	for i := range clients {
 		clients[i] = kubernetes.Client(t, address(i))
-		// That the daemon knows the pod costs no token.
+		// Letting the daemon learn about the pod costs no token.
 		n.await(func() error { return get(t.Context(), clients[i], daemon.address, emailPath) })
 	}
 	for _, method := range []string{fakegoogle.MethodSTSToken, fakegoogle.MethodGenerateAccessToken} {
@@ -70,7 +70,7 @@ func TestStampede(t *testing.T) {
 
 const emailPath = "/computeMetadata/v1/instance/service-accounts/default/email"
 
-// await asks until there is no error. What it waits for is in another process.
+// await retries until there is no error. It waits for another process.
 func (n *node) await(f func() error) {
 	n.t.Helper()
 	var err error

@@ -25,7 +25,7 @@ type access struct {
 func accesses(t testing.TB, log string) []access {
 	t.Helper()
 	if secrets.MatchString(log) {
-		t.Error("a token stands in the server's log")
+		t.Error("there is a token in the server's log")
 	}
 	var found []access
 	for line := range strings.Lines(log) {

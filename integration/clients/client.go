@@ -16,24 +16,25 @@ type client struct {
 	does string // all that work does, for the table
 	// install makes it ready to run on this machine, or skips the test.
 	install func(t testing.TB) installed
-	// open starts it, where it is one that stays.
+	// open starts the client, if it is a long-running one.
 	open func(s *session, i installed) (worker, error)
-	// anyVersion: it is what the machine has, not what a lock file says.
+	// anyVersion is set if the machine determines the version, not a lock file.
 	anyVersion bool
 	// sometimes are requests that do not come every time: of probes that race.
 	sometimes []string
-	// shortLife is how long tokens live that the client outlives; 8 s where zero.
+	// shortLife is the lifetime of the tokens that the client outlives; default: 20 s.
 	shortLife time.Duration
 }
 
-// shortLife is less than what is left of a token when any library renews it.
-const shortLife = 8 * time.Second
+// shortLife is shorter than the remaining lifetime at which any library renews a token,
+// and longer than an upload takes on a busy machine.
+const shortLife = 20 * time.Second
 
 // installed is a client that can run here.
 type installed struct {
 	version string
-	program []string // by its whole path, with what comes first of its arguments
-	path    string   // to other programs that it looks for; mostly none, as in an image of its own
+	program []string // absolute path and leading arguments
+	path    string   // PATH for other programs that it looks up; mostly empty, as in a minimal image
 }
 
 // worker is a client in a sandbox. Errors hold no tokens.
@@ -61,7 +62,7 @@ func newSession(t testing.TB, m *metadataServer, i installed) *session {
 // do runs one of the client's programs to its end.
 func (s *session) do(program ...string) (string, error) { return s.run(s.t, s.env, program...) }
 
-// checkAccess returns an error unless Google takes the token for the right GSA's.
+// checkAccess returns an error unless the token belongs to the right GSA.
 func (s *session) checkAccess(token string) error {
 	got, err := s.server.google.inspect(s.t.Context(), token)
 	if err != nil {
@@ -115,8 +116,8 @@ func (s *session) uses(name string) []use {
 	return found
 }
 
-// written returns the use that wrote an object or image, once the right GSA has
-// written and read it and nobody else came near.
+// written returns the use that wrote an object or image, after the right GSA, and no other
+// principal, has written and read it.
 func (s *session) written(name string) (use, error) {
 	var writing *use
 	read := false

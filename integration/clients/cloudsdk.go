@@ -52,7 +52,7 @@ func gcloudWork(s *session, run func(...string) []string) error {
 	return nil
 }
 
-// gsutil is the one of this machine, as it comes with gcloud.
+// gsutil is this machine's gsutil, which is part of gcloud.
 func gsutil() client {
 	return client{
 		name: "gsutil", does: "cp, cat", anyVersion: true, install: cloudSDK("gsutil"),

@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// commands is a client whose every deed is a process of its own.
+// commands is a client that runs a separate process for each operation.
 type commands struct {
 	*session
-	worked func(s *session) error // all but writing; nil where it can do nothing else
+	worked func(s *session) error // everything except writing; nil if the client does nothing else
 	wrote  func(s *session, name string) error
 }
 

@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/daemon"
 )
@@ -32,7 +33,7 @@ const (
 	daemonName    = "gke-metadata-emulator" // of the namespace, the KSA and the role in deploy/
 )
 
-// project is where both of the server's programs claim to be.
+// project is the project that both of the server's programs report.
 var project = daemon.Project{ID: projectID, Number: projectNumber, ClusterName: "cluster-1", ClusterLocation: "europe-west1", Zone: zone, UniverseDomain: "googleapis.com"}
 
 var logging = daemon.Logging{Level: "debug", Format: "json"}
@@ -43,14 +44,14 @@ type metadataServer struct {
 	podIP   string // from which it expects the client
 	gsa     string // that the client is
 	google  *google
-	log     *lockedBuffer
+	log     *standintest.Log
 
 	early *corev1.Pod // has no address yet; nil otherwise
-	admin string      // where serve tells its metrics
+	admin string      // address of the metrics of serve
 }
 
 // running starts one of the server's programs and returns when it listens.
-func (m *metadataServer) running(t testing.TB, run func(context.Context, *lockedBuffer) error, listening <-chan net.Addr) {
+func (m *metadataServer) running(t testing.TB, run func(context.Context, *standintest.Log) error, listening <-chan net.Addr) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -62,7 +63,7 @@ func (m *metadataServer) running(t testing.TB, run func(context.Context, *locked
 		}
 		accesses(t, m.log.String())
 		if t.Failed() {
-			t.Logf("the server's log:\n%s", m.log.without(`"reflector"`))
+			t.Logf("the server's log:\n%s", without(m.log, `"reflector"`))
 		}
 	})
 	select {
@@ -76,19 +77,19 @@ func (m *metadataServer) running(t testing.TB, run func(context.Context, *locked
 
 var cluster *kubernetes.Cluster // that all tests share
 
-// podIPs gives each pod an address of its own.
+// podIPs gives each pod a separate address.
 var podIPs atomic.Int32
 
 // serveOptions is how a test wants the daemon of a node.
 type serveOptions struct {
-	tokenLife time.Duration // as Google gives it; an hour where zero
+	tokenLife time.Duration // lifetime of Google's tokens; default: an hour
 	early     bool          // the server has just begun to listen, and the pod has no address yet
 }
 
 // startServe runs the daemon of a node, with a pod whose KSA is linked to a GSA.
 func startServe(t testing.TB, o serveOptions) *metadataServer {
 	t.Helper()
-	fake := fakegoogle.Start(t, fakegoogle.Options{TokenLife: o.tokenLife})
+	fake := fakegoogle.Start(t, fakegoogle.Options{TokenLifetime: o.tokenLife})
 	keys, err := cluster.JWKS(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 		t.Fatal(err)
 	}
 	n := podIPs.Add(1)
-	m := &metadataServer{podIP: fmt.Sprintf("127.0.%d.%d", 10+n/250, 1+n%250), gsa: writer, log: &lockedBuffer{}}
+	m := &metadataServer{podIP: fmt.Sprintf("127.0.%d.%d", 10+n/250, 1+n%250), gsa: writer, log: new(standintest.Log)}
 	m.google = newGoogle(t, fake.URL, "serviceAccount:"+writer)
 	namespace, node := cluster.Namespace(t, "team-"), fmt.Sprintf("node-%d", n)
 	cluster.KSA(t, namespace, "app", map[string]string{"iam.gke.io/gcp-service-account": writer})
@@ -125,7 +126,7 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	m.running(t, func(ctx context.Context, log *lockedBuffer) error { return s.Run(ctx, log) }, listening)
+	m.running(t, func(ctx context.Context, log *standintest.Log) error { return s.Run(ctx, log) }, listening)
 	if o.early {
 		m.early = pod
 		return m
@@ -137,7 +138,7 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 	return m
 }
 
-// tells is what the server tells operators.
+// tells is a page for operators.
 func (m *metadataServer) tells(path string) (string, error) {
 	response, err := http.Get("http://" + m.admin + path)
 	if err != nil {
@@ -166,7 +167,7 @@ func (m *metadataServer) holds() error {
 // startStandalone runs the server that needs no cluster, with its own offline Google.
 func startStandalone(t testing.TB) *metadataServer {
 	t.Helper()
-	m := &metadataServer{podIP: "127.0.0.1", gsa: "demo@" + projectID + ".iam.gserviceaccount.com", log: &lockedBuffer{}}
+	m := &metadataServer{podIP: "127.0.0.1", gsa: "demo@" + projectID + ".iam.gserviceaccount.com", log: new(standintest.Log)}
 	listening := make(chan net.Addr, 1)
 	s := &daemon.Standalone{
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Namespace: "default", KSA: "default", Credentials: daemon.Fake,
@@ -175,12 +176,12 @@ func startStandalone(t testing.TB) *metadataServer {
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	m.running(t, func(ctx context.Context, log *lockedBuffer) error { return s.Run(ctx, log) }, listening)
+	m.running(t, func(ctx context.Context, log *standintest.Log) error { return s.Run(ctx, log) }, listening)
 	m.google = newGoogle(t, m.fakeURL(t), "serviceAccount:"+m.gsa)
 	return m
 }
 
-// fakeURL is where the built-in offline Google is, which the log tells.
+// fakeURL is the address of the built-in offline Google, which the log reports.
 func (m *metadataServer) fakeURL(t testing.TB) string {
 	t.Helper()
 	for line := range strings.SplitSeq(m.log.String(), "\n") {
@@ -192,13 +193,13 @@ func (m *metadataServer) fakeURL(t testing.TB) string {
 			return told.URL
 		}
 	}
-	t.Fatal("the log does not tell where the built-in offline Google is")
+	t.Fatal("the log does not report the address of the built-in offline Google")
 	return ""
 }
 
-// eventually asks again until there is no error, of what is outside this process's
-// control.
-func eventually(t testing.TB, within time.Duration, what string, f func() error) {
+// eventually retries until there is no error. It waits for something outside this
+// process's control.
+func eventually(t testing.TB, within time.Duration, condition string, f func() error) {
 	t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -208,7 +209,7 @@ func eventually(t testing.TB, within time.Duration, what string, f func() error)
 			return
 		}
 		if time.Since(start) > within {
-			t.Fatalf("%s: not within %s: %v", what, within, err)
+			t.Fatalf("%s: not within %s: %v", condition, within, err)
 		}
 	}
 }

@@ -15,7 +15,7 @@ type nameServer struct {
 	names map[string]string // to IPv4 addresses, without the last dot
 
 	mu      sync.Mutex
-	unknown []string // names that were asked for, without the last dot
+	unknown []string // names that were looked up but do not exist, without the last dot
 }
 
 func startNameServer(t testing.TB, conn net.PacketConn, names map[string]string) *nameServer {
@@ -33,7 +33,7 @@ func startNameServer(t testing.TB, conn net.PacketConn, names map[string]string)
 				return
 			}
 			if answer, err := s.answer(buffer[:n]); err == nil {
-				_, _ = conn.WriteTo(answer, from) // who has gone asks no more
+				_, _ = conn.WriteTo(answer, from) // the client has gone
 			}
 		}
 	}()

@@ -17,7 +17,7 @@ func golang() client {
 	}}
 }
 
-// goProbe is what Google's Go libraries ask to see whether there is a metadata
+// goProbe is the request with which Google's Go libraries check whether there is a metadata
 // server, unless the name is found in DNS before.
 var goProbe = []string{"/"}
 

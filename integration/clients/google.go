@@ -17,6 +17,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"gke-metadata-emulator/integration/gcs"
+	"gke-metadata-emulator/integration/internal/certs"
 )
 
 const (
@@ -42,7 +43,7 @@ func newGoogle(t testing.TB, fake, principal string) *google {
 	t.Helper()
 	g := &google{fake: fake}
 	var err error
-	g.storage, err = gcs.New(gcs.Options{Fake: fake, Authorize: func(_, who, _ string) bool { return who == principal }})
+	g.storage, err = gcs.New(gcs.Options{Fake: fake, Authorize: func(_, caller, _ string) bool { return caller == principal }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,13 +67,13 @@ func newGoogle(t testing.TB, fake, principal string) *google {
 	for name := range g.hosts {
 		names = append(names, name)
 	}
-	if g.certificate, g.ca, err = newCertificate(names); err != nil {
+	if g.certificate, g.ca, err = certs.New(names...); err != nil {
 		t.Fatal(err)
 	}
 	return g
 }
 
-// names are those that a client can resolve, and to what.
+// names are the names that a client can resolve, and their addresses.
 func (g *google) names() map[string]string {
 	names := map[string]string{"metadata.google.internal": metadataAddress}
 	for name := range g.hosts {
@@ -115,7 +116,7 @@ func (w testWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// grant is what the offline Google says of a token.
+// grant is what the offline Google reports about a token.
 type grant struct {
 	Principal string    `json:"principal"`
 	Scopes    []string  `json:"scopes"`

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestInstallsOnce(t *testing.T) {
+func TestInstall_RunsOnce(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	times := 0
 	tool := func(toolchain string) string {
@@ -19,23 +19,23 @@ func TestInstallsOnce(t *testing.T) {
 		})
 	}
 	first := tool("1")
-	if again := tool("1"); again != first || times != 1 || !there(filepath.Join(first, "made")) {
-		t.Errorf("installed %d times, in %s and %s", times, first, again)
+	if second := tool("1"); second != first || times != 1 || !exists(filepath.Join(first, "made")) {
+		t.Errorf("installed %d times, in %s and %s", times, first, second)
 	}
 	if other := tool("2"); other == first || times != 2 {
 		t.Errorf("another toolchain: %d times, in %s", times, other)
 	}
 }
 
-// What failed leaves nothing that the next one takes for complete.
-func TestFailedInstallationIsNotKept(t *testing.T) {
+// A failed installation leaves nothing that looks complete.
+func TestInstall_FailureLeavesNothing(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "tool")
 	failure := errors.New("no network")
 	err := installInto(t, folder, "tool", func(_ context.Context, unfinished string) error {
 		return errors.Join(failure, os.WriteFile(filepath.Join(unfinished, "half"), nil, 0o644))
 	})
-	if !errors.Is(err, failure) || there(folder) || there(folder+".unfinished") {
-		t.Errorf("%v, there: %v", err, there(folder))
+	if !errors.Is(err, failure) || exists(folder) || exists(folder+".unfinished") {
+		t.Errorf("%v, there: %v", err, exists(folder))
 	}
 	if err := os.MkdirAll(filepath.Join(folder+".unfinished", "of a process that was ended"), 0o755); err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestFailedInstallationIsNotKept(t *testing.T) {
 	}
 }
 
-func TestClosureIsComparedJarByJar(t *testing.T) {
+func TestInstall_ClosureIsComparedByJar(t *testing.T) {
 	folder, closure := t.TempDir(), filepath.Join(t.TempDir(), "closure")
 	set := func(path, content string) {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
@@ -72,7 +72,7 @@ func TestClosureIsComparedJarByJar(t *testing.T) {
 }
 
 // Where packages come from is the machine's to say.
-func TestLockFilesNameNoRegistry(t *testing.T) {
+func TestLockFiles_NameNoRegistry(t *testing.T) {
 	for file, part := range map[string]string{
 		"node/package-lock.json": `"resolved"`, "python/requirements.txt": "://", closureFile: "://", "java/pom.xml": "<repositor",
 	} {
@@ -84,4 +84,9 @@ func TestLockFilesNameNoRegistry(t *testing.T) {
 			t.Errorf("%s contains %s", file, part)
 		}
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -28,7 +28,7 @@ var situations = []struct {
 	{"renewal", func(c client, t *testing.T, i installed, _ *row) { c.outlivesToken(t, i) }},
 }
 
-// Every client does all that it can, in each situation, and docs/clients.md says so.
+// Every client does everything that it can in each situation, and docs/clients.md matches.
 func TestClients(t *testing.T) {
 	var mu sync.Mutex
 	rows := map[string]row{}
@@ -56,7 +56,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// checkTable compares what was seen with docs/clients.md, or writes it with -update.
+// checkTable compares the results with docs/clients.md, or writes them there with -update.
 func checkTable(t *testing.T, clients []client, rows map[string]row) {
 	if *update {
 		if err := write(tableFile, clients, rows); err != nil {
@@ -93,7 +93,7 @@ func (c client) works(t *testing.T, i installed, m *metadataServer) {
 		t.Error(err)
 	}
 	if names := s.dns.strangers(); names != nil {
-		t.Log("asked for names that nobody has here: ", names)
+		t.Log("looked up names that do not exist here: ", names)
 	}
 }
 
@@ -115,7 +115,7 @@ func (c client) startsWithServer(t *testing.T, i installed) {
 	}
 	eventually(t, 2*time.Second, "the server holds the request", func() error {
 		if first := firstIdentity(accesses(t, m.log.String())); first != nil {
-			t.Fatalf("%s was answered with %d while nobody knew the pod", first.URI, first.Status)
+			t.Fatalf("%s was answered with %d before the pod was known", first.URI, first.Status)
 		}
 		return m.holds()
 	})
@@ -153,7 +153,7 @@ func (c client) outlivesToken(t *testing.T, i installed) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 2*life, "the first token has expired", func() error {
+	eventually(t, life+time.Minute, "the first token has expired", func() error {
 		if left := time.Until(first.expiry); left > 0 {
 			return fmt.Errorf("%s are left", left)
 		}

@@ -2,7 +2,6 @@ package clients
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,10 +12,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"gke-metadata-emulator/integration/internal/standintest"
 )
 
 // clientTime bounds whatever a client does at a time, its retries included.
@@ -33,14 +33,14 @@ exec "$@"`
 type process struct {
 	stdin  io.WriteCloser
 	stdout *bufio.Reader
-	stderr lockedBuffer
+	stderr standintest.Log
 	ended  chan struct{}
 	err    error // how it ended, after ended
 }
 
-// environment is all that a client has in it: a home with nothing in it, a path to
-// other programs, which is mostly none, and what makes it trust the stand-ins' CA.
-// Where the metadata server is, nothing tells.
+// environment is the complete environment of a client: an empty home, a PATH for other
+// programs, which is mostly empty, and the variables that make it trust the stand-ins' CA.
+// No variable contains the address of the metadata server.
 func (s *sandbox) environment(t testing.TB, path string) []string {
 	home, ca := t.TempDir(), s.file("ca.pem")
 	return []string{
@@ -96,7 +96,7 @@ func (s *sandbox) start(t testing.TB, env []string, program ...string) (*process
 	return p, nil
 }
 
-// run runs a program to its end and returns what it wrote to its output.
+// run runs a program to its end and returns its standard output.
 func (s *sandbox) run(t testing.TB, env []string, program ...string) (string, error) {
 	p, err := s.start(t, env, program...)
 	if err != nil {
@@ -161,30 +161,12 @@ func (p *process) ask(command ...string) (string, error) {
 
 var secrets = regexp.MustCompile(`ya29\.[\w.-]+|eyJ[\w.-]+`)
 
-// said is what the client wrote to its standard error, without tokens.
+// said is the standard error of the client, without tokens.
 func (p *process) said() string { return secrets.ReplaceAllString(p.stderr.String(), "TOKEN") }
 
-// lockedBuffer can be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// without are the lines that do not contain part, without tokens.
-func (l *lockedBuffer) without(part string) string {
-	lines := strings.Split(l.String(), "\n")
+// without returns the lines of a log that do not contain part, without tokens.
+func without(log *standintest.Log, part string) string {
+	lines := strings.Split(log.String(), "\n")
 	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, part) })
 	return secrets.ReplaceAllString(strings.Join(lines, "\n"), "TOKEN")
 }

@@ -2,8 +2,8 @@ package clients
 
 import "syscall"
 
-// ownMounts makes a process have mounts of its own, be the first of its group, and
-// end with this process.
+// ownMounts gives a process a mount namespace, makes it the leader of a process group, and
+// lets it end with this process.
 func ownMounts() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

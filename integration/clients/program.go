@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// conversation is a program of this folder that stays and does what it is told: a
-// client library at work.
+// conversation is a long-running program of this folder that executes commands: a client
+// library at work.
 type conversation struct {
 	*session
 	process *process
 	offers  []string // commands, beside upload
 }
 
-// converse returns how to open a client whose program knows these commands.
+// converse returns how to open a client whose program has these commands.
 func converse(offers ...string) func(*session, installed) (worker, error) {
 	return func(s *session, i installed) (worker, error) {
 		p, err := s.start(s.t, s.env, i.program...)

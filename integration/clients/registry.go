@@ -14,11 +14,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// imageRegistry is Artifact Registry: images are for who brings a token of its own,
-// which it gives for an access token of Google's as a password.
+// imageRegistry is Artifact Registry: it serves images for tokens that it issued itself, in
+// exchange for an access token of Google as a password.
 type imageRegistry struct {
 	google    *google
-	principal string // who may use it
+	principal string // the principal that may use it
 	images    http.Handler
 
 	mu      sync.Mutex
@@ -26,7 +26,7 @@ type imageRegistry struct {
 	records []imageRecord
 }
 
-// imageRecord is one request of which it was known who made it.
+// imageRecord is one request with a known caller.
 type imageRecord struct {
 	Principal string
 	Expiry    time.Time // of the access token
@@ -82,8 +82,8 @@ func (r *imageRegistry) exchange(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// mayPush says whether a scope lets its owner push images: see "Access scopes" in
-// Artifact Registry's documentation of Compute Engine.
+// mayPush reports whether a scope allows pushing images: see "Access scopes" in Artifact
+// Registry's documentation of Compute Engine.
 func mayPush(scope string) bool {
 	switch strings.TrimPrefix(scope, "https://www.googleapis.com/auth/") {
 	case "cloud-platform", "devstorage.full_control", "devstorage.read_write":

@@ -17,7 +17,7 @@ import (
 type relay struct {
 	mu       sync.Mutex
 	requests []seen
-	more     chan struct{} // closed and made anew at each request
+	more     chan struct{} // closed and replaced at each request
 }
 
 type seen struct {

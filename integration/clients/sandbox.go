@@ -20,11 +20,11 @@ const (
 	googleAddress   = "192.0.2.1" // of all stand-ins for Google's services
 )
 
-// sandbox is the network and the file system that a client sees: those of a pod
-// whose node has the metadata server.
+// sandbox is the network and the file system that a client sees: those of a pod on a node
+// that has the metadata server.
 type sandbox struct {
 	ns     netns.NsHandle
-	folder string // with what is mounted over the machine's own files
+	folder string // contains the files that are mounted over the machine's own
 	relay  *relay
 	dns    *nameServer
 }
@@ -78,7 +78,7 @@ func addresses(ips ...string) error {
 	return netlink.LinkSetUp(lo)
 }
 
-// in calls f in the sandbox's network. A socket stays where it was made.
+// in calls f in the sandbox's network. A socket stays in the network in which it was made.
 func (s *sandbox) in(f func() error) error {
 	done := make(chan error)
 	go func() {
@@ -89,7 +89,7 @@ func (s *sandbox) in(f func() error) error {
 		}
 		if err == nil {
 			runtime.UnlockOSThread()
-		} // else the thread ends here: nobody knows where it is
+		} // otherwise the thread ends here: its namespace is unknown
 		done <- err
 	}()
 	return <-done

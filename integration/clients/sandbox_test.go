@@ -33,7 +33,7 @@ func (s *sandbox) client(t *testing.T, google *google, to string) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
-// token asks the metadata server for one with a scope.
+// token requests a token with a scope from the metadata server.
 func (s *sandbox) token(t *testing.T, google *google, scope string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://metadata/computeMetadata/v1/instance/service-accounts/default/token?scopes="+scope, nil)
@@ -55,13 +55,13 @@ func (s *sandbox) token(t *testing.T, google *google, scope string) string {
 	return answer.Token
 }
 
-// What a client could do without the right token proves nothing.
-func TestStandInsDemandTheRightToken(t *testing.T) {
+// An operation that works without the right token would prove nothing.
+func TestSandbox_StandInsRequireTheRightToken(t *testing.T) {
 	m := startStandalone(t)
-	of := newSandbox(t, m.podIP, m.address, m.google)
+	subject := newSandbox(t, m.podIP, m.address, m.google)
 	others := newGoogle(t, m.google.fake, "serviceAccount:other@"+projectID+".iam.gserviceaccount.com")
 	foreign := newSandbox(t, m.podIP, m.address, others)
-	good, weak := of.token(t, m.google, cloudPlatform), of.token(t, m.google, "https://www.googleapis.com/auth/userinfo.email")
+	good, weak := subject.token(t, m.google, cloudPlatform), subject.token(t, m.google, "https://www.googleapis.com/auth/userinfo.email")
 	const (
 		object   = "https://" + storageHost + "/upload/storage/v1/b/" + bucket + "/o?uploadType=media&name=x"
 		exchange = "https://" + registryHost + "/v2/token"
@@ -74,18 +74,18 @@ func TestStandInsDemandTheRightToken(t *testing.T) {
 		want       int
 		asPassword bool
 	}{
-		"object, no token":             {in: of, google: m.google, url: object, want: 401},
-		"object, no such token":        {in: of, google: m.google, url: object, token: "ya29.garbage", want: 401},
-		"object, scope of another API": {in: of, google: m.google, url: object, token: weak, want: 403},
+		"object, no token":             {in: subject, google: m.google, url: object, want: 401},
+		"object, no such token":        {in: subject, google: m.google, url: object, token: "ya29.garbage", want: 401},
+		"object, scope of another API": {in: subject, google: m.google, url: object, token: weak, want: 403},
 		"object, another's bucket":     {in: foreign, google: others, url: object, token: good, want: 403},
-		"object":                       {in: of, google: m.google, url: object, token: good, want: 200},
-		"image, no token":              {in: of, google: m.google, url: "https://" + registryHost + "/v2/", want: 401},
-		"image, Google's token":        {in: of, google: m.google, url: "https://" + registryHost + "/v2/", token: good, want: 401}, // to be exchanged
-		"image, no password":           {in: of, google: m.google, url: exchange, want: 401},
-		"image, no such token":         {in: of, google: m.google, url: exchange, token: "ya29.garbage", asPassword: true, want: 401},
-		"image, scope of another API":  {in: of, google: m.google, url: exchange, token: weak, asPassword: true, want: 403},
+		"object":                       {in: subject, google: m.google, url: object, token: good, want: 200},
+		"image, no token":              {in: subject, google: m.google, url: "https://" + registryHost + "/v2/", want: 401},
+		"image, Google's token":        {in: subject, google: m.google, url: "https://" + registryHost + "/v2/", token: good, want: 401}, // to be exchanged
+		"image, no password":           {in: subject, google: m.google, url: exchange, want: 401},
+		"image, no such token":         {in: subject, google: m.google, url: exchange, token: "ya29.garbage", asPassword: true, want: 401},
+		"image, scope of another API":  {in: subject, google: m.google, url: exchange, token: weak, asPassword: true, want: 403},
 		"image, another's registry":    {in: foreign, google: others, url: exchange, token: good, asPassword: true, want: 403},
-		"image":                        {in: of, google: m.google, url: exchange, token: good, asPassword: true, want: 200},
+		"image":                        {in: subject, google: m.google, url: exchange, token: good, asPassword: true, want: 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			method := http.MethodGet
@@ -116,7 +116,7 @@ func TestStandInsDemandTheRightToken(t *testing.T) {
 
 // The names of a sandbox are those that it has stand-ins for, and there is no way
 // to anything else.
-func TestNothingElseIsReached(t *testing.T) {
+func TestSandbox_ReachesNothingElse(t *testing.T) {
 	m := startStandalone(t)
 	s := newSandbox(t, m.podIP, m.address, m.google)
 	for _, address := range []string{"198.51.100.1:443", "8.8.8.8:53", m.address} {
@@ -190,8 +190,8 @@ func (s *sandbox) lookUp(t *testing.T, name string, kind dnsmessage.Type) (dnsme
 	return answer.RCode, address
 }
 
-// A client finds what it would find in a pod, and no hint.
-func TestClientSeesAPod(t *testing.T) {
+// A client finds what it would find in a pod, and no further hint.
+func TestSandbox_LooksLikeAPod(t *testing.T) {
 	m := startStandalone(t)
 	s := newSession(t, m, installed{path: "/nowhere"})
 	t.Setenv("GCE_METADATA_HOST", "127.0.0.1:1")
@@ -216,7 +216,7 @@ func TestClientSeesAPod(t *testing.T) {
 	}
 	files := map[string]string{"/etc/hosts": s.file("hosts"), "/etc/resolv.conf": s.file("resolv.conf")}
 	const product = "/sys/class/dmi/id/product_name"
-	if there(product) {
+	if exists(product) {
 		files[product] = s.file("product_name")
 	} else {
 		t.Log("this machine has no ", product, " to cover")
@@ -236,8 +236,8 @@ func TestClientSeesAPod(t *testing.T) {
 	}
 }
 
-// A client that fails says what it said, without its token.
-func TestFailureOfAClient(t *testing.T) {
+// A failed client's error has its output, without its token.
+func TestSandbox_ReportsAFailedClient(t *testing.T) {
 	m := startStandalone(t)
 	s := newSession(t, m, installed{})
 	_, err := s.do("/bin/sh", "-c", "echo the token ya29.abc_-x is bad >&2; exit 3")

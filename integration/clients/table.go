@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// tableFile is what these tests generate.
+// tableFile is the file that these tests generate.
 const tableFile = "../../docs/clients.md"
 
-// introduction stands above the table.
+// introduction is the text above the table.
 const introduction = `# Clients
 
 Google's own clients and programs that use them, unmodified, and what each asked the metadata server. The tests in
@@ -39,7 +39,7 @@ Paths are below ` + "`/computeMetadata/v1/`" + `, but for ` + "`/`" + `; ` + "`E
 
 `
 
-// row is what is said of a client.
+// row is the result of one client.
 type row struct {
 	name       string
 	version    string
@@ -48,7 +48,7 @@ type row struct {
 	situations []string // in which it worked
 }
 
-const header = "| client | version | what it did | requests it made | works |\n|---|---|---|---|---|\n"
+const header = "| client | version | operations | requests | works |\n|---|---|---|---|---|\n"
 
 func (r row) String() string {
 	return fmt.Sprintf("| %s | %s | %s | %s | %s |\n", r.name, strings.ReplaceAll(r.version, ", ", "<br>"), r.did,
@@ -100,8 +100,8 @@ func rowsOf(table string) map[string]string {
 	return rows
 }
 
-// compare says in what a row differs from a committed one; nothing if in nothing
-// that counts. The order of requests does not: some run at the same time.
+// compare returns the differences of a row to a committed one, or an empty text. The order
+// of requests does not matter: some are concurrent.
 func (r row) compare(line string, anyVersion bool) string {
 	want, got := cells(line), cells(r.String())
 	if want == nil {
@@ -124,8 +124,8 @@ func (r row) compare(line string, anyVersion bool) string {
 	return differs.String()
 }
 
-// write writes the table anew: the rows that are there, and the committed ones of
-// other clients. A row that does not differ stays as it is.
+// write rewrites the table: the rows of this run, and the committed rows of other clients.
+// A row without a difference stays as it is.
 func write(path string, order []client, rows map[string]row) error {
 	content, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {

@@ -53,7 +53,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-func TestRequestsAsTheTableHasThem(t *testing.T) {
+func TestTable_NormalizesRequests(t *testing.T) {
 	log := `{"msg":"serving"}
 {"msg":"request","method":"GET","uri":"/","status":200}
 {"msg":"request","method":"GET","uri":"/computeMetadata/v1/instance/service-accounts/a@b.c/token?scopes=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fx%2Chttps://www.googleapis.com/auth/y","status":200}

@@ -63,7 +63,7 @@ func (a *authority) write(name, kind string, content []byte) error {
 	return os.WriteFile(a.file(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600)
 }
 
-// subject is who a certificate is for. To the API server a client's name is the
+// subject is the subject of a certificate. To the API server a client's name is the
 // user and its groups are the organisations.
 type subject struct {
 	name   string

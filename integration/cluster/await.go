@@ -17,8 +17,8 @@ type watcher interface {
 	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
 }
 
-// Await watches an object until it is as wanted. The error of wanted says what is
-// missing; it is part of Await's when ctx ends first.
+// Await watches an object until condition returns no error. The last error of condition is
+// part of Await's error if ctx ends first.
 func Await[T metav1.Object](ctx context.Context, client watcher, name string, wanted func(T) error) error {
 	missing := errors.New("it does not exist")
 	for {
@@ -46,8 +46,8 @@ func Await[T metav1.Object](ctx context.Context, client watcher, name string, wa
 // has ended the watch, as it does with each after some minutes.
 func await(ctx context.Context, client watcher, name string, wanted func(any) bool) (bool, error) {
 	options := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}
-	// Without a version to start from, what there is comes first, as if it were
-	// added now.
+	// Without a resource version to start from, the watch begins with existing objects, as if
+	// they were added now.
 	w, err := client.Watch(ctx, options)
 	if err != nil {
 		return false, err
@@ -68,7 +68,7 @@ func await(ctx context.Context, client watcher, name string, wanted func(any) bo
 	return false, nil
 }
 
-// AwaitReady returns when the node's kubelet says that it is ready.
+// AwaitReady returns when the node's kubelet reports that it is ready.
 func (n *Node) AwaitReady(ctx context.Context) error {
 	err := Await(ctx, n.cluster.Client.CoreV1().Nodes(), n.Name, func(node *corev1.Node) error {
 		for _, condition := range node.Status.Conditions {
@@ -79,7 +79,7 @@ func (n *Node) AwaitReady(ctx context.Context) error {
 				return errors.New(condition.Message)
 			}
 		}
-		return errors.New("the kubelet has not said anything yet")
+		return errors.New("the kubelet has not reported anything yet")
 	})
 	return errors.Join(err, n.crashed())
 }

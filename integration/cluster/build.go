@@ -3,26 +3,23 @@ package cluster
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
-	"gke-metadata-emulator/integration/built"
+	"gke-metadata-emulator/integration/buildcache"
+	"gke-metadata-emulator/integration/internal/checkout"
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
 // module is a nested module in programs/ and the programs that are built of it.
 type module struct {
 	folder   string
-	versions string // the module whose version is the programs'
+	versions string // the module that determines the version of the programs
 	packages []string
 	takes    string // to build, from nothing
 	tags     string
@@ -53,7 +50,7 @@ var modules = []module{
 		packages: []string{"github.com/opencontainers/runc"},
 		takes:    "about 20 seconds on 2 cores",
 		tags:     "urfave_cli_no_docs,seccomp",
-		cgo:      true, // its first steps are C; seccomp is what RuntimeDefault needs
+		cgo:      true, // its first steps are written in C; RuntimeDefault needs seccomp
 	}, {
 		folder:   "cni",
 		versions: "github.com/containernetworking/plugins",
@@ -78,7 +75,7 @@ var modules = []module{
 	},
 }
 
-// binaries says where the programs of a cluster are.
+// binaries are the paths of the programs of a cluster.
 type binaries struct {
 	kubernetes.Paths
 	nodeComponents string // kubelet, kube-proxy, kube-controller-manager and kube-scheduler in one
@@ -102,17 +99,17 @@ func build(ctx context.Context, log io.Writer) (binaries, error) {
 	if err != nil {
 		return binaries{}, err
 	}
-	root, err := SourceRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		return binaries{}, err
 	}
-	caches, err := os.UserCacheDir()
+	cache, err := buildcache.Dir("cluster")
 	if err != nil {
-		return binaries{}, fmt.Errorf("no place to keep the cluster's programs: %w; set HOME or XDG_CACHE_HOME", err)
+		return binaries{}, err
 	}
 	b := builder{
 		source: filepath.Join(root, "integration", "cluster", "programs"),
-		cache:  filepath.Join(caches, "gke-metadata-emulator", "cluster"),
+		cache:  cache,
 		log:    log,
 	}
 	folders := map[string]string{}
@@ -145,27 +142,13 @@ func (b builder) module(ctx context.Context, m module) (string, error) {
 		return "", err
 	}
 	folder := filepath.Join(b.cache, key)
-	if there, err := exists(folder); there || err != nil {
-		return folder, err
-	}
-	if err := os.MkdirAll(b.cache, 0o755); err != nil {
-		return "", fmt.Errorf("%w; make it writable, or set XDG_CACHE_HOME", err)
-	}
-	unlock, err := built.Lock(ctx, folder+".lock", func() {
-		fmt.Fprintf(b.log, "%s: another process is building it; waiting\n", key)
+	waiting := func() { fmt.Fprintf(b.log, "%s: another process is building it; waiting\n", key) }
+	return folder, buildcache.Folder(ctx, folder, waiting, func(ctx context.Context, unfinished string) error {
+		return b.build(ctx, m, unfinished)
 	})
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if there, err := exists(folder); there || err != nil {
-		return folder, err
-	}
-	return folder, b.build(ctx, m, folder)
 }
 
-// key names what the programs are made of: a change of any of it is another
-// folder.
+// key names the inputs of the programs: any change of them leads to another folder.
 func (b builder) key(ctx context.Context, m module) (string, error) {
 	hash := sha256.New()
 	files, err := filepath.Glob(filepath.Join(b.source, m.folder, "*"))
@@ -191,7 +174,7 @@ func (b builder) key(ctx context.Context, m module) (string, error) {
 	return fmt.Sprintf("%s-%s-%s-%s-%s-%x", m.folder, version, runtime.GOOS, runtime.GOARCH, toolchain, hash.Sum(nil)[:6]), nil
 }
 
-// build leaves a complete folder, or none.
+// build builds the module's programs into the folder.
 func (b builder) build(ctx context.Context, m module, folder string) error {
 	if m.cgo {
 		if err := needForBuild(ctx, b.log); err != nil {
@@ -207,78 +190,17 @@ func (b builder) build(ctx context.Context, m module, folder string) error {
 	for _, variable := range m.stamp {
 		fmt.Fprintf(&flags, " -X %s=%s", variable, version)
 	}
-	unfinished, start := folder+".unfinished", time.Now()
-	if err := os.RemoveAll(unfinished); err != nil { // of a process that was ended
-		return err
-	}
-	if err := os.Mkdir(unfinished, 0o755); err != nil {
-		return err
-	}
+	start := time.Now()
 	fmt.Fprintf(b.log, "%s %s: building it from source, once (%s; much less when Go's build cache has parts of it)\n", m.folder, version, m.takes)
-	args := []string{"build", "-v", "-trimpath", "-tags", m.tags, "-ldflags", flags.String(), "-o", unfinished + "/"}
-	if err := built.Go(b.command(ctx, m, append(args, m.packages...)...), m.folder+" "+version, b.log); err != nil {
-		return errors.Join(err, os.RemoveAll(unfinished))
-	}
-	if err := os.Rename(unfinished, folder); err != nil {
+	args := []string{"build", "-v", "-trimpath", "-tags", m.tags, "-ldflags", flags.String(), "-o", folder + "/"}
+	cmd := buildcache.Command(ctx, filepath.Join(b.source, m.folder), m.cgo, append(args, m.packages...)...)
+	if err := buildcache.Build(cmd, m.folder+" "+version, b.log); err != nil {
 		return err
 	}
-	fmt.Fprintf(b.log, "%s %s: built in %s: %s\n", m.folder, version, time.Since(start).Round(time.Second), folder)
+	fmt.Fprintf(b.log, "%s %s: built in %s\n", m.folder, version, time.Since(start).Round(time.Second))
 	return nil
 }
 
 func (b builder) output(ctx context.Context, m module, args ...string) (string, error) {
-	out, err := b.command(ctx, m, args...).Output()
-	if err != nil {
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
-		}
-		return "", fmt.Errorf("go %s for %s: %w", strings.Join(args, " "), m.folder, err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-// command runs Go in the module, for this machine whatever the caller's
-// environment cross-compiles to.
-func (b builder) command(ctx context.Context, m module, args ...string) *exec.Cmd {
-	cgo := "CGO_ENABLED=0"
-	if m.cgo {
-		cgo = "CGO_ENABLED=1"
-	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = filepath.Join(b.source, m.folder)
-	cmd.Env = append(cmd.Environ(), cgo, "GOWORK=off", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
-	// Interrupted, Go ends its compilers and removes its work folder.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	return cmd
-}
-
-// SourceRoot walks up from the working directory, which go test sets to the
-// tested package's folder, to the folder of the product's module.
-func SourceRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if err == nil {
-			if slices.Contains(strings.Split(string(content), "\n"), "module gke-metadata-emulator") {
-				return dir, nil
-			}
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("the module gke-metadata-emulator is not in %s or above it: the cluster's programs are built from its source; run this in a checkout", start)
-		}
-	}
-}
-
-func exists(path string) (bool, error) {
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
+	return buildcache.Output(ctx, filepath.Join(b.source, m.folder), m.cgo, args...)
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// killWithin bounds how long killed processes may take to be gone.
+// killWithin bounds the time until killed processes have ended.
 const killWithin = 20 * time.Second
 
 // cgroups is a cgroup by its path, in all hierarchies of the machine: with
@@ -60,9 +60,8 @@ func (c cgroups) folders() []string {
 	return folders
 }
 
-// members are the folders where processes are put by which they are found
-// again. In the hierarchies of the other v1 controllers they stay where the
-// caller is, whose limits hold for them too.
+// members are the folders in which processes are put and found. In the hierarchies of other
+// v1 controllers the processes stay with the caller, whose limits apply to them, too.
 func (c cgroups) members() []string {
 	if c.unified {
 		return c.folders()
@@ -77,7 +76,7 @@ func (c cgroups) members() []string {
 	return folders
 }
 
-// make makes the cgroup, whose parent there is, such that processes may enter.
+// make creates the cgroup so that processes can enter it. Its parent must exist.
 func (c cgroups) make() error {
 	for _, folder := range c.folders() {
 		if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -157,7 +156,7 @@ func gone(err error) error {
 // kill ends all processes of the cgroup and removes it. Being in the cgroup,
 // they are the cluster's, whatever their ids were used for before.
 func (c cgroups) kill() error {
-	ticker, deadline := time.NewTicker(pollEvery), time.After(killWithin)
+	ticker, deadline := time.NewTicker(pollInterval), time.After(killWithin)
 	defer ticker.Stop()
 	for {
 		pids, err := c.pids()

@@ -33,14 +33,14 @@ func firstInstructionGetsAToken(t *testing.T, e *environment) {
 		e.pod(ns, n.Name, podSpec("app", n.Name, "once"))
 	}
 	for _, n := range e.Cluster.Nodes {
-		said := e.ended(ns, n.Name)
-		if err := e.right(said, gsa); err != nil {
+		output := e.ended(ns, n.Name)
+		if err := e.right(output, gsa); err != nil {
 			t.Errorf("%s: %v", n.Name, err)
 		}
-		if said.Again > 0 {
-			t.Errorf("%s: asked %d times more, on idle nodes", n.Name, said.Again)
+		if output.Again > 0 {
+			t.Errorf("%s: asked %d times more, on idle nodes", n.Name, output.Again)
 		}
-		t.Logf("%s: %s from the program's start", n.Name, said.Took)
+		t.Logf("%s: %s from the program's start", n.Name, output.Took)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 const (
 	jobs        = 170 // in each of six columns: a thousand
 	jobAccounts = 5
-	jobsWithin  = 15 * time.Minute // twenty times what they take on idle cores
+	jobsWithin  = 15 * time.Minute // twenty times the duration on idle cores
 )
 
 // More pods than a node has addresses, of five KSAs: an address soon is that of a
@@ -48,7 +48,7 @@ func jobsGetTheRightToken(t *testing.T, e *environment) {
 	defer cancel()
 	var took []time.Duration
 	addresses := map[string]string{} // to the KSA that had it last
-	reused, again := 0, 0
+	reused, retries := 0, 0
 	for i := range jobs {
 		ksa := fmt.Sprintf("job-%d", i%jobAccounts)
 		name := fmt.Sprintf("%s-%d", ksa, i)
@@ -66,14 +66,14 @@ func jobsGetTheRightToken(t *testing.T, e *environment) {
 			t.Fatal(err)
 		}
 		for _, pod := range pods.Items {
-			said := e.ended(ns, pod.Name)
-			if err := e.right(said, gsas[ksa]); err != nil {
+			output := e.ended(ns, pod.Name)
+			if err := e.right(output, gsas[ksa]); err != nil {
 				t.Errorf("%s on %s, %s: %v", name, pod.Spec.NodeName, pod.Status.PodIP, err)
 			}
-			took = append(took, said.Took)
-			if said.Again > 0 {
-				again++
-				t.Logf("%s on %s, %s: asked %d times more, %s in all", name, pod.Spec.NodeName, pod.Status.PodIP, said.Again, said.Took)
+			took = append(took, output.Took)
+			if output.Again > 0 {
+				retries++
+				t.Logf("%s on %s, %s: asked %d times more, %s in all", name, pod.Spec.NodeName, pod.Status.PodIP, output.Again, output.Took)
 			}
 			if before, was := addresses[pod.Status.PodIP]; was && before != ksa {
 				reused++
@@ -81,7 +81,7 @@ func jobsGetTheRightToken(t *testing.T, e *environment) {
 			addresses[pod.Status.PodIP] = ksa
 		}
 	}
-	e.note = fmt.Sprintf("%s, %d addresses reused by another KSA, %d had to ask again, token after %s", time.Since(start).Round(time.Second), reused, again, distribution(took))
+	e.note = fmt.Sprintf("%s, %d addresses reused by another KSA, %d had to retry, token after %s", time.Since(start).Round(time.Second), reused, retries, distribution(took))
 	t.Log(e.note)
 	if reused == 0 {
 		t.Error("no address was reused, so nothing was shown of that")
@@ -98,11 +98,11 @@ const (
 func newPodsGetTheirFirstToken(t *testing.T, e *environment) {
 	ns := e.Namespace(t)
 	starts, tokens := make([]time.Duration, newPods), make([]time.Duration, newPods)
-	again := 0
+	retries := 0
 	var pods errgroup.Group
 	pods.SetLimit(atOnce)
 	failed := make([]error, newPods)
-	var said [newPods]answer
+	var output [newPods]answer
 	for i := range newPods {
 		ksa := fmt.Sprintf("new-%d", i)
 		gsa := e.KSA(t, ns, ksa)
@@ -110,12 +110,12 @@ func newPodsGetTheirFirstToken(t *testing.T, e *environment) {
 			created := time.Now()
 			failed[i] = e.create(ns, ksa, podSpec(ksa, "", "once"))
 			if failed[i] == nil {
-				said[i], failed[i] = e.end(jobsWithin, ns, ksa)
+				output[i], failed[i] = e.end(jobsWithin, ns, ksa)
 			}
 			if failed[i] == nil {
-				failed[i] = e.right(said[i], gsa)
+				failed[i] = e.right(output[i], gsa)
 			}
-			starts[i], tokens[i] = said[i].Started.Sub(created), said[i].Took
+			starts[i], tokens[i] = output[i].Started.Sub(created), output[i].Took
 			return nil
 		})
 	}
@@ -124,13 +124,13 @@ func newPodsGetTheirFirstToken(t *testing.T, e *environment) {
 		if err != nil {
 			t.Errorf("pod %d: %v", i, err)
 		}
-		again += said[i].Again
+		retries += output[i].Again
 	}
-	e.note = fmt.Sprintf("token after %s from the program's start, which is %s after the pod was made; asked again %d times", distribution(tokens), distribution(starts), again)
+	e.note = fmt.Sprintf("token after %s after the program's start, which is %s after the pod was created; retried %d times", distribution(tokens), distribution(starts), retries)
 	t.Log(e.note)
 }
 
-// distribution says how long things took.
+// distribution formats percentiles of durations.
 func distribution(took []time.Duration) string {
 	took = slices.Sorted(slices.Values(took))
 	at := func(percent int) time.Duration { return took[(len(took)-1)*percent/100].Round(100 * time.Microsecond) }

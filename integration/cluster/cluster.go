@@ -15,17 +15,20 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"gke-metadata-emulator/integration/internal/process"
+	"gke-metadata-emulator/integration/internal/scratch"
 )
 
 // upWithin bounds the start of a cluster, which takes about 12 s on two idle
 // cores.
 const upWithin = 3 * time.Minute
 
-// stepWithin bounds what takes seconds: the start of a node, an image, manifests.
+// stepWithin bounds steps that take seconds: the start of a node, an image, manifests.
 const stepWithin = 2 * time.Minute
 
-func bounded(ctx context.Context, what string) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, stepWithin, fmt.Errorf("%s: not done within %s", what, stepWithin))
+func bounded(ctx context.Context, step string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, stepWithin, fmt.Errorf("%s: not done within %s", step, stepWithin))
 }
 
 // CNI is how pods are connected to their node.
@@ -34,16 +37,16 @@ type CNI string
 // The values of Config.CNI.
 const (
 	Bridge CNI = "bridge" // all pods of the node on one bridge
-	PTP    CNI = "ptp"    // each pod on a link of its own
+	PTP    CNI = "ptp"    // each pod on a separate link
 )
 
-// Config is what may differ between clusters. The zero value is one node with a
+// Config is the part that differs between clusters. The zero value is one node with a
 // bridge.
 type Config struct {
 	Nodes    int
 	CNI      CNI
 	Pods     int               // on a node at a time: 12 if 0, 200 at most
-	DNSHosts map[string]string // names that CoreDNS knows besides the cluster's, and their addresses
+	DNSHosts map[string]string // names that CoreDNS resolves in addition to the cluster's, and their addresses
 	Log      io.Writer         // progress, os.Stderr if nil
 }
 
@@ -57,21 +60,21 @@ type Cluster struct {
 	cni      CNI
 	pods     int // on a node
 	binaries binaries
-	dir      *folder
+	dir      *scratch.Folder
 	groups   cgroups
 	pki      *authority
 	relay    *relay
-	control  *process // has the control plane's network
+	control  *process.Process // has the control plane's network
 
-	mu        sync.Mutex // of what follows
+	mu        sync.Mutex // guards the fields below
 	closed    bool
-	processes []*process // of the control plane
+	processes []*process.Process // of the control plane
 	keys      signingKeys
 }
 
-// Up starts a cluster. It returns when its nodes are ready and pods can be
-// created. The caller closes the cluster; should the process end without, the
-// next Up or [Sweep] ends what is left.
+// Up starts a cluster. It returns when its nodes are ready and pods can be created. The
+// caller closes the cluster. If the process ends without closing it, the next Up or [Sweep]
+// removes it.
 func Up(ctx context.Context, config Config) (*Cluster, error) {
 	if config.Log == nil {
 		config.Log = os.Stderr
@@ -163,7 +166,7 @@ func (c *Cluster) prepare() error {
 	if c.dir, err = newFolder(); err != nil {
 		return err
 	}
-	if c.groups, err = c.dir.cgroups(); err != nil {
+	if c.groups, err = cgroupsFor(c.dir); err != nil {
 		return err
 	}
 	for _, do := range []func() error{c.groups.make, c.groups.delegate, c.groups.sub("control").make} {
@@ -213,9 +216,9 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 	return c.awaitDNS(ctx)
 }
 
-// cancelOnCrash ends a wait for what will not come any more.
+// cancelOnCrash ends a wait if a component has crashed.
 func (c *Cluster) cancelOnCrash(ctx context.Context, cancel context.CancelCauseFunc) {
-	ticker := time.NewTicker(pollEvery)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -229,12 +232,12 @@ func (c *Cluster) cancelOnCrash(ctx context.Context, cancel context.CancelCauseF
 	}
 }
 
-// crashed says which component has ended by itself.
+// crashed returns which component has ended on its own.
 func (c *Cluster) crashed() error {
 	c.mu.Lock()
 	var errs []error
 	for _, p := range c.processes {
-		errs = append(errs, p.crashed())
+		errs = append(errs, p.Crashed())
 	}
 	c.mu.Unlock()
 	for _, n := range c.Nodes {
@@ -243,12 +246,12 @@ func (c *Cluster) crashed() error {
 	return errors.Join(errs...)
 }
 
-// KillNode ends all processes of the node at once, its pods' too, as a power
-// failure would. What they wrote is there after RestartNode.
+// KillNode ends all processes of the node at once, including those of its pods, as a power
+// failure would. Files that they wrote are still there after RestartNode.
 func (c *Cluster) KillNode(n *Node) error { return n.off() }
 
-// RestartNode starts a node again, after KillNode or from a running state. It
-// returns when the kubelet has been started; see [Node.AwaitReady].
+// RestartNode restarts a node after KillNode or while it runs. It returns when the kubelet
+// has been started; see [Node.AwaitReady].
 func (c *Cluster) RestartNode(ctx context.Context, n *Node) error {
 	if err := n.off(); err != nil {
 		return err
@@ -278,7 +281,7 @@ func (c *Cluster) JWKS(ctx context.Context) ([]byte, error) {
 	return keys, nil
 }
 
-func (c *Cluster) file(name string) string { return filepath.Join(c.dir.path, name) }
+func (c *Cluster) file(name string) string { return filepath.Join(c.dir.Path(), name) }
 
 // environment is that of all the cluster's processes: containerd finds its shim
 // by it.
@@ -286,8 +289,8 @@ func (c *Cluster) environment(home string) []string {
 	return []string{"HOME=" + home, "TMPDIR=" + home, "PATH=" + c.binaries.containerd + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 }
 
-// Close ends the cluster and removes all traces of it. The error tells of a
-// component that had ended on its own before.
+// Close ends the cluster and removes all traces of it. The error names a component that had
+// ended on its own before.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -305,11 +308,11 @@ func (c *Cluster) Close() error {
 	}
 	c.mu.Lock()
 	for _, p := range c.processes {
-		p.known.Store(true)
+		p.ExpectEnd()
 	}
 	c.mu.Unlock()
 	if err := c.groups.kill(); err != nil {
 		return errors.Join(append(errs, err)...) // the files stay, for Sweep
 	}
-	return errors.Join(append(errs, c.dir.remove())...)
+	return errors.Join(append(errs, c.dir.Remove())...)
 }

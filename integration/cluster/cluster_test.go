@@ -39,7 +39,7 @@ func crash() error {
 	return self.Signal(syscall.SIGKILL)
 }
 
-func TestCrashedRunIsSweptAway(t *testing.T) {
+func TestSweep_RemovesACrashedRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster; not with -short")
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+
+	"gke-metadata-emulator/integration/internal/process"
 )
 
 const (
@@ -19,20 +21,20 @@ func (c *Cluster) startNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := makeSwitch(c.control.os.Pid); err != nil {
+	if err := makeSwitch(c.control.Pid()); err != nil {
 		return fmt.Errorf("network of the control plane: %w", err)
 	}
-	c.relay, err = startRelay(c.control.os.Pid, net.JoinHostPort(controlAddress, apiPort))
+	c.relay, err = startRelay(c.control.Pid(), net.JoinHostPort(controlAddress, apiPort))
 	return err
 }
 
-func (c *Cluster) startControl(name string, flags uintptr, command ...string) (*process, error) {
+func (c *Cluster) startControl(name string, flags uintptr, command ...string) (*process.Process, error) {
 	if flags == 0 {
-		command = append([]string{"nsenter", fmt.Sprintf("--target=%d", c.control.os.Pid), "--net", "--"}, command...)
+		command = append([]string{"nsenter", fmt.Sprintf("--target=%d", c.control.Pid()), "--net", "--"}, command...)
 	}
-	p, err := start{
+	p, err := launch{
 		name: name, log: c.file(name + ".log"), groups: c.groups.sub("control").members(),
-		env: c.environment(c.dir.path), flags: flags, command: command,
+		env: c.environment(c.dir.Path()), flags: flags, command: command,
 	}.start()
 	if err == nil {
 		c.mu.Lock()
@@ -58,8 +60,8 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.ready(ctx, func(ctx context.Context) error {
-		conn, err := dialIn(ctx, c.control.os.Pid, "tcp", "127.0.0.1:2379")
+	return p.Ready(ctx, func(ctx context.Context) error {
+		conn, err := dialIn(ctx, c.control.Pid(), "tcp", "127.0.0.1:2379")
 		if err != nil {
 			return err
 		}
@@ -88,7 +90,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--kubelet-certificate-authority="+c.pki.file(authorityFile),
 		"--kubelet-client-certificate="+c.pki.file("kubelet-client.crt"),
 		"--kubelet-client-key="+c.pki.file("kubelet-client.key"),
-		"--kubelet-preferred-address-types=InternalIP", // no DNS knows the nodes' names
+		"--kubelet-preferred-address-types=InternalIP", // the nodes' names are not in any DNS
 		"--anonymous-auth=false",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
@@ -102,7 +104,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.ready(ctx, func(ctx context.Context) error {
+	return p.Ready(ctx, func(ctx context.Context) error {
 		body, err := c.Client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, body)
@@ -111,7 +113,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	})
 }
 
-// startControllers starts what ends itself when the API server is not ready.
+// startControllers starts the components that exit if the API server is not ready.
 func (c *Cluster) startControllers() error {
 	for _, program := range []struct {
 		name  string
@@ -141,13 +143,13 @@ func (c *Cluster) startControllers() error {
 	return nil
 }
 
-// Address is where nodes and pods reach what [Cluster.Listen] listens for.
+// Address is the address at which nodes and pods reach listeners of [Cluster.Listen].
 const Address = controlAddress
 
 // Listen listens beside the control plane, in its network, where nodes and pods
 // can connect to; until the cluster ends.
 func (c *Cluster) Listen(address string) (listener net.Listener, err error) {
-	err = inNetwork(c.control.os.Pid, func() error {
+	err = inNetwork(c.control.Pid(), func() error {
 		var listening error
 		listener, listening = net.Listen("tcp", address)
 		return listening

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 // routingMode is a way in which packets get to the daemon. To test another one,
@@ -44,36 +44,36 @@ spec:
 
 var cnis = []cluster.CNI{cluster.Bridge, cluster.PTP}
 
-// check is one thing that the product promises, in a cluster of two nodes where
-// it is installed as the README says. The ones before may have run already: what
-// breaks nodes comes last.
+// check is one promise of the product, in a cluster of two nodes in which it is installed
+// as the README describes. Earlier checks may have run before it; checks that break nodes
+// come last.
 type check struct {
 	name string
 	run  func(*testing.T, *environment)
-	once bool // in one column: it takes long, and the others would show the same
+	once bool // in one column only, because it takes long and does not depend on the mode
 }
 
 func checks() []check {
-	all := []check{{name: "pods of both nodes get their own KSA's GSA", run: podsGetTheirOwnAccount}}
+	all := []check{{name: "pods on both nodes get the GSA of their own KSA", run: podsGetTheirOwnAccount}}
 	for _, client := range clients {
 		all = append(all, check{name: client.name, run: clientGetsItsToken(client.name)})
 	}
 	return append(all, []check{
-		{name: "two pods of the node's network are told apart", run: hostNetworkPodsAreToldApart},
+		{name: "two host-network pods are distinguished", run: hostNetworkPodsAreToldApart},
 		{name: "a static pod has its own identity", run: staticPodHasItsOwnIdentity},
-		{name: "a pod with users of its own", run: podInAUserNamespaceGetsItsToken},
-		{name: "a process of the node, which is no pod, gets nothing", run: processOfTheNodeGetsNothing},
-		{name: "a pod's first instruction gets a token", run: firstInstructionGetsAToken},
+		{name: "a pod in a user namespace", run: podInAUserNamespaceGetsItsToken},
+		{name: "a node process outside any pod gets nothing", run: processOfTheNodeGetsNothing},
+		{name: "a pod gets a token with its first instruction", run: firstInstructionGetsAToken},
 		{name: "metadata.google.internal resolves", run: nameResolves},
-		{name: fmt.Sprintf("%d Jobs that reuse addresses, each token right", jobs), run: jobsGetTheRightToken},
+		{name: fmt.Sprintf("%d Jobs that reuse addresses all get the right token", jobs), run: jobsGetTheRightToken},
 		{name: fmt.Sprintf("first token of %d new pods", newPods), run: newPodsGetTheirFirstToken, once: true},
-		{name: "the table flushed, or deleted, comes back", run: flushedTableComesBack},
-		{name: "the daemon killed comes back", run: killedDaemonComesBack},
-		{name: "a node rebooted serves again", run: rebootedNodeServesAgain},
+		{name: "a flushed or deleted nftables table is restored", run: flushedTableComesBack},
+		{name: "a killed daemon recovers", run: killedDaemonComesBack},
+		{name: "a rebooted node serves again", run: rebootedNodeServesAgain},
 	}...)
 }
 
-func TestDaemonInACluster(t *testing.T) {
+func TestDaemon_OnRealNodes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts clusters; not with -short")
 	}
@@ -112,7 +112,7 @@ func TestDaemonInACluster(t *testing.T) {
 				})
 			}
 			if cni == cluster.Bridge {
-				t.Run("theft", func(t *testing.T) { theft(t, l, m) })
+				t.Run("spoofing", func(t *testing.T) { spoofing(t, l, m) })
 			}
 		})
 	}
@@ -134,8 +134,8 @@ func start(t *testing.T, config cluster.Config) *cluster.Cluster {
 }
 
 const (
-	clientImage = "localhost/gke-metadata-emulator/client:1"
-	thiefImage  = "localhost/gke-metadata-emulator/thief:1"
+	clientImage  = "localhost/gke-metadata-emulator/client:1"
+	spooferImage = "localhost/gke-metadata-emulator/spoofer:1"
 )
 
 // loaded is a cluster whose nodes have all images.
@@ -150,9 +150,9 @@ func load(t *testing.T, c *cluster.Cluster, clients map[string]installedWorkload
 	t.Helper()
 	l := &loaded{cluster: c, clients: clients}
 	l.client = loadStatic(t, c, clientImage, "client")
-	loadStatic(t, c, thiefImage, "thief")
+	loadStatic(t, c, spooferImage, "spoofer")
 	loadMachine(t, c)
-	l.daemon = product.Load(t, c)
+	l.daemon = deployment.Load(t, c)
 	return l
 }
 
@@ -163,8 +163,8 @@ func loadStatic(t *testing.T, c *cluster.Cluster, image, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := cluster.Image{Name: image, Files: map[string]string{"/" + name: program}, Entrypoint: []string{"/" + name}}
-	if err := c.Load(t.Context(), of); err != nil {
+	static := cluster.Image{Name: image, Files: map[string]string{"/" + name: program}, Entrypoint: []string{"/" + name}}
+	if err := c.Load(t.Context(), static); err != nil {
 		t.Fatal(err)
 	}
 	return program

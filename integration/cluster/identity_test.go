@@ -16,7 +16,7 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 // Pods of the node's network have one address, so that only the kernel can say
@@ -41,7 +41,7 @@ func hostNetworkPodsAreToldApart(t *testing.T, e *environment) {
 	}
 }
 
-// A pod with users of its own: root in it is nobody on the node.
+// A pod in a user namespace: its root is an unprivileged user on the node.
 func podInAUserNamespaceGetsItsToken(t *testing.T, e *environment) {
 	ns := e.Namespace(t)
 	gsa := e.KSA(t, ns, "app")
@@ -54,10 +54,9 @@ func podInAUserNamespaceGetsItsToken(t *testing.T, e *environment) {
 	e.proved(ns, "app")
 }
 
-// A static pod is its node's: the API server only shows it, and lets it name no
-// KSA. It is of the KSA default of its namespace, and of none of the node's others.
-// The API server binds no token of that KSA to such a pod: it has one that is bound to
-// its node, where the operator lets it.
+// A static pod belongs to its node: the API server only mirrors it, and allows it no KSA
+// but the default of its namespace. The API server binds no token of that KSA to such a
+// pod. The pod gets a token that is bound to its node, if the operator allows it.
 func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 	ns := e.Namespace(t)
 	n := e.Cluster.Nodes[0]
@@ -93,17 +92,17 @@ func staticPodHasItsOwnIdentity(t *testing.T, e *environment) {
 	e.letStaticPods(t, "true")
 	t.Cleanup(func() { e.letStaticPods(t, "false") })
 	eventually(t, podWithin, "a static pod's token", func(ctx context.Context) error {
-		var now answer // of which a part is left out where there is none
+		var now answer // a part is omitted if it is empty
 		if err := e.ask(ctx, ns, mirror, "/now", &now); err != nil {
 			return err
 		}
 		return e.right(now, gsa)
 	})
-	e.note = "KSA default, with admission.staticPods; refused without"
+	e.note = "KSA default, with admission.staticPods; refused otherwise"
 	e.proved(ns, mirror)
 }
 
-// letStaticPods is the chart's value admission.staticPods, where the product is installed
+// letStaticPods does the same as the chart's value admission.staticPods, for an installation
 // without the chart.
 func (e *environment) letStaticPods(t *testing.T, value string) {
 	t.Helper()
@@ -111,7 +110,7 @@ func (e *environment) letStaticPods(t *testing.T, value string) {
 	defer cancel()
 	patch := fmt.Sprintf(`[{"op": "test", "path": "/spec/variables/1/name", "value": "staticPods"}, {"op": "replace", "path": "/spec/variables/1/expression", "value": %q}]`, value)
 	policies := e.Cluster.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies()
-	if _, err := policies.Patch(ctx, product.Name+"-tokens", types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+	if _, err := policies.Patch(ctx, deployment.Name+"-tokens", types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -133,7 +132,7 @@ func (e *environment) annotateDefault(t *testing.T, ns string) (gsa string) {
 	return gsa
 }
 
-// Neither at the metadata address nor where the server listens.
+// Neither the metadata address nor the server's own address answers.
 func processOfTheNodeGetsNothing(t *testing.T, e *environment) {
 	var answers []string
 	for _, n := range e.Cluster.Nodes {
@@ -141,16 +140,16 @@ func processOfTheNodeGetsNothing(t *testing.T, e *environment) {
 			if e.mode.name == "address" && server != "169.254.169.254" {
 				continue // it listens nowhere else
 			}
-			said := e.askFromNode(t, n, server)
-			if said.Token != "" || said.Email != "" || said.Failed == "" {
-				t.Errorf("%s: a process of the node that asks %s gets %s", n.Name, server, said.Email)
+			output := e.askFromNode(t, n, server)
+			if output.Token != "" || output.Email != "" || output.Failed == "" {
+				t.Errorf("%s: a process of the node that asks %s gets %s", n.Name, server, output.Email)
 			}
-			t.Logf("%s, %s: %s", n.Name, server, said.Failed)
-			refused := "no way"
+			t.Logf("%s, %s: %s", n.Name, server, output.Failed)
+			refused := "no route"
 			switch {
-			case strings.Contains(said.Failed, "403 Forbidden"):
+			case strings.Contains(output.Failed, "403 Forbidden"):
 				refused = "403"
-			case strings.Contains(said.Failed, "connection refused"):
+			case strings.Contains(output.Failed, "connection refused"):
 				refused = "connection refused"
 			}
 			if server != "169.254.169.254" {
@@ -168,13 +167,13 @@ func (e *environment) askFromNode(t *testing.T, n *cluster.Node, server string) 
 	t.Helper()
 	ctx, cancel := within(t.Context(), podWithin)
 	defer cancel()
-	said, err := n.Run(ctx, e.client, "print", server)
+	output, err := n.Run(ctx, e.client, "print", server)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var a answer
-	if err := json.Unmarshal(said, &a); err != nil {
-		t.Fatal(fmt.Errorf("%w: %s", err, said))
+	if err := json.Unmarshal(output, &a); err != nil {
+		t.Fatal(fmt.Errorf("%w: %s", err, output))
 	}
 	return a
 }

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -19,6 +18,8 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
 // Image is a container image of files of this machine, in one layer.
@@ -232,19 +233,9 @@ func addTree(layer *tar.Writer, name, source string, made map[string]bool) error
 	})
 }
 
-// BuildStatic builds a Go program of the module in folder, which is below the
-// product's own source, so that it runs on an empty root. It returns its path.
+// BuildStatic builds a program that runs on an empty root, see [checkout.Build], and
+// returns its path.
 func (c *Cluster) BuildStatic(ctx context.Context, folder, pkg, name string, tags ...string) (string, error) {
-	root, err := SourceRoot()
-	if err != nil {
-		return "", err
-	}
-	out := c.file(filepath.Join("programs", name))
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", strings.Join(tags, ","), "-ldflags", "-s -w", "-o", out, pkg)
-	cmd.Dir = filepath.Join(root, folder)
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=linux", "GOARCH="+runtime.GOARCH)
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build %s in %s: %w\n%s", pkg, cmd.Dir, err, said)
-	}
-	return out, nil
+	file := c.file(filepath.Join("programs", name))
+	return file, checkout.Build(ctx, file, folder, pkg, tags...)
 }

@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// What the image says of its parts is true, and its layer has the files with
-// their folders before them.
-func TestImageIsAnOCILayout(t *testing.T) {
+// The image's descriptors match its files, and its layer has each folder before the files
+// in it.
+func TestImage_IsAnOCILayout(t *testing.T) {
 	source := t.TempDir()
 	for name, content := range map[string]string{"program": "#!", "data/a": "1", "data/b/c": "2"} {
 		path := filepath.Join(source, name)
@@ -83,7 +83,7 @@ func unmarshal(t *testing.T, content []byte, into any) {
 	}
 }
 
-// readTar fails where a folder comes after what is in it, or twice.
+// readTar fails if a folder comes after a file in it, or twice.
 func readTar(t *testing.T, content []byte) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}

@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
-// environment is a cluster where the product is installed, to one check.
+// environment is a cluster with the product installed, for one check.
 type environment struct {
-	*product.Installation
+	*deployment.Installation
 	t       *testing.T
 	mode    routingMode
 	client  string // path of its program on this machine
@@ -47,7 +47,7 @@ func (l *loaded) install(t *testing.T, mode routingMode) *environment {
 	settings := append([]string{"GME_ROUTING=" + mode.name}, mode.settings...)
 	e := &environment{
 		t: t, mode: mode, client: l.client, clients: l.clients,
-		Installation: product.Install(t, l.cluster, l.daemon, product.Options{Settings: settings, Patch: mode.patch}),
+		Installation: deployment.Install(t, l.cluster, l.daemon, deployment.Options{Settings: settings, Patch: mode.patch}),
 	}
 	for line := range strings.Lines(e.Logs(t.Context())) {
 		if strings.Contains(line, "msg=routing ") || strings.Contains(line, "msg=attestation ") {

@@ -8,7 +8,7 @@ import (
 	"gke-metadata-emulator/integration/cluster"
 )
 
-func TestWithLibrariesHasTheLoaderAndLibc(t *testing.T) {
+func TestLibraries_IncludeTheLoaderAndLibc(t *testing.T) {
 	shell := "/bin/sh"
 	files, err := cluster.WithLibraries(t.Context(), shell)
 	if err != nil {

@@ -21,12 +21,12 @@ const (
 	matrixEnd   = "<!-- generated: end -->\n"
 )
 
-// matrix is what worked where: a column for each routing mode and CNI that ran,
+// matrix has the results of the checks: a column for each routing mode and CNI that ran,
 // and a row for each check.
 type matrix struct {
 	columns []string
 	cells   map[[2]string]string // by check and column
-	single  []string             // rows of what is looked at once
+	single  []string             // rows of checks that are made once
 }
 
 func newMatrix() *matrix { return &matrix{cells: map[[2]string]string{}} }
@@ -45,25 +45,25 @@ func (m *matrix) ranOnce(e *environment, where, check string) {
 	m.single = append(m.single, fmt.Sprintf("| %s | %s | %s |\n", check, where, cell(e)))
 }
 
-// cell is what is said of a check: how it ended, how the pods were proved, and
-// after a colon what may differ from run to run.
+// cell is the result of a check: how it ended, how the pods were attested, and after a
+// colon what can differ from run to run.
 func cell(e *environment) string {
-	said := "yes"
+	output := "yes"
 	if e.answer != "" {
-		said = e.answer
+		output = e.answer
 	}
 	switch {
 	case e.t.Failed():
 		return "**no**"
 	case e.t.Skipped():
-		said = notRun
+		output = notRun
 	case len(e.proof) > 0:
-		said += ", by " + strings.Join(e.proof, " and ")
+		output += ", by " + strings.Join(e.proof, " and ")
 	}
 	if e.note != "" {
-		said += ": " + e.note
+		output += ": " + e.note
 	}
-	return said
+	return output
 }
 
 func (m *matrix) table(checks []check) string {
@@ -84,13 +84,13 @@ func (m *matrix) table(checks []check) string {
 		b.WriteString("\n")
 	}
 	if len(m.single) > 0 {
-		b.WriteString("\n| once | where | |\n|---|---|---|\n" + strings.Join(m.single, ""))
+		b.WriteString("\n| check, made once | setting | result |\n|---|---|---|\n" + strings.Join(m.single, ""))
 	}
 	return b.String()
 }
 
-// compare compares what ran with what the document says, or writes it there with
-// -update. How long things took may differ.
+// compare compares the results with the document, or writes them there with -update.
+// Durations can differ.
 func (m *matrix) compare(t *testing.T, checks []check) {
 	t.Helper()
 	if len(m.columns) < len(cnis)*len(routingModes) {
@@ -109,7 +109,7 @@ func (m *matrix) compare(t *testing.T, checks []check) {
 	table := m.table(checks)
 	if !*update {
 		if !same(old, table) {
-			t.Errorf("%s says\n%s\nbut it is\n%s\nIf that is meant: go test . -update", matrixFile, old, table)
+			t.Errorf("%s has\n%s\nbut the result is\n%s\nIf that is intended, run: go test . -update", matrixFile, old, table)
 		}
 		return
 	}
@@ -125,8 +125,8 @@ func (m *matrix) compare(t *testing.T, checks []check) {
 	}
 }
 
-// same says whether two tables say the same, but for notes, and for what was not
-// run for one of them: a machine may lack a client.
+// same reports whether two tables agree, except for notes and for checks that one of them
+// has not run: a machine may lack a client.
 func same(a, b string) bool {
 	return slices.EqualFunc(words(a), words(b), func(a, b []string) bool {
 		return slices.EqualFunc(a, b, func(a, b string) bool { return a == b || a == notRun || b == notRun })
@@ -149,7 +149,7 @@ func words(table string) [][]string {
 	return lines
 }
 
-func TestTablesDifferByWhatWasShown(t *testing.T) {
+func TestMatrix_ComparisonIgnoresNotes(t *testing.T) {
 	table := func(cell string) string { return "| | address |\n|---|---|\n| curl | " + cell + " |\n" }
 	for _, of := range []struct {
 		other string

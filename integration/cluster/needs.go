@@ -14,30 +14,30 @@ import (
 // it comes in.
 type need struct {
 	found    func(context.Context) bool
-	what     string
+	name     string
 	packaged string
 }
 
 func program(name, packaged string) need {
-	return need{packaged: packaged, what: name, found: func(context.Context) bool {
+	return need{packaged: packaged, name: name, found: func(context.Context) bool {
 		_, err := exec.LookPath(name)
 		return err == nil
 	}}
 }
 
-// needForBuild is for runc, which is written in C in part. Without libseccomp it
+// needForBuild is what runc needs, which is partly written in C. Without libseccomp it
 // refuses pods whose seccomp profile is RuntimeDefault.
 func needForBuild(ctx context.Context, log io.Writer) error {
 	return provide(ctx, log,
 		program("gcc", "gcc"),
 		program("pkg-config", "pkg-config"),
-		need{what: "libseccomp's headers", packaged: "libseccomp-dev", found: func(ctx context.Context) bool {
+		need{name: "libseccomp's headers", packaged: "libseccomp-dev", found: func(ctx context.Context) bool {
 			return exec.CommandContext(ctx, "pkg-config", "--exists", "libseccomp").Run() == nil
 		}},
 	)
 }
 
-// needForNodes is what kube-proxy and the start of a node call.
+// needForNodes are the programs that kube-proxy and the start of a node call.
 func needForNodes(ctx context.Context, log io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a cluster needs root, for namespaces and cgroups")
@@ -45,13 +45,13 @@ func needForNodes(ctx context.Context, log io.Writer) error {
 	return provide(ctx, log, program("nft", "nftables"), program("mount", "mount"), program("nsenter", "util-linux"))
 }
 
-// provide installs what is missing where that can be done without a question:
-// as root on Debian and its kin.
+// provide installs missing packages if that needs no confirmation: as root on Debian and
+// its derivatives.
 func provide(ctx context.Context, log io.Writer, needs ...need) error {
 	var missing, packages []string
 	for _, n := range needs {
 		if !n.found(ctx) {
-			missing, packages = append(missing, n.what), append(packages, n.packaged)
+			missing, packages = append(missing, n.name), append(packages, n.packaged)
 		}
 	}
 	if len(missing) == 0 {
@@ -74,7 +74,8 @@ func aptGet(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "apt-get", args...)
 	cmd.Env = append(cmd.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(args, " "), err, strings.Join(last(strings.Split(strings.TrimSpace(string(out)), "\n"), 10), "\n"))
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-10):], "\n"))
 	}
 	return nil
 }

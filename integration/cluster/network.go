@@ -45,7 +45,7 @@ func podRange(index int) string { return fmt.Sprintf("10.211.%d.0/24", 1+index) 
 func inNetwork(pid int, do func() error) error {
 	result := make(chan error, 1)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine and nobody else
+		// The thread is never unlocked: it ends with the goroutine, so no other goroutine
 		// gets it.
 		runtime.LockOSThread()
 		ns, err := netns.GetFromPid(pid)
@@ -73,8 +73,7 @@ func networkOf(pid int) (*netlink.Handle, netns.NsHandle, error) {
 	return handle, ns, nil
 }
 
-// makeSwitch makes what the nodes are connected to, in the control plane's
-// network.
+// makeSwitch makes the bridge that connects the nodes, in the control plane's network.
 func makeSwitch(pid int) error {
 	control, ns, err := networkOf(pid)
 	if err != nil {
@@ -113,7 +112,7 @@ func connect(controlPID, nodePID, index, nodes int) error {
 	}
 	outer := fmt.Sprintf("node-%d", index)
 	if old, err := control.LinkByName(outer); err == nil {
-		// Of the node before its reboot: it goes with that network, but not at once.
+		// The link of the node before its reboot: it ends with that network, but not at once.
 		if err := control.LinkDel(old); err != nil {
 			return fmt.Errorf("old link: %w", err)
 		}

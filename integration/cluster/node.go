@@ -20,12 +20,14 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"gke-metadata-emulator/integration/internal/process"
 )
 
 //go:embed files
 var files embed.FS
 
-// Node is a machine of the cluster, to all who run on it.
+// Node is a machine of the cluster, as programs on it see it.
 type Node struct {
 	Name    string
 	Address string
@@ -35,12 +37,12 @@ type Node struct {
 	folder  string
 	groups  cgroups
 
-	mu        sync.Mutex // of what follows
-	init      *process   // has the node's namespaces; nil while the node is off
-	processes []*process // the others
+	mu        sync.Mutex         // guards the fields below
+	init      *process.Process   // has the node's namespaces; nil while the node is off
+	processes []*process.Process // the others
 }
 
-// What a node's settings are made of.
+// nodeValues fill in the templates of a node's settings.
 type nodeValues struct {
 	Name, Folder, PKI, Runc                              string
 	PauseImage, PodRange, PodRanges, LastPod, DNSAddress string
@@ -82,7 +84,7 @@ func (c *Cluster) newNode(index int) (*Node, error) {
 	if err := os.Mkdir(n.file("static-pods"), 0o755); err != nil {
 		return nil, err
 	}
-	// Of pods that do not ask the cluster: there is no other server to ask.
+	// For pods that do not use the cluster's DNS: there is no other server.
 	return n, os.WriteFile(n.file("resolv.conf"), nil, 0o644)
 }
 
@@ -118,7 +120,7 @@ func (n *Node) boot(ctx context.Context) error {
 		return err
 	}
 	n.processes = nil
-	n.init, err = start{
+	n.init, err = launch{
 		name: n.Name, log: n.file("node.log"), groups: system.members(), env: n.cluster.environment(n.folder),
 		flags:   syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS,
 		command: []string{"/bin/sh", "-c", string(script), "node", n.folder, n.Name, n.cluster.binaries.cni, strings.Join(n.groups.mounts, " "), "/" + n.groups.path},
@@ -126,14 +128,14 @@ func (n *Node) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = n.init.ready(ctx, func(context.Context) error {
+	err = n.init.Ready(ctx, func(context.Context) error {
 		_, err := os.Stat(n.inside("/run/node-is-there"))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := connect(n.cluster.control.os.Pid, n.init.os.Pid, n.index, len(n.cluster.Nodes)); err != nil {
+	if err := connect(n.cluster.control.Pid(), n.init.Pid(), n.index, len(n.cluster.Nodes)); err != nil {
 		return fmt.Errorf("network of %s: %w", n.Name, err)
 	}
 	containerd, err := n.start("containerd", filepath.Join(n.cluster.binaries.containerd, "containerd"), "--config", n.file("containerd.toml"))
@@ -144,7 +146,7 @@ func (n *Node) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = containerd.ready(ctx, func(ctx context.Context) error {
+	err = containerd.Ready(ctx, func(ctx context.Context) error {
 		// That it listens is not enough, a kubelet would end itself. Of the messages
 		// nothing is needed.
 		return runtime.Invoke(ctx, "/runtime.v1.RuntimeService/Version", &emptypb.Empty{}, &emptypb.Empty{})
@@ -171,16 +173,16 @@ func (n *Node) run() error {
 
 // inside is the path of a file of the node, from outside of it.
 func (n *Node) inside(path string) string {
-	return filepath.Join("/proc", strconv.Itoa(n.init.os.Pid), "root", path)
+	return filepath.Join("/proc", strconv.Itoa(n.init.Pid()), "root", path)
 }
 
 func (n *Node) enter(command ...string) []string {
-	return append([]string{"nsenter", "--target=" + strconv.Itoa(n.init.os.Pid), "--mount", "--net", "--uts", "--"}, command...)
+	return append([]string{"nsenter", "--target=" + strconv.Itoa(n.init.Pid()), "--mount", "--net", "--uts", "--"}, command...)
 }
 
 // start starts a program of the node. The lock is held.
-func (n *Node) start(name string, command ...string) (*process, error) {
-	p, err := start{
+func (n *Node) start(name string, command ...string) (*process.Process, error) {
+	p, err := launch{
 		name: name + " of " + n.Name, log: n.file(name + ".log"), groups: n.groups.sub("system").members(),
 		env: n.cluster.environment(n.folder), command: n.enter(command...),
 	}.start()
@@ -190,8 +192,7 @@ func (n *Node) start(name string, command ...string) (*process, error) {
 	return p, err
 }
 
-// Run runs a program of this machine on the node until it ends, and returns what it
-// said.
+// Run runs a program of this machine on the node until it ends, and returns its output.
 func (n *Node) Run(ctx context.Context, command ...string) ([]byte, error) {
 	n.mu.Lock()
 	if n.init == nil {
@@ -210,8 +211,8 @@ func (n *Node) Run(ctx context.Context, command ...string) ([]byte, error) {
 	return out, nil
 }
 
-// off ends all processes of the node at once, as a power failure would, with all
-// their connections, namespaces and mounts. What they wrote stays.
+// off ends all processes of the node at once, as a power failure would, with all their
+// connections, namespaces and mounts. Their files stay.
 func (n *Node) off() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -220,21 +221,21 @@ func (n *Node) off() error {
 	}
 	var errs []error
 	for _, p := range append(n.processes, n.init) {
-		errs = append(errs, p.crashed())
-		p.known.Store(true)
+		errs = append(errs, p.Crashed())
+		p.ExpectEnd()
 	}
 	errs = append(errs, n.groups.kill())
 	n.init = nil
 	return errors.Join(errs...)
 }
 
-// crashed says which process of the node has ended by itself.
+// crashed returns which process of the node has ended on its own.
 func (n *Node) crashed() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error
 	for _, p := range n.processes {
-		errs = append(errs, p.crashed())
+		errs = append(errs, p.Crashed())
 	}
 	return errors.Join(errs...)
 }
@@ -246,7 +247,7 @@ func (n *Node) Listen(address string) (listener net.Listener, err error) {
 	if n.init == nil {
 		return nil, fmt.Errorf("%s is off", n.Name)
 	}
-	err = inNetwork(n.init.os.Pid, func() error {
+	err = inNetwork(n.init.Pid(), func() error {
 		var listening error
 		listener, listening = net.Listen("tcp", address)
 		return listening

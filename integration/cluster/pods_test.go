@@ -18,7 +18,7 @@ import (
 
 const podWithin = 3 * time.Minute // far more than on idle cores
 
-// answer is what the client wrote of the metadata server.
+// answer is the client's report about the metadata server.
 type answer struct {
 	Email   string        `json:"email"`
 	Token   string        `json:"token"`
@@ -94,23 +94,23 @@ func notYet(pod *corev1.Pod) error {
 	return fmt.Errorf("%s %s", pod.Status.Phase, pod.Status.Message)
 }
 
-// ended returns what the client in the pod wrote as it ended.
+// ended returns the termination message of the client in the pod.
 func (e *environment) ended(namespace, name string) answer {
 	e.t.Helper()
-	said, err := e.end(podWithin, namespace, name)
+	output, err := e.end(podWithin, namespace, name)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return said
+	return output
 }
 
 func (e *environment) end(d time.Duration, namespace, name string) (answer, error) {
-	var said answer
-	err := e.ends(d, namespace, name, func(left string) error { return parse([]byte(left), &said) })
-	return said, err
+	var output answer
+	err := e.ends(d, namespace, name, func(left string) error { return parse([]byte(left), &output) })
+	return output, err
 }
 
-// ends returns when the pod's container has ended, with what it left.
+// ends returns when the pod's container has ended, with its termination message.
 func (e *environment) ends(d time.Duration, namespace, name string, left func(string) error) error {
 	ctx, cancel := within(e.t.Context(), d)
 	defer cancel()
@@ -131,7 +131,7 @@ func parse(content []byte, into any) error {
 	return nil
 }
 
-// ask asks a client that serves, through the API server.
+// ask sends a request to a serving client, through the API server.
 func (e *environment) ask(ctx context.Context, namespace, name, path string, into any) error {
 	ctx, cancel := within(ctx, podWithin)
 	defer cancel()
@@ -150,8 +150,8 @@ func (e *environment) ask(ctx context.Context, namespace, name, path string, int
 	return parse(content, into)
 }
 
-// right says whether the answer is a token and the address of the GSA, and
-// Google takes the token for the GSA's.
+// right returns an error unless the answer is the address of the GSA and a token that the
+// offline Google accepts as the GSA's.
 func (e *environment) right(a answer, gsa string) error {
 	if a.Failed != "" {
 		return errors.New(a.Failed)
@@ -162,9 +162,9 @@ func (e *environment) right(a answer, gsa string) error {
 	return e.Right(a.Token, gsa)
 }
 
-// eventually asks again until there is no error. What it waits for sends no
-// events. It returns how long that took.
-func eventually(t *testing.T, d time.Duration, what string, f func(context.Context) error) time.Duration {
+// eventually retries until there is no error, for conditions without events to wait for.
+// It returns how long that took.
+func eventually(t *testing.T, d time.Duration, condition string, f func(context.Context) error) time.Duration {
 	t.Helper()
 	ctx, cancel := within(t.Context(), d)
 	defer cancel()
@@ -178,7 +178,7 @@ func eventually(t *testing.T, d time.Duration, what string, f func(context.Conte
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: %v: %v", what, context.Cause(ctx), err)
+			t.Fatalf("%s: %v: %v", condition, context.Cause(ctx), err)
 		}
 	}
 }

@@ -13,10 +13,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
-// proofLine is what the daemon's log says of a connection when it is accepted.
+// proofLine is the daemon's log line about an accepted connection.
 var proofLine = regexp.MustCompile(`msg=connection source=(\S+) proof=(\S+) pod=(\S+)`)
 
 // proofNames are the words of the table for those of the log.
@@ -63,7 +63,7 @@ func (e *environment) proofs(ctx context.Context, namespace, name string) ([]str
 		if proof := proofNames[line[2]]; proof != "" {
 			found = append(found, proof)
 		} else {
-			return nil, fmt.Errorf("pod %s: the daemon says %q", name, line[0])
+			return nil, fmt.Errorf("pod %s: the daemon logged %q", name, line[0])
 		}
 	}
 	if len(found) == 0 {
@@ -73,9 +73,9 @@ func (e *environment) proofs(ctx context.Context, namespace, name string) ([]str
 	return slices.Compact(found), nil
 }
 
-// logsOf is what the node's daemon has said since then.
+// logsOf is the log of the node's daemon since a time.
 func (e *environment) logsOf(ctx context.Context, node string, since *metav1.Time) (string, error) {
-	daemons := e.Cluster.Client.CoreV1().Pods(product.Name)
+	daemons := e.Cluster.Client.CoreV1().Pods(deployment.Name)
 	list, err := daemons.List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String()})
 	if err != nil {
 		return "", err

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 // The kernel ends it, as when there is no memory left: nothing was tidied up.
@@ -46,7 +46,7 @@ func killedDaemonComesBack(t *testing.T, e *environment) {
 		return e.right(now, gsa)
 	})
 	e.note = time.Since(start).Round(100 * time.Millisecond).String()
-	t.Logf("a token again %s after the daemon was killed", e.note)
+	t.Logf("a token %s after the daemon was killed", e.note)
 }
 
 // programs returns the processes on the node that run a program of this name.
@@ -62,8 +62,8 @@ func programs(t *testing.T, n *cluster.Node, name string) []int {
 	})
 }
 
-// Power goes off and on: all processes, addresses, routes and mounts are gone,
-// files are there.
+// Power is cut and restored: all processes, addresses, routes and mounts are lost,
+// files are kept.
 func rebootedNodeServesAgain(t *testing.T, e *environment) {
 	ns := e.Namespace(t)
 	gsa := e.KSA(t, ns, "app")
@@ -96,41 +96,41 @@ func rebootedNodeServesAgain(t *testing.T, e *environment) {
 	if err := e.ask(ctx, ns, "app", "/first", &first); err != nil {
 		t.Error(err)
 	}
-	t.Logf("a token again %s after the node was switched on; the pod's first instruction took %s and got: %s%s", e.note, first.Took, first.Email, first.Failed)
+	t.Logf("a token %s after the node was switched on; the pod's first instruction took %s and got: %s%s", e.note, first.Took, first.Email, first.Failed)
 }
 
 // What other programs do: all rules are flushed, or our table is.
 func flushedTableComesBack(t *testing.T, e *environment) {
 	if e.mode.name != "nftables" {
-		e.skip("no table")
+		e.skip("this mode has no nftables table")
 	}
 	ns := e.Namespace(t)
 	gsa := e.KSA(t, ns, "app")
 	n := e.Cluster.Nodes[0]
 	e.pod(ns, "app", podSpec("app", n.Name, "serve"))
 	e.ready(ns, "app", "")
-	run := func(what string, command ...string) []byte {
+	run := func(action string, command ...string) []byte {
 		ctx, cancel := within(t.Context(), podWithin)
 		defer cancel()
-		said, err := n.Run(ctx, command...)
+		output, err := n.Run(ctx, command...)
 		if err != nil {
-			t.Fatalf("%s: %v", what, err)
+			t.Fatalf("%s: %v", action, err)
 		}
-		return said
+		return output
 	}
-	table := []string{"nft", "list", "table", "ip", product.Name}
+	table := []string{"nft", "list", "table", "ip", deployment.Name}
 	ours := withoutCounts(run("the table", table...))
-	// kube-proxy writes its own anew only after long.
+	// kube-proxy restores its own table only after a long time.
 	others := filepath.Join(t.TempDir(), "others")
 	if err := os.WriteFile(others, run("the tables of others", "nft", "list", "table", "ip", "kube-proxy"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var notes []string
-	for _, do := range []string{"delete table ip " + product.Name, "flush table ip " + product.Name, "flush ruleset"} {
+	for _, do := range []string{"delete table ip " + deployment.Name, "flush table ip " + deployment.Name, "flush ruleset"} {
 		run(do, append([]string{"nft"}, strings.Fields(do)...)...)
 		back := eventually(t, podWithin, "the table after "+do, func(ctx context.Context) error {
-			said, err := n.Run(ctx, table...)
-			if now := withoutCounts(said); err == nil && now != ours {
+			output, err := n.Run(ctx, table...)
+			if now := withoutCounts(output); err == nil && now != ours {
 				return fmt.Errorf("it is %s", now)
 			}
 			return err
@@ -147,11 +147,11 @@ func flushedTableComesBack(t *testing.T, e *environment) {
 		})
 		notes = append(notes, back.Round(10*time.Millisecond).String()+" after "+do)
 	}
-	e.note = strings.ReplaceAll(strings.Join(notes, ", "), " ip "+product.Name, "")
+	e.note = strings.ReplaceAll(strings.Join(notes, ", "), " ip "+deployment.Name, "")
 	t.Log(e.note)
 }
 
-// withoutCounts is what nft says of a table, without how often rules were used.
+// withoutCounts is the output of nft for a table, without the counters of its rules.
 func withoutCounts(table []byte) string {
 	return regexp.MustCompile(`packets \d+ bytes \d+`).ReplaceAllString(string(table), "")
 }

@@ -43,7 +43,7 @@ func (r *relay) close() error {
 	return err
 }
 
-// forward returns when either side has closed. What goes wrong is for the client
+// forward returns when either side has closed. An error is for the client
 // to see.
 func forward(ctx context.Context, client net.Conn, pid int, target string) {
 	defer client.Close()

@@ -9,10 +9,12 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"gke-metadata-emulator/integration/internal/process"
 )
 
-// endWithin is what a component of the control plane gets to end by itself.
-const endWithin = 5 * time.Second
+// endWithin is how long a component of the control plane has to end after a signal.
+const endWithin = 10 * time.Second
 
 // SigningKey signs KSA tokens, and verifies them.
 type SigningKey struct{ file string }
@@ -59,21 +61,20 @@ func (c *Cluster) firstSigningKey() error {
 	return err
 }
 
-// Sign starts the API server and the controllers anew, with a key that signs KSA
-// tokens from now on. That key and the others verify tokens and are in
-// [Cluster.JWKS]; tokens of any other key are void at once. A rotation that
-// nobody notices has three steps:
+// Sign restarts the API server and the controllers with a key that signs KSA tokens from
+// now on. That key and the others verify tokens and are in [Cluster.JWKS]; tokens of any
+// other key are void at once. A rotation without an outage has three steps:
 //
-//	c.Sign(ctx, old, next) // who verifies gets to know the next key
-//	c.Sign(ctx, next, old) // it signs
-//	c.Sign(ctx, next)      // when the tokens of the old one have expired
+//	c.Sign(ctx, old, next) // verifiers learn the next key
+//	c.Sign(ctx, next, old) // the next key signs
+//	c.Sign(ctx, next)      // when the tokens of the old key have expired
 func (c *Cluster) Sign(ctx context.Context, key SigningKey, others ...SigningKey) error {
 	ctx, cancel := bounded(ctx, "change of the keys of KSA tokens")
 	defer cancel()
 	c.mu.Lock()
 	c.keys.signs, c.keys.verifies = key, append([]SigningKey{key}, others...)
 	c.mu.Unlock()
-	// The controllers would end by themselves without an API server.
+	// Without an API server, the controllers would end on their own.
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kube-apiserver"} {
 		if err := c.stopControl(ctx, name); err != nil {
 			return err
@@ -99,7 +100,7 @@ func (c *Cluster) signingFlags() []string {
 // stopControl ends a component of the control plane as a node's kubelet would.
 func (c *Cluster) stopControl(ctx context.Context, name string) error {
 	c.mu.Lock()
-	i := slices.IndexFunc(c.processes, func(p *process) bool { return p.name == name })
+	i := slices.IndexFunc(c.processes, func(p *process.Process) bool { return p.Name() == name })
 	if i < 0 {
 		c.mu.Unlock()
 		return fmt.Errorf("%s does not run", name)
@@ -107,19 +108,19 @@ func (c *Cluster) stopControl(ctx context.Context, name string) error {
 	p := c.processes[i]
 	c.processes = slices.Delete(c.processes, i, i+1)
 	c.mu.Unlock()
-	if err := p.crashed(); err != nil {
+	if err := p.Crashed(); err != nil {
 		return err
 	}
-	p.known.Store(true)
+	p.ExpectEnd()
 	for _, way := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		_ = p.os.Signal(way) // it may have just ended
+		_ = p.Signal(way) // it may have just ended
 		select {
-		case <-p.done:
+		case <-p.Done():
 			return nil
 		case <-ctx.Done():
-			return p.failed(context.Cause(ctx))
+			return p.WithLog(context.Cause(ctx))
 		case <-time.After(endWithin):
 		}
 	}
-	return p.failed(fmt.Errorf("it runs %s after it was killed", endWithin))
+	return p.WithLog(fmt.Errorf("it runs %s after it was killed", endWithin))
 }

@@ -22,7 +22,7 @@ type rotated struct {
 	knowsItsOwn  bool
 }
 
-func TestSigningKeyIsRotatedInSteps(t *testing.T) {
+func TestSigningKey_IsRotatedInSteps(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster; not with -short")
 	}
@@ -94,7 +94,7 @@ func ksaToken(t *testing.T, c *cluster.Cluster) string {
 	return answer.Status.Token
 }
 
-// counts says whether the API server takes the token.
+// counts reports whether the API server accepts the token.
 func counts(t *testing.T, c *cluster.Cluster, token string) bool {
 	t.Helper()
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}

@@ -3,8 +3,6 @@ package cluster_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,86 +12,56 @@ import (
 	"testing"
 	"time"
 
-	"gke-metadata-emulator/integration/built"
+	"gke-metadata-emulator/integration/buildcache"
 )
 
 // installWithin is far more than a first installation takes on two cores.
 const installWithin = 10 * time.Minute
 
-// installed returns a folder of the user's cache with what make put there, once
-// for each content of the files and each version of the toolchain.
-func installed(t *testing.T, name, toolchain string, files []string, make func(ctx context.Context, folder string) error) string {
+// installed returns a folder of the user's cache with the files that fill put there,
+// once for each content of files and each version of the toolchain.
+func installed(t *testing.T, name, toolchain string, files []string, fill func(ctx context.Context, folder string) error) string {
 	t.Helper()
-	hash := sha256.New()
-	fmt.Fprintln(hash, toolchain)
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(hash, "%s %d\n%s", file, len(content), content)
-	}
-	caches, err := os.UserCacheDir()
+	key, err := buildcache.Key(name, toolchain, files)
 	if err != nil {
-		t.Fatalf("no place to keep %s: %v; set HOME or XDG_CACHE_HOME", name, err)
+		t.Fatal(err)
 	}
-	folder := filepath.Join(caches, "gke-metadata-emulator", "workloads", fmt.Sprintf("%s-%x", name, hash.Sum(nil)[:8]))
+	cache, err := buildcache.Dir("workloads")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(cache, key)
 	ctx, cancel := within(t.Context(), installWithin)
 	defer cancel()
-	if err := installInto(ctx, t, folder, make); err != nil {
+	if err := buildcache.Folder(ctx, folder, func() { t.Logf("%s: another process installs it", folder) }, fill); err != nil {
 		t.Fatalf("install %s: %v", name, err)
 	}
 	return folder
 }
 
-func installInto(ctx context.Context, t *testing.T, folder string, make func(ctx context.Context, folder string) error) error {
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
-		return err
-	}
-	unlock, err := built.Lock(ctx, folder+".lock", func() { t.Logf("%s: another process installs it", folder) })
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	unfinished := folder + ".unfinished"
-	if err := os.RemoveAll(unfinished); err != nil { // of a process that was ended
-		return err
-	}
-	if err := os.Mkdir(unfinished, 0o755); err != nil {
-		return err
-	}
-	if err := make(ctx, unfinished); err != nil {
-		return errors.Join(err, os.RemoveAll(unfinished))
-	}
-	return os.Rename(unfinished, folder)
-}
-
-// tell runs a program of this machine and returns what it said. The test is
-// skipped where there is no such program.
+// tell runs a program of this machine and returns its output. It skips the test if there is
+// no such program.
 func tell(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
 		t.Skipf("not installed on this machine: %v", err)
 	}
-	said, err := command(t.Context(), "", program, args...)
+	output, err := command(t.Context(), "", program, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return said
+	return output
 }
 
 func command(ctx context.Context, folder, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.WaitDelay = folder, 10*time.Second
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, said.Bytes())
+		return "", fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, output.Bytes())
 	}
-	return strings.TrimSpace(said.String()), nil
+	return strings.TrimSpace(output.String()), nil
 }
 
 // pythonLibraries are Google's, of the versions and checksums that the tests of
@@ -108,7 +76,7 @@ func pythonLibraries(t *testing.T) string {
 	})
 }
 
-// nodeLibraries likewise.
+// nodeLibraries are those of Node, with the versions of integration/clients, too.
 func nodeLibraries(t *testing.T) string {
 	t.Helper()
 	locks := []string{"../clients/node/package.json", "../clients/node/package-lock.json"}
@@ -140,11 +108,11 @@ func javaClasses(t *testing.T) string {
 // javaHome is the folder of the JVM, and those that its files are links into.
 func javaHome(t *testing.T) []string {
 	t.Helper()
-	said := tell(t, "java", "-XshowSettings:properties", "-version")
-	_, after, _ := strings.Cut(said, "java.home = ")
+	output := tell(t, "java", "-XshowSettings:properties", "-version")
+	_, after, _ := strings.Cut(output, "java.home = ")
 	home, _, found := strings.Cut(after, "\n")
 	if !found {
-		t.Fatalf("java does not tell its home: %s", said)
+		t.Fatalf("java does not print its home: %s", output)
 	}
 	folders := []string{strings.TrimSpace(home)}
 	seen := map[string]bool{}

@@ -23,7 +23,7 @@ const (
 	dnsImage   = "localhost/gke-metadata-emulator/coredns:1"
 )
 
-// systemImages are what the cluster itself runs in pods.
+// systemImages are the images of the pods that the cluster itself runs.
 func (c *Cluster) systemImages(ctx context.Context) ([]Image, error) {
 	pause, err := c.BuildStatic(ctx, "integration/cluster", "./pause", "pause")
 	if err != nil {

@@ -19,14 +19,13 @@ import (
 // from their node.
 const machineImage = "localhost/gke-metadata-emulator/machine:1"
 
-// workload is a program as people run it, unmodified, which writes its GSA's
-// address and a token, each on a line. A GSA's address that it cannot tell is
-// written as a dash.
+// workload is an unmodified program that prints its GSA's address and a token, each on a
+// line. If it cannot determine the address, it prints a dash.
 type workload struct {
-	shell string            // what the shell runs
+	shell string            // command line for the shell
 	env   map[string]string // besides HOME
 	paths []string          // folders of this machine, besides /usr
-	third string            // of the lines, where there is one
+	third string            // of the lines, if any
 }
 
 // installedWorkload is one that this machine has, or the reason why it does not.
@@ -61,7 +60,7 @@ var clients = []struct {
 			paths: []string{filepath.Dir(program), libraries, source(t, "workloads")},
 		}
 	}},
-	{"JVM, sockets of both families", func(t *testing.T) *workload {
+	{"JVM, dual-stack sockets", func(t *testing.T) *workload {
 		classes, home := javaClasses(t), javaHome(t)
 		return &workload{shell: home[0] + "/bin/java -cp " + classes + " Token", paths: append(home, classes), third: "tcp6"}
 	}},
@@ -102,7 +101,7 @@ func prepareClients(t *testing.T) map[string]installedWorkload {
 	return all
 }
 
-// topLevel are what programs of a machine expect beside /usr: links into it on
+// topLevel are the folders that programs of a machine expect beside /usr: links into it on
 // most, folders on some.
 func topLevel(t *testing.T) (links map[string]string, folders []string) {
 	t.Helper()
@@ -132,7 +131,7 @@ func loadMachine(t *testing.T, c *cluster.Cluster) {
 func (w *workload) spec(t *testing.T, ksa string) corev1.PodSpec {
 	t.Helper()
 	spec := podSpec(ksa, "", "")
-	// What it says of an error is the reason that is read when there is no token.
+	// Without a token, the client's error message is the reason for the failure.
 	script := "{ " + w.shell + `; } >/tmp/out 2>/tmp/err; code=$?; [ $code = 0 ] || tail -c 3000 /tmp/err >>/tmp/out; cat /tmp/out >/dev/termination-log; exit $code`
 	container := corev1.Container{
 		Name: "client", Image: machineImage, ImagePullPolicy: corev1.PullNever,
@@ -193,8 +192,8 @@ func clientGetsItsToken(name string) func(*testing.T, *environment) {
 		}
 		pod := e.running.pods[name]
 		var lines []string
-		err := e.ends(workloadsWithin, e.running.namespace, pod, func(said string) error {
-			lines = strings.Split(strings.TrimSpace(said), "\n")
+		err := e.ends(workloadsWithin, e.running.namespace, pod, func(output string) error {
+			lines = strings.Split(strings.TrimSpace(output), "\n")
 			return nil
 		})
 		if err != nil {

@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"strings"
 
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 // Chain is how a call came about, as a stand-in recorded it: the fields of its
 // record.
 type Chain struct {
 	KSA       string   // NAMESPACE/NAME, of the Kubernetes token at the beginning
-	Through   []string // whose tokens were asked for on the way
-	Principal string   // who made the call
+	Through   []string // principals whose tokens were requested on the way
+	Principal string   // caller
 }
 
 // String is the chain for a reader: KSA ns/name → principal:… → serviceAccount:….
@@ -26,11 +26,11 @@ func (c Chain) String() string {
 	return strings.Join(links, " → ")
 }
 
-// Federated says what is wrong with the chain, if it is to be that of a KSA whose
-// federated principal became a GSA. An empty GSA is for a KSA without annotation,
-// which calls as the federated principal itself.
+// Federated returns an error unless the chain is a KSA whose federated principal became a
+// GSA. An empty GSA means a KSA without annotation, which calls as the federated
+// principal itself.
 func (c Chain) Federated(namespace, ksa, gsa string) error {
-	federated := product.Principal(namespace, ksa)
+	federated := deployment.Principal(namespace, ksa)
 	want := Chain{KSA: namespace + "/" + ksa, Through: []string{federated}, Principal: "serviceAccount:" + gsa}
 	if gsa == "" {
 		want.Through, want.Principal = nil, federated
@@ -38,8 +38,8 @@ func (c Chain) Federated(namespace, ksa, gsa string) error {
 	return c.equal(want)
 }
 
-// Impersonated says what is wrong with the chain, if it is to be that of the
-// operator's credential that became a GSA. Google sees no KSA there.
+// Impersonated returns an error unless the chain is the operator's credential that became a
+// GSA. Google sees no KSA in this mode.
 func (c Chain) Impersonated(gsa string) error {
 	return c.equal(Chain{Through: []string{"user:" + Operator}, Principal: "serviceAccount:" + gsa})
 }
@@ -51,7 +51,7 @@ func (c Chain) equal(want Chain) error {
 	return nil
 }
 
-// Upload is an object that was written, and by whom.
+// Upload is an object that was written, and its writer.
 type Upload struct {
 	Object string
 	Chain  Chain
@@ -59,7 +59,7 @@ type Upload struct {
 
 // Uploads are the objects that were written to a bucket, the latest 1000 requests
 // back.
-func (s *Stage) Uploads(bucket string) []Upload {
+func (s *Fixture) Uploads(bucket string) []Upload {
 	var found []Upload
 	for _, r := range s.Storage.Records() {
 		if r.Bucket == bucket && r.Object != "" && (r.Method == "POST" || r.Method == "PUT") && r.Status == 200 {
@@ -69,11 +69,11 @@ func (s *Stage) Uploads(bucket string) []Upload {
 	return found
 }
 
-// TokenOf says how a token came about, for what a workload printed.
-func (s *Stage) TokenOf(token string) (Chain, error) {
+// TokenOf returns the chain of a token that a workload printed.
+func (s *Fixture) TokenOf(token string) (Chain, error) {
 	grant, known := s.Google.Inspect(token)
 	if !known {
-		return Chain{}, errors.New("Google does not know the token")
+		return Chain{}, errors.New("the token is unknown to Google")
 	}
-	return Chain{KSA: grant.KSA, Through: grant.Through, Principal: grant.Principal}, nil
+	return Chain{KSA: grant.KSA, Through: grant.DelegationChain, Principal: grant.Principal}, nil
 }

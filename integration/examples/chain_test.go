@@ -3,16 +3,16 @@ package examples
 import (
 	"testing"
 
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 )
 
 func TestChain(t *testing.T) {
 	const gsa = "a@" + ProjectID + ".iam.gserviceaccount.com"
-	whole := Chain{KSA: "team/app", Through: []string{product.Principal("team", "app")}, Principal: "serviceAccount:" + gsa}
+	whole := Chain{KSA: "team/app", Through: []string{deployment.Principal("team", "app")}, Principal: "serviceAccount:" + gsa}
 	if err := whole.Federated("team", "app", gsa); err != nil {
 		t.Error(err)
 	}
-	if want := "KSA team/app → " + product.Principal("team", "app") + " → serviceAccount:" + gsa; whole.String() != want {
+	if want := "KSA team/app → " + deployment.Principal("team", "app") + " → serviceAccount:" + gsa; whole.String() != want {
 		t.Errorf("%s, want %s", whole, want)
 	}
 	for name, err := range map[string]error{

@@ -1,13 +1,12 @@
-// Package examples is the stage on which the examples of the product run as
-// their users run them: in a real cluster, against stand-ins for what the users'
-// jobs talk to, by the lines of the examples' own READMEs.
+// Package examples is the fixture in which the examples of the product run as their users
+// run them: in a real cluster, against stand-ins for the services that the users' jobs talk
+// to, with the commands of the examples' own READMEs.
 //
-// It answers one question: what is there before an example's README is read? It
-// must know nothing of what an example does; the examples' tests, one file each,
-// do.
+// It answers one question: what exists before a reader opens an example's README? It must
+// not know what an example does; the examples' tests, one file each, do.
 //
-// A workload on the [Stage] is unmodified. It finds storage.googleapis.com and
-// the others by the cluster's DNS, where one listener answers for all of them,
-// and trusts its certificates by [Stage.CAFile] in its image. So does the product:
-// it is installed without any address of Google's in its settings.
+// A workload in the [Fixture] is unmodified. It resolves storage.googleapis.com and other
+// names with the cluster's DNS to one listener for all of them, and trusts its certificates
+// by [Fixture.CAFile] in its image. The same is true of the product: it is installed without
+// any address of Google's in its settings.
 package examples

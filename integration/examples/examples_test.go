@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestExamples runs each example on one stage. To add one, write its test in a
-// file of its own, and a line here.
+// TestExamples runs each example in one fixture. To add one, write its test in a new file
+// and add a line here.
 func TestExamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster; not with -short")
@@ -17,9 +17,9 @@ func TestExamples(t *testing.T) {
 	s := Up(t)
 	for _, example := range []struct {
 		name string
-		run  func(*testing.T, *Stage)
+		run  func(*testing.T, *Fixture)
 	}{
-		{"stage", stageStands},
+		{"fixture", fixtureWorks},
 		{"gcs-upload", gcsUpload},
 		{"kaniko", kaniko},
 		{"on-prem", onPrem},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,14 +14,15 @@ import (
 	"testing"
 	"time"
 
-	"gke-metadata-emulator/integration/built"
+	"gke-metadata-emulator/integration/buildcache"
 	"gke-metadata-emulator/integration/cluster"
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
 const installWithin = 10 * time.Minute
 
-// goImage is what examples/gcs-upload/go/Dockerfile makes.
-func goImage(t *testing.T, s *Stage) cluster.Image {
+// goImage is the image of examples/gcs-upload/go/Dockerfile.
+func goImage(t *testing.T, s *Fixture) cluster.Image {
 	t.Helper()
 	program, err := s.Cluster.BuildStatic(t.Context(), "examples/gcs-upload/go", ".", "gcs-upload-go")
 	if err != nil {
@@ -34,22 +34,22 @@ func goImage(t *testing.T, s *Stage) cluster.Image {
 	}
 }
 
-// pythonImage is what examples/gcs-upload/python/Dockerfile makes, of this
+// pythonImage is the image of examples/gcs-upload/python/Dockerfile, made of this
 // machine's Python in place of a base image's: the same libraries by the same
 // hashes, the same program.
-func pythonImage(t *testing.T, s *Stage) cluster.Image {
+func pythonImage(t *testing.T, s *Fixture) cluster.Image {
 	t.Helper()
 	folder := filepath.Join(sourceRoot(t), "examples/gcs-upload/python")
 	asked := strings.Fields(output(t, "python3", "-c",
 		"import os, sys, sysconfig; print(os.path.realpath(sys.executable), sysconfig.get_path('stdlib'), 'python%d.%d' % sys.version_info[:2])"))
 	if len(asked) != 3 {
-		t.Fatalf("python3 says of itself %q", asked)
+		t.Fatalf("python3 reports the version %q", asked)
 	}
 	program, library, name := asked[0], asked[1], asked[2]
 	inside := "/usr/local/lib/" + name
 	files := map[string]string{"/usr/local/bin/python": program, "/main.py": filepath.Join(folder, "main.py")}
 
-	// Of the standard library what a slim image has.
+	// The part of the standard library that a slim image has.
 	left := []string{"site-packages", "dist-packages", "test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip"}
 	linked := []string{program}
 	for _, entry := range entries(t, library) {
@@ -76,7 +76,7 @@ func pythonImage(t *testing.T, s *Stage) cluster.Image {
 		}
 	}
 
-	// The libraries' own authorities are those of the stage, as in its other images.
+	// The libraries' own authorities are those of the fixture, as in its other images.
 	for _, entry := range entries(t, packages) {
 		if entry != "certifi" {
 			files[inside+"/site-packages/"+entry] = filepath.Join(packages, entry)
@@ -92,7 +92,7 @@ func pythonImage(t *testing.T, s *Stage) cluster.Image {
 	}
 }
 
-// pythonPackages is a folder of the user's cache with what a lock file names,
+// pythonPackages is a folder of the user's cache with the packages of a lock file. They are
 // installed once for each content of it.
 func pythonPackages(t *testing.T, requirements, python string) string {
 	t.Helper()
@@ -100,11 +100,11 @@ func pythonPackages(t *testing.T, requirements, python string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	caches, err := os.UserCacheDir()
+	cache, err := buildcache.Dir("examples")
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := filepath.Join(caches, "gke-metadata-emulator", "examples", fmt.Sprintf("%s-%x", python, sha256.Sum256(content)))
+	folder := filepath.Join(cache, fmt.Sprintf("%s-%x", python, sha256.Sum256(content)))
 	if err := installPackages(t.Context(), folder, requirements); err != nil {
 		t.Fatal(err)
 	}
@@ -114,27 +114,14 @@ func pythonPackages(t *testing.T, requirements, python string) string {
 func installPackages(ctx context.Context, folder, requirements string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, installWithin, fmt.Errorf("not within %s", installWithin))
 	defer cancel()
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
-		return err
-	}
-	unlock, err := built.Lock(ctx, folder+".lock", func() {})
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, err := os.Stat(folder); err == nil {
+	return buildcache.Folder(ctx, folder, func() {}, func(ctx context.Context, unfinished string) error {
+		pip := exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet",
+			"--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", requirements, "--target", unfinished)
+		if output, err := pip.CombinedOutput(); err != nil {
+			return fmt.Errorf("pip: %w: %s", err, output)
+		}
 		return nil
-	}
-	unfinished := folder + ".unfinished"
-	if err := os.RemoveAll(unfinished); err != nil { // of a process that was ended
-		return err
-	}
-	pip := exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet",
-		"--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", requirements, "--target", unfinished)
-	if said, err := pip.CombinedOutput(); err != nil {
-		return errors.Join(fmt.Errorf("pip: %w: %s", err, said), os.RemoveAll(unfinished))
-	}
-	return os.Rename(unfinished, folder)
+	})
 }
 
 // modules are the compiled modules below a folder.
@@ -166,22 +153,22 @@ func entries(t *testing.T, folder string) []string {
 	return names
 }
 
-// output is what a program of this machine prints.
+// output is the output of a program of this machine.
 func output(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	var failed bytes.Buffer
 	cmd.Stderr = &failed
-	said, err := cmd.Output()
+	output, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%s: %v: %s", program, err, failed.Bytes())
 	}
-	return string(said)
+	return string(output)
 }
 
 func sourceRoot(t *testing.T) string {
 	t.Helper()
-	root, err := cluster.SourceRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

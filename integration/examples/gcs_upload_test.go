@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gke-metadata-emulator/fakegoogle"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 	"gke-metadata-emulator/integration/gcs"
 )
 
@@ -30,9 +30,9 @@ const (
 	saidWithin      = 2 * time.Minute // by a pod, from its start
 )
 
-// gcsUpload does what the README of examples/gcs-upload says, in both credential
-// modes, and looks at what Cloud Storage saw.
-func gcsUpload(t *testing.T, s *Stage) {
+// gcsUpload follows the README of examples/gcs-upload in both credential modes, and checks
+// the requests that Cloud Storage received.
+func gcsUpload(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
 	}
@@ -42,7 +42,7 @@ func gcsUpload(t *testing.T, s *Stage) {
 	for _, mode := range []uploadMode{
 		{
 			name:   "federation",
-			member: func(ksa string) string { return product.Principal(uploadNamespace, ksa) },
+			member: func(ksa string) string { return deployment.Principal(uploadNamespace, ksa) },
 			chain:  func(c Chain, gsa, ksa string) error { return c.Federated(uploadNamespace, ksa, gsa) },
 			denied: "iam.serviceAccounts.getAccessToken",
 		},
@@ -59,17 +59,17 @@ func gcsUpload(t *testing.T, s *Stage) {
 	}
 }
 
-// uploadMode is what differs with the product's credentials.
+// uploadMode is the part of the test that depends on the product's credentials.
 type uploadMode struct {
 	name   string
 	member func(ksa string) string              // as which IAM is to trust a KSA
-	chain  func(c Chain, gsa, ksa string) error // what Google has to see of it
+	chain  func(c Chain, gsa, ksa string) error // error unless Google sees the right chain
 	denied string                               // is in the refusal of a KSA that is not trusted
 }
 
 type upload struct {
 	t    *testing.T
-	s    *Stage
+	s    *Fixture
 	mode uploadMode
 }
 
@@ -91,11 +91,11 @@ func (u *upload) run() {
 	u.s.Install(t, u.mode.name)
 	seen, signed := len(u.s.Storage.Records()), u.s.Google.Counters()[fakegoogle.MethodSignBlob]
 	start := time.Now()
-	said := u.s.Paste(t, uploadReadme, u.variables())
+	output := u.s.RunBlocks(t, uploadReadme, u.variables())
 	t.Logf("the README's commands took %s, to the proof", time.Since(start).Round(100*time.Millisecond))
 	t.Cleanup(func() { u.removeNamespace() })
-	if rounds := strings.Count(said, "round done"); rounds < 2 {
-		t.Errorf("%d rounds are in the logs that the README shows, want one of each program:\n%s", rounds, said)
+	if rounds := strings.Count(output, "round done"); rounds < 2 {
+		t.Errorf("%d rounds are in the logs that the README shows, want one of each program:\n%s", rounds, output)
 	}
 
 	for _, program := range []string{"go", "python"} {
@@ -135,8 +135,8 @@ func (u *upload) pod(t *testing.T, app string) string {
 	return pods.Items[0].Name
 }
 
-// checkObject compares what Cloud Storage has with what the pod says that it
-// wrote. It is written anew each minute, so that the pod may yet have to say it.
+// checkObject compares the object in Cloud Storage with the pod's log. The object is
+// rewritten each minute, so the log line may come later.
 func (u *upload) checkObject(t *testing.T, pod, name string, size, least int) {
 	t.Helper()
 	content, there := u.s.Storage.Object(u.bucket(), name)
@@ -160,7 +160,7 @@ func (u *upload) checkObject(t *testing.T, pod, name string, size, least int) {
 	}
 }
 
-// checkPrincipals looks at who used the bucket: the GSA, each time, through the
+// checkPrincipals checks the callers that used the bucket: always the GSA, through the
 // right others; a signed URL is the GSA's without any.
 func (u *upload) checkPrincipals(records []gcs.Record) {
 	t := u.t
@@ -197,7 +197,7 @@ func (u *upload) checkPrincipals(records []gcs.Record) {
 // and one that is another GSA, without a role on the bucket.
 func (u *upload) checkOthers() {
 	t := u.t
-	u.s.Console.Bind(u.gsa("visitor"), "roles/iam.workloadIdentityUser", u.mode.member("visitor"))
+	u.s.Cloud.Bind(u.gsa("visitor"), "roles/iam.workloadIdentityUser", u.mode.member("visitor"))
 	for _, other := range []struct{ ksa, gsa, want string }{
 		{"stranger", u.gsa(uploadKSA), u.mode.denied},
 		{"visitor", u.gsa("visitor"), u.gsa("visitor") + " does not have storage.objects.create access to the Google Cloud Storage object. " +
@@ -227,7 +227,7 @@ func (u *upload) checkOthers() {
 	}
 }
 
-// checkRefused looks at what came to Cloud Storage while another KSA's pod ran.
+// checkRefused checks the requests to Cloud Storage while another KSA's pod ran.
 func (u *upload) checkRefused(t *testing.T, records []gcs.Record, ksa, gsa string) {
 	t.Helper()
 	refused := 0
@@ -250,7 +250,7 @@ func (u *upload) checkRefused(t *testing.T, records []gcs.Record, ksa, gsa strin
 	}
 }
 
-// says waits until a pod's log has a text, and returns the log up to that line.
+// says waits until a pod's log contains a text, and returns the log up to that line.
 func (u *upload) says(t *testing.T, pod, text string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), saidWithin, fmt.Errorf("not within %s", saidWithin))
@@ -265,15 +265,15 @@ func (u *upload) says(t *testing.T, pod, text string) string {
 		t.Fatal(err)
 	}
 	defer follow.Close()
-	var said strings.Builder
+	var output strings.Builder
 	lines := bufio.NewScanner(follow)
 	for lines.Scan() {
-		said.WriteString(lines.Text() + "\n")
+		output.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), text) {
-			return said.String()
+			return output.String()
 		}
 	}
-	t.Fatalf("%s does not say %s: %v, %v:\n%s", pod, text, lines.Err(), context.Cause(ctx), said.String())
+	t.Fatalf("the log of %s does not contain %s: %v, %v:\n%s", pod, text, lines.Err(), context.Cause(ctx), output.String())
 	return ""
 }
 

@@ -28,7 +28,7 @@ func decodePEM(t *testing.T, text []byte) []byte {
 	return block.Bytes
 }
 
-func accessToken(t *testing.T, s *Stage, credentials []byte) string {
+func accessToken(t *testing.T, s *Fixture, credentials []byte) string {
 	t.Helper()
 	token, err := s.redeem(t.Context(), credentials)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gke-metadata-emulator/integration/cluster"
+	"gke-metadata-emulator/integration/internal/certs"
 )
 
 // internet is a handler for each name that workloads and operators know, behind
@@ -23,20 +24,20 @@ type internet struct {
 	proxy     string // of this machine: http://127.0.0.1:PORT
 }
 
-// The regions whose Artifact Registry there is.
+// locations are the regions that have an Artifact Registry.
 var locations = []string{"europe-west1", "europe-west3", "us", "us-central1"}
 
 // sites are the stand-ins by their names.
-func (s *Stage) sites() map[string]http.Handler {
+func (s *Fixture) sites() map[string]http.Handler {
 	sites := map[string]http.Handler{
-		"storage.googleapis.com":        s.Console, // which serves what a policy is, and passes the rest on
+		"storage.googleapis.com":        s.Cloud, // serves policies, and passes the rest on
 		"www.googleapis.com":            s.Google,
 		"oauth2.googleapis.com":         s.Google,
 		"sts.googleapis.com":            s.Google,
 		"iamcredentials.googleapis.com": s.Google,
 	}
 	for _, api := range []string{"iam", "artifactregistry", "cloudresourcemanager", "serviceusage"} {
-		sites[api+".googleapis.com"] = s.Console
+		sites[api+".googleapis.com"] = s.Cloud
 	}
 	for _, location := range locations {
 		sites[location+"-docker.pkg.dev"] = s.Registry
@@ -47,7 +48,7 @@ func (s *Stage) sites() map[string]http.Handler {
 func newInternet(handlers map[string]http.Handler) (*internet, error) {
 	i := &internet{handlers: handlers}
 	var err error
-	i.identity, i.authority, err = newCertificate(i.names())
+	i.identity, i.authority, err = certs.New(i.names()...)
 	return i, err
 }
 
@@ -77,7 +78,7 @@ func (i *internet) start(t T, c *cluster.Cluster) {
 	i.serve(t, inside)
 }
 
-// startProxy serves on this machine what asks by a proxy, until the test ends.
+// startProxy serves clients on this machine that use a proxy, until the test ends.
 func (i *internet) startProxy(t T) {
 	t.Helper()
 	proxied := newConnections()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// browser asks by the proxy, and trusts the CA file alone.
-func (s *Stage) browser(t *testing.T) *http.Client {
+// browser is a client that uses the proxy and trusts only the CA file.
+func (s *Fixture) browser(t *testing.T) *http.Client {
 	t.Helper()
 	pem, err := os.ReadFile(s.CAFile)
 	if err != nil {
@@ -32,9 +32,9 @@ func (s *Stage) browser(t *testing.T) *http.Client {
 	}}
 }
 
-// Each name leads to its stand-in, which says what only it says.
-func TestInternetLeadsToEachSite(t *testing.T) {
-	s := newStage(t)
+// Each name leads to its stand-in, which gives an answer that no other one gives.
+func TestInternet_RoutesByHost(t *testing.T) {
+	s := newFixture(t)
 	client := s.browser(t)
 	for address, says := range map[string]string{
 		"https://storage.googleapis.com/storage/v1/b/none/o":                          "Anonymous caller does not have storage.objects.list",
@@ -54,8 +54,8 @@ func TestInternetLeadsToEachSite(t *testing.T) {
 		}
 		body, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		if said := response.Status + string(body); err != nil || !strings.Contains(said, says) {
-			t.Errorf("%s: %v: %s, want %q", address, err, said, says)
+		if output := response.Status + string(body); err != nil || !strings.Contains(output, says) {
+			t.Errorf("%s: %v: %s, want %q", address, err, output, says)
 		}
 	}
 	for _, elsewhere := range []string{"https://example.com/", "http://storage.googleapis.com/", "https://storage.googleapis.com:444/", "https://mars-docker.pkg.dev/v2/"} {
@@ -65,9 +65,9 @@ func TestInternetLeadsToEachSite(t *testing.T) {
 	}
 }
 
-// The CA is worth nothing for other names, so that trusting it harms nobody.
-func TestAuthorityIsForItsSitesOnly(t *testing.T) {
-	s := newStage(t)
+// The CA is invalid for other names, so a client that trusts it takes no risk.
+func TestInternet_AuthorityIsValidForItsSitesOnly(t *testing.T) {
+	s := newFixture(t)
 	leaf := s.internet.identity.Leaf
 	if leaf == nil {
 		var err error

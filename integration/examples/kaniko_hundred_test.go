@@ -50,27 +50,27 @@ func (b *builds) hundred() {
 	b.Logf("%d Jobs: created in %s, all done after %s; load of the machine before %s, after %s", hundred,
 		created.Round(10*time.Millisecond), took.Round(100*time.Millisecond), load, b.load())
 
-	after, asked := b.calls(), b.s.Google.Counters()
+	after, calls := b.calls(), b.s.Google.Counters()
 	nodes := len(b.s.Cluster.Nodes)
 	for _, count := range []struct {
-		what, call string
-		got, bound int
+		description, call string
+		got, bound        int
 	}{
 		{"TokenRequests of the API server", "TokenRequest", after["TokenRequest"].all - before["TokenRequest"].all, nodes},
-		{"calls of STS", "sts", asked[fakegoogle.MethodSTSToken] - google[fakegoogle.MethodSTSToken], nodes},
-		{"calls of IAM Credentials", "generateAccessToken", asked[fakegoogle.MethodGenerateAccessToken] - google[fakegoogle.MethodGenerateAccessToken], nodes * scopeSets},
+		{"calls of STS", "sts", calls[fakegoogle.MethodSTSToken] - google[fakegoogle.MethodSTSToken], nodes},
+		{"calls of IAM Credentials", "generateAccessToken", calls[fakegoogle.MethodGenerateAccessToken] - google[fakegoogle.MethodGenerateAccessToken], nodes * scopeSets},
 	} {
-		anew := after[count.call].silent - before[count.call].silent
-		b.Logf("%d %s, at most %d are expected, and %d that were silent for seconds and were made anew", count.got, count.what, count.bound, anew)
-		if count.got > count.bound+anew || count.got == 0 {
-			b.Errorf("%d %s, want 1 to %d: one chain for each KSA and node", count.got, count.what, count.bound+anew)
+		retries := after[count.call].silent - before[count.call].silent
+		b.Logf("%d %s, at most %d are expected, plus %d that were retried because they timed out", count.got, count.description, count.bound, retries)
+		if count.got > count.bound+retries || count.got == 0 {
+			b.Errorf("%d %s, want 1 to %d: one chain for each KSA and node", count.got, count.description, count.bound+retries)
 		}
 	}
-	b.checkCrowd(ctx, gsa)
+	b.checkAll(ctx, gsa)
 }
 
-// checkCrowd looks at what each of them did, and when it had its first token.
-func (b *builds) checkCrowd(ctx context.Context, gsa string) {
+// checkAll checks the requests of each build, and when it had its first token.
+func (b *builds) checkAll(ctx context.Context, gsa string) {
 	pods, err := b.s.Cluster.Client.CoreV1().Pods(kanikoNamespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		b.Fatal(err)
@@ -100,32 +100,32 @@ func (b *builds) checkCrowd(ctx context.Context, gsa string) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		var said struct {
+		var output struct {
 			Digest          string
 			FirstToken, All time.Duration
 		}
-		if err := json.Unmarshal(log, &said); err != nil || said.Digest != digest || said.FirstToken <= 0 {
-			b.Errorf("%s: it said %s (%v), and there is %s", name, log, err, digest)
+		if err := json.Unmarshal(log, &output); err != nil || output.Digest != digest || output.FirstToken <= 0 {
+			b.Errorf("%s: it logged %s (%v), and the registry has %s", name, log, err, digest)
 			continue
 		}
-		firstToken, all = append(firstToken, said.FirstToken), append(all, said.All)
+		firstToken, all = append(firstToken, output.FirstToken), append(all, output.All)
 	}
 	b.Logf("pods by node: %v", perNode)
 	if len(perNode) != len(b.s.Cluster.Nodes) {
 		b.Error("not all nodes had a build, so nothing was shown of them")
 	}
 	if b.real {
-		b.Log("times to the first token are not measured: kaniko's executor does not say them")
+		b.Log("times to the first token are not measured: kaniko's executor does not report them")
 		return
 	}
 	if len(all) == hundred {
 		b.Logf("from a container's start to its first token: %s; to its end: %s", distribution(firstToken), distribution(all))
 	} else {
-		b.Errorf("%d builds said when they had their token", len(all))
+		b.Errorf("%d builds reported when they got their token", len(all))
 	}
 }
 
-// distribution says how long things took.
+// distribution formats percentiles of durations.
 func distribution(took []time.Duration) string {
 	took = slices.Sorted(slices.Values(took))
 	at := func(percent int) time.Duration { return took[(len(took)-1)*percent/100].Round(time.Millisecond) }
@@ -146,11 +146,11 @@ func (b *builds) calls() map[string]calls {
 	b.Helper()
 	sum := map[string]calls{}
 	for _, n := range b.s.Cluster.Nodes {
-		said, err := n.Run(b.Context(), "curl", "--silent", "--show-error", "--fail", "--max-time", "10", "http://127.0.0.1:8989/metrics")
+		output, err := n.Run(b.Context(), "curl", "--silent", "--show-error", "--fail", "--max-time", "10", "http://127.0.0.1:8989/metrics")
 		if err != nil {
 			b.Fatal(err)
 		}
-		for _, found := range call.FindAllStringSubmatch(string(said), -1) {
+		for _, found := range call.FindAllStringSubmatch(string(output), -1) {
 			count, err := strconv.Atoi(found[3])
 			if err != nil {
 				b.Fatal(err)

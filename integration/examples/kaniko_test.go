@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
 	"gke-metadata-emulator/integration/registry"
 )
 
@@ -40,14 +40,14 @@ const (
 // builds are the Jobs of examples/kaniko.
 type builds struct {
 	*testing.T
-	s    *Stage
+	s    *Fixture
 	real bool // the executor is kaniko's own
 }
 
-// kaniko does what the README of examples/kaniko says, and then the same a hundred
-// times at once. The manifest is the user's to the letter: the image that it names is
-// on the nodes, with kaniko's executor or with one that makes the same calls.
-func kaniko(t *testing.T, s *Stage) {
+// kaniko follows the README of examples/kaniko, and then runs the same job a hundred times
+// concurrently. The manifest is exactly the user's: the image that it names is on the nodes,
+// with kaniko's executor or with a program that makes the same calls.
+func kaniko(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
 	}
@@ -62,15 +62,15 @@ func kaniko(t *testing.T, s *Stage) {
 		}
 	})
 	start := time.Now()
-	said := s.Paste(t, kanikoReadme, map[string]string{
+	output := s.RunBlocks(t, kanikoReadme, map[string]string{
 		"PROJECT_ID": ProjectID, "OTHER_PROJECT_ID": OtherProjectID, "BUCKET": kanikoBucket, "LOCATION": kanikoLocation,
-		"MEMBER": product.Principal(kanikoNamespace, "builder"), "OTHER_MEMBER": product.Principal(kanikoNamespace, "builder-other"),
+		"MEMBER": deployment.Principal(kanikoNamespace, "builder"), "OTHER_MEMBER": deployment.Principal(kanikoNamespace, "builder-other"),
 	})
 	t.Logf("the README's commands took %s, to the proof", time.Since(start).Round(100*time.Millisecond))
 	for _, project := range []struct{ id, ksa string }{{ProjectID, "builder"}, {OtherProjectID, "builder-other"}} {
 		digest := b.pulled(imageOf(project.id, "hello"))
-		if !b.real && !strings.Contains(said, digest) {
-			t.Errorf("the Job of %s did not say that it pushed %s:\n%s", project.id, digest, said)
+		if !b.real && !strings.Contains(output, digest) {
+			t.Errorf("the Job of %s did not log that it pushed %s:\n%s", project.id, digest, output)
 		}
 		b.pushedBy(project.id, "hello", project.ksa, "builder@"+project.id+".iam.gserviceaccount.com")
 	}
@@ -166,7 +166,7 @@ func (h handled) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// pushes are the manifests that were written of an image, and by whom.
+// pushes are the manifests that were written for an image, and their writers.
 func (b *builds) pushes(project, image string) []registry.Record {
 	var found []registry.Record
 	path := "/v2/" + project + "/images/" + image + "/"
@@ -178,8 +178,7 @@ func (b *builds) pushes(project, image string) []registry.Record {
 	return found
 }
 
-// pushedBy looks at who read the context and pushed: the KSA, as its GSA, and nobody
-// else.
+// pushedBy checks the principal that read the context and pushed: only the KSA, as its GSA.
 func (b *builds) pushedBy(project, image, ksa, gsa string) {
 	b.Helper()
 	pushes := b.pushes(project, image)
@@ -235,9 +234,9 @@ func (b *builds) manifest(ksa, job, gsa, destination string) (corev1.ServiceAcco
 func (b *builds) account(ksa, role string) string {
 	b.Helper()
 	gsa := ksa + "@" + ProjectID + ".iam.gserviceaccount.com"
-	b.s.Console.Bind(gsa, "roles/iam.workloadIdentityUser", product.Principal(kanikoNamespace, ksa))
-	b.s.Console.Bind("buckets/"+kanikoBucket, "roles/storage.objectViewer", "serviceAccount:"+gsa)
-	b.s.Console.Bind("projects/"+ProjectID+"/locations/"+kanikoLocation+"/repositories/images", role, "serviceAccount:"+gsa)
+	b.s.Cloud.Bind(gsa, "roles/iam.workloadIdentityUser", deployment.Principal(kanikoNamespace, ksa))
+	b.s.Cloud.Bind("buckets/"+kanikoBucket, "roles/storage.objectViewer", "serviceAccount:"+gsa)
+	b.s.Cloud.Bind("projects/"+ProjectID+"/locations/"+kanikoLocation+"/repositories/images", role, "serviceAccount:"+gsa)
 	account, _ := b.manifest(ksa, "none", gsa, "none")
 	if _, err := b.s.Cluster.Client.CoreV1().ServiceAccounts(kanikoNamespace).Create(b.Context(), &account, metav1.CreateOptions{}); err != nil {
 		b.Fatal(err)
@@ -280,13 +279,13 @@ func (b *builds) denied() {
 	if status := b.ended(ctx, "reader").Status; status.Failed != 1 {
 		b.Errorf("%d pods have failed, %d not", status.Failed, status.Succeeded)
 	}
-	said := b.s.Kubectl(b, "logs", "--namespace="+kanikoNamespace, "job/reader")
+	output := b.s.Kubectl(b, "logs", "--namespace="+kanikoNamespace, "job/reader")
 	const want = `DENIED: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource ` +
 		`"projects/` + ProjectID + `/locations/` + kanikoLocation + `/repositories/images" (or it may not exist)`
-	if !strings.Contains(said, want) {
-		b.Errorf("the log does not say %s:\n%s", want, said)
+	if !strings.Contains(output, want) {
+		b.Errorf("the log does not contain %s:\n%s", want, output)
 	}
-	b.Logf("the pod's log: %s", strings.TrimSpace(said))
+	b.Logf("the pod's log: %s", strings.TrimSpace(output))
 	if pushes := b.pushes(ProjectID, "denied"); len(pushes) > 0 {
 		b.Errorf("it was pushed all the same: %+v", pushes)
 	}

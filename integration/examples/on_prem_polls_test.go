@@ -17,21 +17,21 @@ import (
 	"gke-metadata-emulator/integration/cluster"
 )
 
-// verdict is what an answer of the metadata server is worth.
+// verdict classifies an answer of the metadata server.
 type verdict string
 
 const (
 	right       verdict = "right"       // a token of the pod's own KSA and GSA
 	refused     verdict = "refused"     // with the uploaded JWKS named, and the remedy
-	unavailable verdict = "unavailable" // 503: ask again
+	unavailable verdict = "unavailable" // 503: retry
 	silent      verdict = "silent"      // no answer
-	wrong       verdict = "wrong"       // all else
+	invalid     verdict = "wrong"       // all else
 )
 
-// polls are the answers that pods got, as they tell them.
+// polls are the answers that pods got and reported.
 type polls struct {
-	url   string
-	stage *Stage
+	url     string
+	fixture *Fixture
 
 	mu      sync.Mutex
 	phase   string
@@ -40,15 +40,15 @@ type polls struct {
 	counts  map[string]map[string]map[verdict]int // by phase and pod
 	texts   map[string]map[verdict]string         // the last, by pod
 	first   map[string]map[verdict]time.Time      // of the phase, by pod
-	wrong   []string
+	invalid []string
 	changed chan struct{} // closed at the next answer
 }
 
-// collect listens where pods can tell, until the test ends.
-func collect(t *testing.T, s *Stage) *polls {
+// collect listens for the reports of pods, until the test ends.
+func collect(t *testing.T, s *Fixture) *polls {
 	t.Helper()
 	p := &polls{
-		stage: s, expects: map[string]Chain{}, counts: map[string]map[string]map[verdict]int{},
+		fixture: s, expects: map[string]Chain{}, counts: map[string]map[string]map[verdict]int{},
 		texts: map[string]map[verdict]string{}, changed: make(chan struct{}),
 	}
 	address := net.JoinHostPort(cluster.Address, "8090")
@@ -75,8 +75,8 @@ func (p *polls) told(pod, status, body string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v, why := p.judge(pod, status, body)
-	if v == wrong {
-		p.wrong = append(p.wrong, fmt.Sprintf("%s, %s: status %s: %s", p.phase, pod, status, why))
+	if v == invalid {
+		p.invalid = append(p.invalid, fmt.Sprintf("%s, %s: status %s: %s", p.phase, pod, status, why))
 	}
 	count(p.counts[p.phase], pod, v)
 	if p.texts[pod] == nil {
@@ -102,7 +102,7 @@ func count(counts map[string]map[verdict]int, pod string, v verdict) {
 	counts[pod][v]++
 }
 
-// judge is strict: a refusal that says another thing is wrong. The lock is held.
+// judge is strict: a refusal with another reason is wrong. The caller holds the lock.
 func (p *polls) judge(pod, status, body string) (v verdict, why string) {
 	switch status {
 	case "200":
@@ -110,20 +110,20 @@ func (p *polls) judge(pod, status, body string) (v verdict, why string) {
 			Token string `json:"access_token"`
 		}
 		if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Token == "" {
-			return wrong, "no token"
+			return invalid, "no token"
 		}
-		chain, err := p.stage.TokenOf(answer.Token)
+		chain, err := p.fixture.TokenOf(answer.Token)
 		if err == nil {
 			err = chain.equal(p.expects[pod])
 		}
 		if err != nil {
-			return wrong, err.Error()
+			return invalid, err.Error()
 		}
 		return right, ""
 	case "403":
 		for _, text := range []string{"invalid_grant", "was signed with key ", "uploaded JWKS", "\nkubectl get --raw /openid/v1/jwks > jwks.json", "\ngcloud iam workload-identity-pools providers update-oidc projects/" + ProjectNumber + "/"} {
 			if !strings.Contains(body, text) {
-				return wrong, "the refusal lacks " + text + ": " + body
+				return invalid, "the refusal lacks " + text + ": " + body
 			}
 		}
 		return refused, ""
@@ -132,10 +132,10 @@ func (p *polls) judge(pod, status, body string) (v verdict, why string) {
 	case "000":
 		return silent, ""
 	}
-	return wrong, body
+	return invalid, body
 }
 
-// enter begins a phase, in which answers are counted anew.
+// enter begins a phase, in which answers are counted from zero.
 func (p *polls) enter(phase string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,7 +151,7 @@ func (p *polls) now() string {
 	return p.phase
 }
 
-// expect says whose the tokens of a pod have to be.
+// expect sets the chain that the tokens of a pod must have.
 func (p *polls) expect(pod string, chain Chain) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,8 +165,8 @@ func (p *polls) last(pod string, v verdict) string {
 	return p.texts[pod][v]
 }
 
-// await returns when a pod has had so many answers of a kind in this phase, and
-// says when the first came.
+// await returns when a pod has received a number of answers of a kind in this phase. The
+// result is the time until the first one.
 func (p *polls) await(t *testing.T, pod string, v verdict, least int, within time.Duration) time.Time {
 	t.Helper()
 	deadline := time.After(within)
@@ -187,17 +187,17 @@ func (p *polls) await(t *testing.T, pod string, v verdict, least int, within tim
 	}
 }
 
-// check is what holds from rotation to recovery.
+// check checks the answers from rotation to recovery.
 func (p *polls) check(t *testing.T) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, w := range p.wrong[:min(len(p.wrong), 5)] {
+	for _, w := range p.invalid[:min(len(p.invalid), 5)] {
 		t.Error(w)
 	}
 	for phase, pods := range p.counts {
 		for pod, counts := range pods {
-			// The daemon is never restarted, and what it has cached it has.
+			// The daemon is never restarted, so it keeps its cache.
 			if counts[silent] > 0 {
 				t.Errorf("%s: %s had no answer %d times", phase, pod, counts[silent])
 			}
@@ -211,7 +211,7 @@ func (p *polls) check(t *testing.T) {
 	}
 }
 
-// report prints how often what was answered.
+// report prints how often each answer was given.
 func (p *polls) report(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -227,7 +227,7 @@ func (p *polls) report(t *testing.T) {
 	t.Logf("all answers: %v", total)
 	for _, pod := range slices.Sorted(maps.Keys(p.texts)) {
 		if text := p.texts[pod][unavailable]; text != "" {
-			t.Logf("%s was told to ask again, at last: %s", pod, text)
+			t.Logf("the last answer to %s that asked for a retry: %s", pod, text)
 		}
 	}
 }

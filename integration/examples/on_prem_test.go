@@ -16,25 +16,27 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/cluster"
-	"gke-metadata-emulator/integration/cluster/product"
+	"gke-metadata-emulator/integration/cluster/deployment"
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
 const (
 	onPremFolder    = "examples/on-prem"
 	onPremNamespace = "reports"
 
-	// recoversWithin is from the upload to the first token: the daemon believes a
-	// refusal for five seconds, and a pod asks five times a second.
-	recoversWithin = 10 * time.Second
+	// recoversWithin bounds the time from the upload to the first token: the daemon caches a
+	// refusal for five seconds, and a pod sends five requests a second. The rest is for
+	// busy machines.
+	recoversWithin = time.Minute
 	alertsWithin   = 2 * time.Minute
-	// answersWithin is long, as a kubelet takes its time to come back to an API
-	// server that was away, and starts no pods until then.
+	// answersWithin is long, because a kubelet reconnects slowly to an API server that was
+	// down, and starts no pods until then.
 	answersWithin = 3 * time.Minute
 )
 
-// onPrem does what examples/on-prem says, and rotates the cluster's signing key
-// twice, in the right order and in the wrong one, while pods ask for tokens.
-func onPrem(t *testing.T, s *Stage) {
+// onPrem follows examples/on-prem, and rotates the cluster's signing key twice, in the right
+// order and in the wrong one, while pods request tokens.
+func onPrem(t *testing.T, s *Fixture) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud, with which the README sets everything up")
 	}
@@ -42,12 +44,12 @@ func onPrem(t *testing.T, s *Stage) {
 	o.load()
 	start := time.Now()
 	t.Cleanup(o.remove)
-	said := s.Paste(t, onPremFolder+"/README.md", map[string]string{
+	output := s.RunBlocks(t, onPremFolder+"/README.md", map[string]string{
 		"PROJECT_ID": ProjectID, "POOL": o.variables["POOL"], "PROVIDER": o.variables["PROVIDER"], "GSA_NAME": "reports-writer",
 	})
 	t.Logf("the README's commands took %s, to a pod with a token", time.Since(start).Round(100*time.Millisecond))
-	if !strings.HasSuffix(strings.TrimSpace(said), "200") {
-		t.Errorf("the pod that asks for a token says at the end:\n%s", said)
+	if !strings.HasSuffix(strings.TrimSpace(output), "200") {
+		t.Errorf("the last lines of the pod that requests tokens:\n%s", output)
 	}
 	o.otherTeamsAccountIsRefused()
 	o.prometheusScrapes()
@@ -59,22 +61,22 @@ func onPrem(t *testing.T, s *Stage) {
 	o.rotateInTheRightOrder()
 	o.rotateWithoutUpload()
 	if after := o.daemons(); after != before {
-		t.Errorf("the daemons were %s and are %s: something was started anew", before, after)
+		t.Errorf("the daemons were %s and are %s: something was restarted", before, after)
 	}
 	o.polls.check(t)
 }
 
 type onPremises struct {
 	t         *testing.T
-	s         *Stage
+	s         *Fixture
 	variables map[string]string
 	polls     *polls
 	warmPods  []string
 	first     cluster.SigningKey
 }
 
-// load gives the nodes the images that are pulled elsewhere: curl, and a real
-// Prometheus that looks for pods as its configuration says.
+// load gives the nodes the images that other clusters pull: curl, and a real Prometheus that
+// discovers pods by its configuration.
 func (o *onPremises) load() {
 	t, ctx := o.t, o.t.Context()
 	files := map[string]string{}
@@ -120,13 +122,13 @@ func (o *onPremises) warm() {
 	}
 }
 
-// rotateInTheRightOrder: who asks first after the rotation gets a token, too.
+// rotateInTheRightOrder: the first request after the rotation gets a token, too.
 func (o *onPremises) rotateInTheRightOrder() {
 	old, next := o.s.Cluster.SigningKey(), o.newKey()
 	o.first = old
 	o.polls.enter("next key known")
 	o.sign(old, next)
-	o.s.Paste(o.t, onPremFolder+"/rotation.md", o.variables)
+	o.s.RunBlocks(o.t, onPremFolder+"/rotation.md", o.variables)
 	o.polls.enter("next key signs")
 	o.sign(next, old)
 	for _, pod := range append(o.newcomers("second"), o.warmPods...) {
@@ -135,8 +137,8 @@ func (o *onPremises) rotateInTheRightOrder() {
 	o.polls.enter("recovered")
 }
 
-// rotateWithoutUpload: what there is stays right, what is new is refused with the
-// reason and the remedy, which helps.
+// rotateWithoutUpload: cached tokens stay valid. New ones are refused with the reason and
+// the remedy, and the remedy works.
 func (o *onPremises) rotateWithoutUpload() {
 	t := o.t
 	old, next := o.s.Cluster.SigningKey(), o.newKey()
@@ -197,13 +199,13 @@ func (o *onPremises) sign(key cluster.SigningKey, others ...cluster.SigningKey) 
 	if err := o.s.Cluster.Sign(o.t.Context(), key, others...); err != nil {
 		o.t.Fatal(err)
 	}
-	o.t.Logf("%s: the API server was started anew in %s", o.polls.now(), time.Since(start).Round(100*time.Millisecond))
+	o.t.Logf("%s: the API server was restarted in %s", o.polls.now(), time.Since(start).Round(100*time.Millisecond))
 }
 
-// newcomers are pods, one on each node, of a KSA that has asked for nothing yet.
+// newcomers are pods, one on each node, of a KSA that has requested nothing yet.
 func (o *onPremises) newcomers(ksa string) []string {
 	gsa := reportsGSA(ksa)
-	o.s.Google.Bind(gsa, "roles/iam.workloadIdentityUser", product.Principal(onPremNamespace, ksa))
+	o.s.Google.Bind(gsa, "roles/iam.workloadIdentityUser", deployment.Principal(onPremNamespace, ksa))
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: ksa, Annotations: map[string]string{identity.AnnotationGSA: gsa}}}
 	if _, err := o.s.Cluster.Client.CoreV1().ServiceAccounts(onPremNamespace).Create(o.t.Context(), account, metav1.CreateOptions{}); err != nil {
 		o.t.Fatal(err)
@@ -228,7 +230,7 @@ status=$("$0" -sS -m 5 -o /tmp/answer -w '%{http_code}' -H 'Metadata-Flavor: Goo
 "$3" 0.2
 done`
 	name := ksa + "-" + n.Name
-	o.polls.expect(name, Chain{KSA: onPremNamespace + "/" + ksa, Through: []string{product.Principal(onPremNamespace, ksa)}, Principal: "serviceAccount:" + reportsGSA(ksa)})
+	o.polls.expect(name, Chain{KSA: onPremNamespace + "/" + ksa, Through: []string{deployment.Principal(onPremNamespace, ksa)}, Principal: "serviceAccount:" + reportsGSA(ksa)})
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PodSpec{
@@ -250,7 +252,7 @@ done`
 
 // daemons are the pods of the product and how often each was started.
 func (o *onPremises) daemons() string {
-	return o.s.Kubectl(o.t, "get", "pods", "--namespace", product.Name, "--sort-by", "{.metadata.uid}",
+	return o.s.Kubectl(o.t, "get", "pods", "--namespace", deployment.Name, "--sort-by", "{.metadata.uid}",
 		"--output", `jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
 }
 
@@ -258,14 +260,14 @@ func (o *onPremises) daemons() string {
 func (o *onPremises) remove() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.t.Context()), 2*time.Minute)
 	defer cancel()
-	root, err := cluster.SourceRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		o.t.Error(err)
 		return
 	}
 	folder := filepath.Join(root, onPremFolder)
-	for _, what := range [][]string{{"-f", "policy.yaml"}, {"namespace", onPremNamespace}, {"-k", "monitoring"}, {"-k", "daemon"}} {
-		command := append([]string{"kubectl", "delete", "--ignore-not-found"}, what...)
+	for _, query := range [][]string{{"-f", "policy.yaml"}, {"namespace", onPremNamespace}, {"-k", "monitoring"}, {"-k", "daemon"}} {
+		command := append([]string{"kubectl", "delete", "--ignore-not-found"}, query...)
 		if _, err := o.s.runIn(ctx, folder, command...); err != nil {
 			o.t.Error(err)
 		}
@@ -343,7 +345,7 @@ func (o *onPremises) ask(path string, answer any) error {
 	return json.Unmarshal(body, answer)
 }
 
-func (o *onPremises) eventually(what string, is func() error) {
+func (o *onPremises) eventually(condition string, is func() error) {
 	o.t.Helper()
 	ctx, cancel := context.WithTimeout(o.t.Context(), alertsWithin)
 	defer cancel()
@@ -357,7 +359,7 @@ func (o *onPremises) eventually(what string, is func() error) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			o.t.Fatalf("%s: not within %s: %v", what, alertsWithin, err)
+			o.t.Fatalf("%s: not within %s: %v", condition, alertsWithin, err)
 		}
 	}
 }

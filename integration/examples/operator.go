@@ -14,7 +14,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// credentialsFile is where gcloud auth application-default login writes, in the
+// credentialsFile is the file that gcloud auth application-default login writes, in the
 // home folder.
 const credentialsFile = ".config/gcloud/application_default_credentials.json"
 
@@ -24,7 +24,7 @@ const commandWithin = 10 * time.Minute
 
 // makeHome makes the operator's home folder: logged in at Google as by both
 // gcloud auth login and gcloud auth application-default login.
-func (s *Stage) makeHome() error {
+func (s *Fixture) makeHome() error {
 	file := filepath.Join(s.home, credentialsFile)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
@@ -37,15 +37,15 @@ func (s *Stage) makeHome() error {
 }
 
 // addProgram gives the operator a program besides the machine's.
-func (s *Stage) addProgram(name, path string) error {
+func (s *Fixture) addProgram(name, path string) error {
 	return os.Symlink(path, filepath.Join(s.home, "bin", name))
 }
 
-func (s *Stage) tokenFile() string { return filepath.Join(s.home, "access-token") }
+func (s *Fixture) tokenFile() string { return filepath.Join(s.home, "access-token") }
 
 // login gives gcloud a token of the operator's, by the refresh token of the
 // credentials file.
-func (s *Stage) login(ctx context.Context) error {
+func (s *Fixture) login(ctx context.Context) error {
 	credentials, err := os.ReadFile(filepath.Join(s.home, credentialsFile))
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func (s *Stage) login(ctx context.Context) error {
 }
 
 // redeem gets an access token for a credentials file of gcloud's.
-func (s *Stage) redeem(ctx context.Context, credentials []byte) (string, error) {
+func (s *Fixture) redeem(ctx context.Context, credentials []byte) (string, error) {
 	var file struct {
 		ID      string `json:"client_id"`
 		Secret  string `json:"client_secret"`
@@ -77,9 +77,9 @@ func (s *Stage) redeem(ctx context.Context, credentials []byte) (string, error) 
 	return token.AccessToken, nil
 }
 
-// environment is all that the operator's programs get: nothing of the caller's
-// but where programs and caches are.
-func (s *Stage) environment() []string {
+// environment is the complete environment of the operator's programs. The caller's
+// environment only contributes the locations of programs and caches.
+func (s *Fixture) environment() []string {
 	env := []string{
 		"HOME=" + s.home,
 		"PATH=" + filepath.Join(s.home, "bin") + ":" + os.Getenv("PATH"),
@@ -107,9 +107,9 @@ func (s *Stage) environment() []string {
 	return env
 }
 
-// runIn runs a program in a folder as the operator, and returns what it printed to
-// its standard output. What it left running ends with it.
-func (s *Stage) runIn(ctx context.Context, folder string, command ...string) (string, error) {
+// runIn runs a program in a folder as the operator, and returns its standard output. Its
+// child processes end with it.
+func (s *Fixture) runIn(ctx context.Context, folder string, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commandWithin, fmt.Errorf("not done within %s", commandWithin))
 	defer cancel()
 	if err := s.login(ctx); err != nil {
@@ -119,9 +119,9 @@ func (s *Stage) runIn(ctx context.Context, folder string, command ...string) (st
 	if err != nil {
 		return "", err
 	}
-	var said, failed strings.Builder
+	var output, failed strings.Builder
 	cmd := exec.CommandContext(ctx, path, command[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = folder, s.environment(), &said, &failed
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = folder, s.environment(), &output, &failed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	end := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel, cmd.WaitDelay = end, time.Second
@@ -134,13 +134,13 @@ func (s *Stage) runIn(ctx context.Context, folder string, command ...string) (st
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return said.String(), fmt.Errorf("%s: %w: %s\n%s", filepath.Base(path), err, failed.String(), said.String())
+		return output.String(), fmt.Errorf("%s: %w: %s\n%s", filepath.Base(path), err, failed.String(), output.String())
 	}
-	return said.String(), nil
+	return output.String(), nil
 }
 
 // find is the operator's own program, or the machine's.
-func (s *Stage) find(name string) (string, error) {
+func (s *Fixture) find(name string) (string, error) {
 	own := filepath.Join(s.home, "bin", name)
 	if _, err := os.Stat(own); err == nil {
 		return own, nil

@@ -26,7 +26,7 @@ func (p proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	// A client says nothing before it has the answer.
+	// A client sends nothing before it has the answer.
 	err = conn.SetDeadline(time.Time{})
 	if err == nil && buffered.Reader.Buffered() == 0 {
 		if _, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n"); err == nil && p.to.add(conn) {
@@ -48,7 +48,7 @@ func newConnections() *connections {
 	return &connections{ctx: ctx, stop: stop, waiting: make(chan net.Conn)}
 }
 
-// add hands a connection over; false if nobody takes it any more.
+// add hands a connection over, and returns false if the listener is closed.
 func (c *connections) add(conn net.Conn) bool {
 	select {
 	case c.waiting <- conn:

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestBlocksOfAReadme(t *testing.T) {
+func TestBlocks_OfAReadme(t *testing.T) {
 	blocks, err := Blocks("# Title\n\n```sh\na\nb\n```\n\n```yaml\nkind: Pod\n```\n\n<!-- not run: needs a browser -->\n\n```sh\nc\n```\n")
 	if err != nil {
 		t.Fatal(err)
@@ -16,7 +16,7 @@ func TestBlocksOfAReadme(t *testing.T) {
 	}
 }
 
-func TestBlocksThatAreNone(t *testing.T) {
+func TestBlocks_InvalidAreErrors(t *testing.T) {
 	for name, test := range map[string]struct{ readme, says string }{
 		"unclosed fence":        {"\n```sh\na\n", "line 2: the block that begins there has no end"},
 		"marker without reason": {"<!-- not run: -->\n```sh\na\n```\n", "line 1: write <!-- not run: REASON -->"},

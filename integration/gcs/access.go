@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// host is where Cloud Storage is.
+// host is the host of Cloud Storage.
 const host = "storage.googleapis.com"
 
-// The IAM permissions of what the stand-in serves.
+// The IAM permissions that the stand-in checks.
 const (
 	createBuckets = "storage.buckets.create"
 	deleteBuckets = "storage.buckets.delete"
@@ -35,15 +35,15 @@ type access struct {
 	object     string
 	permission string // of IAM, which Cloud Storage demands and names in its refusals
 	write      bool
-	names      bool // the answer tells the object's name, the request may not
+	names      bool // only the answer is sure to contain the object's name
 }
 
-// canonical is a request as if it came to https://storage.googleapis.com. It
-// is a copy, which may be changed.
+// canonical returns a copy of the request as if it were sent to
+// https://storage.googleapis.com.
 //
-// fake-gcs-server takes what it does not know for a bucket that is named by the
-// host, so the host must not be the caller's choice. It must stay where it is
-// told back: in the URL of a resumable upload.
+// fake-gcs-server takes an unknown host for the name of a bucket, so the caller must not
+// choose the host. Only the URL of a resumable upload, which the answer contains, must keep
+// it.
 func canonical(r *http.Request) *http.Request {
 	r = r.Clone(r.Context())
 	name := r.Host
@@ -63,8 +63,7 @@ func canonical(r *http.Request) *http.Request {
 	return r
 }
 
-// isXML says whether a request is one of the XML API, where the bucket is at
-// the beginning of the path.
+// isXML reports whether a request is for the XML API, whose paths begin with the bucket.
 func isXML(r *http.Request) bool {
 	for _, prefix := range []string{"/storage/v1/", "/download/storage/v1/", "/upload/storage/v1/"} {
 		if strings.HasPrefix(r.URL.EscapedPath(), prefix) {
@@ -74,9 +73,9 @@ func isXML(r *http.Request) bool {
 	return true
 }
 
-// wants says what a request does, its target first; false for what the stand-in
-// does not serve. Only what is understood here may reach fake-gcs-server.
-func wants(r *http.Request) ([]access, bool) {
+// accessesOf returns the accesses of a request, its target first, or false if the stand-in does
+// not serve it. Only requests that are understood here can reach fake-gcs-server.
+func accessesOf(r *http.Request) ([]access, bool) {
 	write := r.Method != http.MethodGet && r.Method != http.MethodHead
 	path := r.URL.EscapedPath()
 	if isXML(r) {
@@ -153,7 +152,7 @@ func ofObject(method string, write bool) string {
 	}
 }
 
-// ofBucket is the permission that a method needs on a bucket or what it has.
+// ofBucket is the permission that a method needs on a bucket or its contents.
 func ofBucket(method, part string, write bool) string {
 	switch strings.TrimSuffix(part, "/") {
 	case "o":

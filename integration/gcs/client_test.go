@@ -33,9 +33,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beClient writes an object and reads it back, with no setting but the
-// environment's. A process of its own: the standard library reads the proxy and
-// the trusted certificates once.
+// beClient writes an object and reads it back, configured only by its environment. It is a
+// separate process, because the standard library reads the proxy and the trusted
+// certificates once.
 func beClient(size string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -73,8 +73,8 @@ func beClient(size string) error {
 	return errors.Join(r.Close(), client.Close())
 }
 
-// runClient runs Google's client with an environment of what is needed only. Its
-// token comes from a metadata server.
+// runClient runs Google's client with a minimal environment. Its token comes from a metadata
+// server.
 func (b *bench) runClient(size int, token string, more ...string) (string, error) {
 	b.t.Helper()
 	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,11 +102,11 @@ func (b *bench) runClient(size int, token string, more ...string) (string, error
 		"GCE_METADATA_HOST=" + strings.TrimPrefix(metadata.URL, "http://"),
 		"HTTPS_PROXY=" + b.ProxyURL, "SSL_CERT_FILE=" + ca,
 	}, more...)
-	said, err := client.CombinedOutput()
-	return string(said), err
+	output, err := client.CombinedOutput()
+	return string(output), err
 }
 
-func TestClientThroughTheProxy(t *testing.T) {
+func TestProxy_ServesTheRealClient(t *testing.T) {
 	b := newBench(t, nil)
 	token := b.token(cloudPlatform)
 	const chunk = 256 << 10
@@ -122,8 +122,8 @@ func TestClientThroughTheProxy(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := len(b.Records())
-			if said, err := b.runClient(test.size, token); err != nil {
-				t.Fatalf("%v: %s", err, said)
+			if output, err := b.runClient(test.size, token); err != nil {
+				t.Fatalf("%v: %s", err, output)
 			}
 			writes, reads := 0, 0
 			for _, r := range b.Records()[before:] {
@@ -144,25 +144,25 @@ func TestClientThroughTheProxy(t *testing.T) {
 	}
 }
 
-func TestClientWithABadToken(t *testing.T) {
+func TestProxy_ClientWithInvalidTokenFails(t *testing.T) {
 	b := newBench(t, nil)
 	for token, want := range map[string]string{
 		"ya29.garbage":                         "Error 401: Invalid Credentials, authError",
 		b.token(auth + "userinfo.email"):       "Error 403: Provided scope(s) are not authorized, forbidden",
 		b.token(auth + "devstorage.read_only"): "Error 403: Provided scope(s) are not authorized, forbidden",
 	} {
-		if said, err := b.runClient(16, token); err == nil || !strings.Contains(said, want) {
-			t.Errorf("%v: %s, want %s", err, said, want)
+		if output, err := b.runClient(16, token); err == nil || !strings.Contains(output, want) {
+			t.Errorf("%v: %s, want %s", err, output, want)
 		}
 	}
 }
 
 // Why there is a proxy: with the usual setting for emulators the Go client has a
 // token at hand and does not send it.
-func TestClientWithEmulatorHostSendsNoToken(t *testing.T) {
+func TestEmulatorHost_ClientSendsNoToken(t *testing.T) {
 	b := newBench(t, nil)
-	said, err := b.runClient(16, b.token(cloudPlatform), "STORAGE_EMULATOR_HOST="+b.URL)
-	if err == nil || !strings.Contains(said, "Error 401: Anonymous caller does not have") {
-		t.Errorf("%v: %s", err, said)
+	output, err := b.runClient(16, b.token(cloudPlatform), "STORAGE_EMULATOR_HOST="+b.URL)
+	if err == nil || !strings.Contains(output, "Error 401: Anonymous caller does not have") {
+		t.Errorf("%v: %s", err, output)
 	}
 }

@@ -14,7 +14,7 @@ type refusal struct {
 	code      int
 	message   string
 	reason    string // JSON
-	challenge string // WWW-Authenticate; also says that a token is the matter
+	challenge string // WWW-Authenticate; also marks errors about the token
 	xml       xmlRefusal
 }
 
@@ -67,12 +67,12 @@ func backendDown() *refusal {
 	}
 }
 
-func lacks(who, permission string) string {
+func lacks(principal, permission string) string {
 	object := "object"
 	if strings.HasPrefix(permission, "storage.buckets.") || permission == "storage.objects.list" {
 		object = "bucket"
 	}
-	return who + " does not have " + permission + " access to the Google Cloud Storage " + object +
+	return principal + " does not have " + permission + " access to the Google Cloud Storage " + object +
 		". Permission '" + permission + "' denied on resource (or it may not exist)."
 }
 
@@ -103,7 +103,7 @@ type xmlRefusal struct {
 	status int // if it is another than in JSON
 }
 
-// plainer writes what encoding/xml escapes in text without need, as Google does.
+// plainer undoes escapes of encoding/xml that text does not need, as Google does.
 var plainer = strings.NewReplacer("&#39;", "'", "&#34;", `"`, "&#xA;", "\n")
 
 func writeError(w http.ResponseWriter, r *http.Request, refused *refusal) {

@@ -3,6 +3,7 @@ package gcs
 import (
 	"encoding/json"
 	"fmt"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -22,12 +23,7 @@ func TestRefusals(t *testing.T) {
 	if response, text := b.do("POST", uploadPath, good, "red"); response.StatusCode != http.StatusOK {
 		t.Fatalf("upload: %s %s", response.Status, text)
 	}
-	b.google.SetTokenLife(time.Second)
-	expired := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Hour)
-	for _, live := b.google.Inspect(expired); live; _, live = b.google.Inspect(expired) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	expired := b.google.ExpiredToken(t, "shop", "cart", testGSA, cloudPlatform)
 
 	const missing = "Anonymous caller does not have storage.objects.%s access to the Google Cloud Storage object. Permission 'storage.objects.%[1]s' denied on resource (or it may not exist)."
 	for _, test := range []struct {
@@ -37,8 +33,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"read without a token", "GET", objectPath, "", 401, fmt.Sprintf(missing, "get"), "required"},
 		{"write without a token", "POST", uploadPath, "", 401, fmt.Sprintf(missing, "create"), "required"},
-		{"read with no token of ours", "GET", objectPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
-		{"write with no token of ours", "POST", uploadPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
+		{"read with an unknown token", "GET", objectPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
+		{"write with an unknown token", "POST", uploadPath, "ya29.garbage", 401, "Invalid Credentials", "authError"},
 		{"expired token", "GET", objectPath, expired, 401, "Invalid Credentials", "authError"},
 		{"scope of something else", "GET", objectPath, b.token(auth + "userinfo.email"), 403, "Provided scope(s) are not authorized", "forbidden"},
 		{"write with a scope to read", "POST", uploadPath, b.token(auth + "devstorage.read_only"), 403, "Provided scope(s) are not authorized", "forbidden"},
@@ -105,14 +101,14 @@ func TestRecord(t *testing.T) {
 	token := b.token(cloudPlatform)
 	b.do("POST", uploadPath, token, "red")
 	got := b.last()
-	if got.Principal != "serviceAccount:"+testGSA || got.KSA != "shop/cart" || len(got.Through) != 1 || got.Through[0] != testCaller {
-		t.Errorf("who: %+v", got)
+	if got.Principal != "serviceAccount:"+testGSA || got.KSA != "shop/cart" || len(got.Through) != 1 || got.Through[0] != standintest.Principal("shop", "cart") {
+		t.Errorf("caller: %+v", got)
 	}
 	if got.Method != "POST" || got.Bucket != testBucket || got.Object != "wine.txt" || got.Status != http.StatusOK {
 		t.Errorf("what: %+v", got)
 	}
 	if got.Remaining < 59*time.Minute || got.Remaining > time.Hour {
-		t.Errorf("remaining life %s", got.Remaining)
+		t.Errorf("remaining lifetime %s", got.Remaining)
 	}
 
 	b.do("GET", objectPath, "ya29.garbage", "")
@@ -124,11 +120,11 @@ func TestRecord(t *testing.T) {
 		t.Error("there is a token in the log or the records")
 	}
 	if !strings.Contains(everything, "object=wine.txt") {
-		t.Errorf("the log does not tell what was written: %s", b.log)
+		t.Errorf("the log does not name the object: %s", b.log)
 	}
 }
 
-func TestObjectNamedInTheBody(t *testing.T) {
+func TestRecord_HasTheObjectNameFromTheBody(t *testing.T) {
 	b := newBench(t, nil)
 	token := b.token(cloudPlatform)
 	const body = "--x\r\nContent-Type: application/json\r\n\r\n{\"name\": \"dir/port.txt\"}\r\n" +
@@ -143,7 +139,7 @@ func TestObjectNamedInTheBody(t *testing.T) {
 	}
 }
 
-// grants are permissions on buckets, by principal and bucket: what IAM would say.
+// grants are permissions on buckets, by principal and bucket, as in IAM.
 type grants map[[2]string][]string
 
 func (g grants) authorize(o *Options) {
@@ -208,7 +204,7 @@ func TestAuthorizer(t *testing.T) {
 	}
 }
 
-func TestDenialIsGooglesText(t *testing.T) {
+func TestDenial_HasGooglesText(t *testing.T) {
 	b := newBench(t, grants{}.authorize)
 	_, text := b.do("POST", uploadPath, b.token(cloudPlatform), "red")
 	const message = testGSA + " does not have storage.objects.create access to the Google Cloud Storage object. " +
@@ -230,7 +226,7 @@ func TestDenialIsGooglesText(t *testing.T) {
 }
 
 // The front must not take another bucket for the one that fake-gcs-server does.
-func TestHostDoesNotNameABucket(t *testing.T) {
+func TestHost_DoesNotSelectABucket(t *testing.T) {
 	b := newBench(t, func(o *Options) {
 		o.Authorize = func(bucket, _, _ string) bool { return bucket == testBucket }
 	})
@@ -256,7 +252,7 @@ func TestHostDoesNotNameABucket(t *testing.T) {
 	}
 }
 
-func TestNoGoogle(t *testing.T) {
+func TestServer_ReportsThatFakegoogleIsDown(t *testing.T) {
 	google := httptest.NewServer(http.NotFoundHandler())
 	b := newBench(t, func(o *Options) { o.Fake = google.URL })
 	for range 2 {
@@ -267,7 +263,7 @@ func TestNoGoogle(t *testing.T) {
 		google.Close() // and once more, without
 	}
 	if !strings.Contains(b.log.String(), "is it fakegoogle?") || !strings.Contains(b.log.String(), "is fakegoogle running there?") {
-		t.Errorf("the log does not say what to do: %s", b.log)
+		t.Errorf("the log has no remedy: %s", b.log)
 	}
 	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "Options.Fake") {
 		t.Errorf("without a Google: %v", err)

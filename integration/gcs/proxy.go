@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"gke-metadata-emulator/integration/internal/certs"
 	"io"
 	"log/slog"
 	"net"
@@ -25,17 +26,17 @@ type Proxy struct {
 	ca          []byte
 }
 
-// NewProxy makes a proxy with a CA of its own before a [Server]. The log, which
-// may be nil, hears of refused hosts and failed handshakes.
+// NewProxy makes a proxy with a new CA for a [Server]. It logs refused hosts and failed
+// handshakes, unless the log is nil.
 func NewProxy(storage http.Handler, log *slog.Logger) (*Proxy, error) {
-	certificate, ca, err := newCertificate(time.Now())
+	certificate, ca, err := certs.New(host, "*."+host)
 	if err != nil {
 		return nil, err
 	}
 	return &Proxy{storage: storage, log: cmp.Or(log, slog.New(slog.DiscardHandler)), certificate: certificate, ca: ca}, nil
 }
 
-// CA is what a client has to trust, in PEM.
+// CA is the certificate that a client has to trust, in PEM.
 func (p *Proxy) CA() []byte { return slices.Clone(p.ca) }
 
 // Serve serves the proxy until ctx ends.
@@ -86,7 +87,7 @@ type tunnel struct {
 
 func (t tunnel) Read(b []byte) (int, error) { return t.reader.Read(b) }
 
-// tunnels is the listener that accepts what CONNECT opened.
+// tunnels is a listener for connections that CONNECT opened.
 type tunnels struct {
 	address net.Addr
 	opened  chan net.Conn

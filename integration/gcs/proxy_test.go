@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"gke-metadata-emulator/integration/internal/certs"
 	"io"
 	"net"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 )
 
 // through is a client that has the proxy and trusts certificates of ca.
-func (b *bench) through(ca []byte) *http.Client {
+func (b *bench) clientWithCA(ca []byte) *http.Client {
 	b.t.Helper()
 	proxy, err := url.Parse(b.ProxyURL)
 	if err != nil {
@@ -45,9 +46,9 @@ func (b *bench) get(client *http.Client, target string) (*http.Response, string,
 	return response, string(text), err
 }
 
-func TestProxyIsCloudStorage(t *testing.T) {
+func TestProxy_IsCloudStorage(t *testing.T) {
 	b := newBench(t, nil)
-	client := b.through(b.CA)
+	client := b.clientWithCA(b.CA)
 	for _, target := range []string{"https://storage.googleapis.com/storage/v1/b/x/o", "https://x.storage.googleapis.com/"} {
 		response, text, err := b.get(client, target)
 		if err != nil || response.StatusCode != http.StatusUnauthorized || b.last().Bucket != "x" {
@@ -56,9 +57,9 @@ func TestProxyIsCloudStorage(t *testing.T) {
 	}
 }
 
-func TestProxyRefusesOtherHosts(t *testing.T) {
+func TestProxy_RefusesOtherHosts(t *testing.T) {
 	b := newBench(t, nil)
-	client := b.through(b.CA)
+	client := b.clientWithCA(b.CA)
 	before := len(b.Records())
 	for _, target := range []string{
 		"https://oauth2.googleapis.com/", "https://storage.googleapis.com:8443/", "https://evilstorage.googleapis.com/", "https://127.0.0.1/",
@@ -77,20 +78,20 @@ func TestProxyRefusesOtherHosts(t *testing.T) {
 	}
 }
 
-func TestProxyIsTrustedWithItsCAOnly(t *testing.T) {
+func TestProxy_IsTrustedOnlyWithItsCA(t *testing.T) {
 	b := newBench(t, nil)
-	_, another, err := newCertificate(time.Now())
+	_, another, err := certs.New(host)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, ca := range map[string][]byte{"no CA": nil, "another CA": another} {
-		if _, _, err := b.get(b.through(ca), "https://storage.googleapis.com/x/y"); err == nil || !strings.Contains(err.Error(), "certificate signed by unknown authority") {
+		if _, _, err := b.get(b.clientWithCA(ca), "https://storage.googleapis.com/x/y"); err == nil || !strings.Contains(err.Error(), "certificate signed by unknown authority") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestProxyEnds(t *testing.T) {
+func TestProxy_EndsItsTunnels(t *testing.T) {
 	b := newBench(t, nil)
 	proxy, err := NewProxy(b.Server, nil)
 	if err != nil {

@@ -3,23 +3,22 @@ package gcs
 import (
 	"context"
 	"encoding/json"
+	"gke-metadata-emulator/integration/internal/standin"
 	"log/slog"
-	"net/http"
-	"slices"
 	"time"
 )
 
-// Record is one request and who made it. There is no token in it.
+// Record is one request and its caller. It contains no token.
 type Record struct {
 	Time      time.Time
 	Principal string        // like serviceAccount:EMAIL; empty if the token was refused
-	Through   []string      // how the token came about, who asked for it first
+	Through   []string      // delegate chain of the token, the first caller first
 	KSA       string        // NAMESPACE/NAME, of the Kubernetes token at the beginning
-	Remaining time.Duration // of the token's life, or the signed URL's
+	Remaining time.Duration // lifetime of the token or the signed URL
 	Signed    bool          // by its URL; there is no token, and none that it came through
 	Method    string
 	Bucket    string
-	Object    string // empty where a bucket is meant
+	Object    string // empty for a request about a bucket
 	Status    int
 }
 
@@ -27,56 +26,36 @@ type Record struct {
 const maxRecords = 1000
 
 // Records are the latest requests, the oldest first.
-func (s *Server) Records() []Record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.records)
-}
+func (s *Server) Records() []Record { return s.records.All() }
 
 func (s *Server) add(ctx context.Context, r Record) {
 	s.log.LogAttrs(ctx, slog.LevelInfo, "request",
 		slog.String("principal", r.Principal), slog.String("ksa", r.KSA), slog.Duration("remaining", r.Remaining.Truncate(time.Second)),
 		slog.Bool("signed", r.Signed),
 		slog.String("method", r.Method), slog.String("bucket", r.Bucket), slog.String("object", r.Object), slog.Int("status", r.Status))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.records) == maxRecords {
-		s.records = slices.Delete(s.records, 0, 1)
-	}
-	s.records = append(s.records, r)
+	s.records.Add(r)
 }
 
-// recorder keeps what a record needs of an answer.
+// recorder keeps the parts of an answer that a record needs.
 type recorder struct {
-	http.ResponseWriter
-	status int
-	keep   bool // the beginning of the body
-	body   []byte
+	standin.Recorder
+	keep bool // whether to keep the beginning of the body
+	body []byte
 }
 
-// maxKept is above any object resource.
+// maxKept is above the size of any object resource.
 const maxKept = 64 << 10
 
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
 func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
 	if r.keep && len(r.body) < maxKept {
 		r.body = append(r.body, b[:min(len(b), maxKept-len(r.body))]...)
 	}
-	return r.ResponseWriter.Write(b)
+	return r.Recorder.Write(b)
 }
 
-// objectName is the name that the answer to an upload tells: a client may write
-// it in a part of the body instead of the URL, and fake-gcs-server does not
-// escape an ampersand in the URL of a resumable upload.
+// objectName is the name in the answer to an upload: a client can put the name in the body
+// instead of the URL, and fake-gcs-server does not escape an ampersand in the URL of a
+// resumable upload.
 func (r *recorder) objectName() string {
 	var object struct {
 		Name string `json:"name"`

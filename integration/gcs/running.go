@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// T is what [Start] needs of a testing.TB.
+// T is the part of testing.TB that [Start] needs.
 type T interface {
 	Helper()
 	Cleanup(func())
@@ -23,7 +23,7 @@ type Running struct {
 	CA       []byte // for SSL_CERT_FILE, in PEM
 }
 
-// Start serves a stand-in on loopback ports for the life of a test.
+// Start serves a stand-in on loopback ports for the lifetime of a test.
 func Start(t T, opts Options) *Running {
 	t.Helper()
 	server, err := New(opts)

@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"gke-metadata-emulator/integration/internal/standin"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/fsouza/fake-gcs-server/fakestorage"
@@ -17,14 +16,14 @@ import (
 
 // Options are the properties of a [Server]. Fake is needed.
 type Options struct {
-	// Fake is the base URL of the fakegoogle whose tokens are taken, like
+	// Fake is the base URL of the fakegoogle whose tokens are accepted, like
 	// http://127.0.0.1:8988.
 	Fake string
-	// Authorize says whether a principal has an IAM permission, such as
-	// storage.objects.create, on a bucket, which is empty where buckets are listed
-	// or made; everyone has all by default.
+	// Authorize reports whether a principal has an IAM permission, such as
+	// storage.objects.create, on a bucket. The bucket is empty if buckets are listed or
+	// created. Default: everything is allowed.
 	Authorize func(bucket, principal, permission string) bool
-	// Client asks fakegoogle; one that never uses a proxy by default.
+	// Client looks up tokens in fakegoogle. Default: a client that never uses a proxy.
 	Client *http.Client
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
@@ -33,42 +32,37 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Server is the stand-in as a handler: the JSON API, and of the XML API what
-// reads and what URLs are signed for.
+// Server is the stand-in as a handler: the JSON API, and the parts of the XML API that
+// read and that URLs are signed for.
 type Server struct {
-	fake      string
+	tokens    *standin.Tokens
 	authorize func(bucket, principal, permission string) bool
-	client    *http.Client
 	now       func() time.Time
 	log       *slog.Logger
 	storage   *fakestorage.Server
-
-	mu      sync.Mutex
-	records []Record
+	records   *standin.Records[Record]
 }
 
 // New makes a stand-in without buckets.
 func New(opts Options) (*Server, error) {
-	if !strings.HasPrefix(opts.Fake, "http://") && !strings.HasPrefix(opts.Fake, "https://") {
-		return nil, fmt.Errorf("gcs: Options.Fake is %q: give the base URL of a running fakegoogle", opts.Fake)
+	tokens, err := standin.NewTokens(opts.Fake, opts.Client)
+	if err != nil {
+		return nil, fmt.Errorf("gcs: Options.Fake: %w", err)
 	}
 	storage, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, PublicHost: host})
 	if err != nil {
 		return nil, fmt.Errorf("gcs: %w", err)
 	}
 	s := &Server{
-		fake:      strings.TrimSuffix(opts.Fake, "/"),
+		tokens:    tokens,
 		authorize: opts.Authorize,
-		client:    opts.Client,
 		now:       opts.Now,
 		log:       cmp.Or(opts.Log, slog.New(slog.DiscardHandler)),
 		storage:   storage,
+		records:   standin.NewRecords[Record](maxRecords),
 	}
 	if s.authorize == nil {
 		s.authorize = func(string, string, string) bool { return true }
-	}
-	if s.client == nil {
-		s.client = &http.Client{Transport: &http.Transport{}}
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -84,13 +78,13 @@ func (s *Server) CreateBucket(name string) {
 	s.storage.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: name})
 }
 
-// HasBucket says whether there is a bucket.
+// HasBucket reports whether there is a bucket.
 func (s *Server) HasBucket(name string) bool {
 	_, err := s.storage.Backend().GetBucket(name)
 	return err == nil
 }
 
-// Object is what an object holds; false if there is none.
+// Object returns the content of an object, or false if there is none.
 func (s *Server) Object(bucket, name string) ([]byte, bool) {
 	object, err := s.storage.GetObject(bucket, name)
 	return object.Content, err == nil
@@ -101,38 +95,38 @@ func (s *Server) Object(bucket, name string) ([]byte, bool) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	came := r // signed as it is
 	r = canonical(r)
-	recorded := &recorder{ResponseWriter: w}
+	recorded := &recorder{Recorder: standin.Recorder{ResponseWriter: w}}
 	record := Record{Time: s.now(), Method: r.Method}
 	defer func() {
-		record.Status = recorded.status
+		record.Status = recorded.Status
 		record.Object = cmp.Or(recorded.objectName(), record.Object)
 		s.add(r.Context(), record)
 	}()
 
-	wanted, ok := wants(r)
+	wanted, ok := accessesOf(r)
 	if !ok {
 		writeError(recorded, r, notThere())
 		return
 	}
 	record.Bucket, record.Object = wanted[0].bucket, wanted[0].object
 	recorded.keep = wanted[0].names
-	var who *caller
+	var caller *standin.Caller
 	var refused *refusal
 	if record.Signed = isXML(r) && isSigned(r); record.Signed {
-		who, refused = s.verify(came)
+		caller, refused = s.verify(came)
 	} else {
-		who, refused = s.identify(r, wanted[0])
+		caller, refused = s.identify(r, wanted[0])
 	}
-	if who != nil {
-		record.Principal, record.Through, record.KSA = who.Principal, who.Through, who.KSA
-		record.Remaining = who.ExpiresAt.Sub(record.Time)
-		refused = s.permit(who, wanted)
+	if caller != nil {
+		record.Principal, record.Through, record.KSA = caller.Principal, caller.Through, caller.KSA
+		record.Remaining = caller.ExpiresAt.Sub(record.Time)
+		refused = s.permit(caller, wanted)
 	}
 	if refused != nil {
 		writeError(recorded, r, refused)
 		return
 	}
-	// It has done its work, and what it is must not get anywhere.
+	// The token has been checked, and fake-gcs-server must not see it.
 	r.Header.Del("Authorization")
 	switch {
 	case wanted[0].permission == listManagedFolders && r.Method == http.MethodGet && s.HasBucket(record.Bucket):
@@ -145,8 +139,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// deletion is an answer of Cloud Storage's to one that succeeded: 204 and nothing else,
-// where fake-gcs-server says 200 and null, which gcloud cannot read.
+// deletion turns fake-gcs-server's answer to a successful deletion, 200 and null, which
+// gcloud cannot read, into Cloud Storage's: 204 and nothing else.
 type deletion struct{ *recorder }
 
 func (d deletion) WriteHeader(status int) {
@@ -158,19 +152,19 @@ func (d deletion) WriteHeader(status int) {
 }
 
 func (d deletion) Write(b []byte) (int, error) {
-	if d.status == 0 {
+	if d.Status == 0 {
 		d.WriteHeader(http.StatusOK)
 	}
-	if d.status == http.StatusNoContent {
+	if d.Status == http.StatusNoContent {
 		return len(b), nil
 	}
 	return d.recorder.Write(b)
 }
 
 // permit refuses a request that does something which its caller may not do.
-func (s *Server) permit(c *caller, wanted []access) *refusal {
+func (s *Server) permit(c *standin.Caller, wanted []access) *refusal {
 	for _, a := range wanted {
-		if !c.hasScopeFor(a.write) {
+		if !hasScope(c, a.write) {
 			return scopeMissing()
 		}
 	}
@@ -201,7 +195,7 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	defer stop()
 	err := server.Serve(listener)
 	if ctx.Err() != nil {
-		return server.Close() // also where the listener's end was seen before ctx's
+		return server.Close() // also if the listener was closed before ctx ended
 	}
 	return fmt.Errorf("gcs on %s: %w", listener.Addr(), err)
 }

@@ -9,7 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
+	"gke-metadata-emulator/integration/internal/standin"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,11 +30,11 @@ const (
 	maxJWKS       = 1 << 20
 )
 
-// isSigned says whether a request has a V4 signature in its URL.
+// isSigned reports whether a request has a V4 signature in its URL.
 func isSigned(r *http.Request) bool { return r.URL.Query().Has(signatureParam) }
 
-// signature is what a signed URL says of itself: "V4 signing process with your
-// own program" and "Canonical requests".
+// signature is the signature in a URL: "V4 signing process with your own program" and
+// "Canonical requests".
 type signature struct {
 	signer  string // a service account's address
 	scope   string
@@ -83,7 +83,7 @@ func parseSignature(r *http.Request) (*signature, *refusal) {
 	return sig, nil
 }
 
-// canonicalRequest is what was hashed and signed. The request is as it came,
+// canonicalRequest is the text that was hashed and signed. The request is the original one,
 // before [canonical].
 func (sig *signature) canonicalRequest(r *http.Request) string {
 	var b strings.Builder
@@ -117,12 +117,12 @@ func canonicalQuery(raw string) string {
 	return strings.Join(pairs, "&")
 }
 
-// escaped escapes all that RFC 3986 reserves, but for what is kept.
-func escaped(text, kept string) string {
+// escaped escapes all characters that RFC 3986 reserves, except those in kept.
+func escaped(text, safe string) string {
 	const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 	var b strings.Builder
 	for i := range len(text) {
-		if c := text[i]; strings.IndexByte(unreserved+kept, c) >= 0 {
+		if c := text[i]; strings.IndexByte(unreserved+safe, c) >= 0 {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "%%%02X", c)
@@ -131,9 +131,9 @@ func escaped(text, kept string) string {
 	return b.String()
 }
 
-// verify finds out who signed a request's URL: the caller, as if it were here
-// itself. Nothing is said of a URL's origin: whoever has it may use it.
-func (s *Server) verify(r *http.Request) (*caller, *refusal) {
+// verify returns the signer of a request's URL as its caller. The origin of a URL does not
+// matter: anyone with the URL has the signer's permissions.
+func (s *Server) verify(r *http.Request) (*standin.Caller, *refusal) {
 	sig, refused := parseSignature(r)
 	if refused != nil {
 		return nil, refused
@@ -159,7 +159,7 @@ func (s *Server) verify(r *http.Request) (*caller, *refusal) {
 	}) {
 		return nil, signatureWrong(toSign, request)
 	}
-	return &caller{
+	return &standin.Caller{
 		Principal: "serviceAccount:" + sig.signer,
 		Scopes:    []string{"https://www.googleapis.com/auth/devstorage.read_write"}, // a signature has no scopes
 		ExpiresAt: sig.expires,
@@ -168,25 +168,9 @@ func (s *Server) verify(r *http.Request) (*caller, *refusal) {
 
 // keys are a service account's public keys; none for an account that is not there.
 func (s *Server) keys(ctx context.Context, email string) (set jose.JSONWebKeySet, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.fake+"/service_accounts/v1/jwk/"+url.PathEscape(email), nil)
-	if err != nil {
+	status, body, err := s.tokens.Get(ctx, "/service_accounts/v1/jwk/"+url.PathEscape(email), "")
+	if err != nil || status != http.StatusOK {
 		return set, err
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		return set, fmt.Errorf("%w; is fakegoogle running there?", err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxJWKS))
-	switch {
-	case err != nil:
-		return set, err
-	case response.StatusCode == http.StatusNotFound:
-		return set, nil
-	case response.StatusCode != http.StatusOK:
-		return set, fmt.Errorf("%s answered %s; is it fakegoogle?", s.fake, response.Status)
 	}
 	return set, json.Unmarshal(body, &set)
 }

@@ -22,7 +22,7 @@ func (b *bench) signBlob(token, account string) func([]byte) ([]byte, error) {
 			return nil, err
 		}
 		var answer struct{ SignedBlob []byte }
-		post(b.t, b.google.URL+"/v1/projects/-/serviceAccounts/"+account+":signBlob", token, "application/json", string(body), &answer)
+		b.google.Post(b.t, "/v1/projects/-/serviceAccounts/"+account+":signBlob", token, "application/json", string(body), &answer)
 		return answer.SignedBlob, nil
 	}
 }
@@ -48,7 +48,7 @@ func (b *bench) signedURL(method, object string, change ...func(*storage.SignedU
 	return u
 }
 
-// use opens a signed URL as somebody who has nothing else.
+// use sends a request with a signed URL and no other credential.
 func (b *bench) use(method string, u *url.URL, body string, header ...string) (int, string) {
 	b.t.Helper()
 	request, err := http.NewRequestWithContext(b.t.Context(), method, u.String(), strings.NewReader(body))
@@ -58,7 +58,7 @@ func (b *bench) use(method string, u *url.URL, body string, header ...string) (i
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	response, err := b.through(b.CA).Do(request)
+	response, err := b.clientWithCA(b.CA).Do(request)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestSignedURL(t *testing.T) {
 	}
 }
 
-func TestSignedURLToUpload(t *testing.T) {
+func TestSignedURL_Upload(t *testing.T) {
 	b := newBench(t, grants{{testPrincipal, testBucket}: {createObjects}}.authorize)
 	put := b.signedURL("PUT", signedObject, func(o *storage.SignedURLOptions) {
 		o.ContentType, o.Headers = "text/plain", []string{"x-goog-meta-colour:  deep   red "}
@@ -126,7 +126,7 @@ func TestSignedURLToUpload(t *testing.T) {
 	if code, text := b.use("PUT", put, "white", "Content-Type", "text/plain", "x-goog-meta-colour", "deep red", "x-goog-acl", "public-read"); code != http.StatusBadRequest {
 		t.Errorf("with a header that is not signed: %d %s", code, text)
 	}
-	// Who may create may not read: the signer's permissions are what a URL has.
+	// Permission to create is no permission to read: a URL has the signer's permissions.
 	code, text := b.use("GET", b.signedURL("GET", signedObject), "")
 	if want := "<Details>" + testGSA + " does not have storage.objects.get access"; code != http.StatusForbidden || !strings.Contains(text, want) {
 		t.Errorf("%d %s, want 403 %s", code, text, want)
@@ -137,7 +137,7 @@ func TestSignedURLToUpload(t *testing.T) {
 }
 
 // Whatever is changed of a signed URL makes it worthless.
-func TestTamperedSignedURL(t *testing.T) {
+func TestSignedURL_TamperedIsRefused(t *testing.T) {
 	b := newBench(t, nil) // everyone may do everything
 	const another = "another@demo-project.iam.gserviceaccount.com"
 	b.google.Bind(another, "roles/viewer", "user:any@example.com") // it is there
@@ -151,8 +151,11 @@ func TestTamperedSignedURL(t *testing.T) {
 	}
 	good := b.signedURL("GET", signedObject)
 	query := good.Query()
-	flipped := []byte(query.Get(signatureParam))
-	flipped[0] ^= 1
+	signature := query.Get(signatureParam)
+	other := "0" // a hexadecimal digit that is not the signature's own first one
+	if strings.HasPrefix(signature, other) {
+		other = "1"
+	}
 	credential := query.Get("X-Goog-Credential")
 	for name, test := range map[string]struct {
 		change func(*url.URL)
@@ -160,24 +163,24 @@ func TestTamperedSignedURL(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"nothing":            {method: "GET", code: 200},
-		"the method":         {method: "DELETE", code: 403, want: "SignatureDoesNotMatch"},
-		"the object":         {change: func(u *url.URL) { u.Path, u.RawPath = "/"+testBucket+"/wine.txt", "" }, code: 403, want: "SignatureDoesNotMatch"},
-		"the bucket":         {change: func(u *url.URL) { u.Path, u.RawPath = "/museum/"+signedObject, "" }, code: 403, want: "SignatureDoesNotMatch"},
-		"the bucket by host": {change: func(u *url.URL) { u.Host = "museum." + host }, code: 403, want: "SignatureDoesNotMatch"},
-		"the signature":      {change: set(signatureParam, string(flipped)), code: 403, want: "SignatureDoesNotMatch"},
-		"no hex":             {change: set(signatureParam, "zz"), code: 400, want: "InvalidQueryParameterValue"},
-		"no signature":       {change: set(signatureParam, ""), code: 403, want: "SignatureDoesNotMatch"},
-		"the life":           {change: set("X-Goog-Expires", "604800"), code: 403, want: "SignatureDoesNotMatch"},
-		"too long a life":    {change: set("X-Goog-Expires", "604801"), code: 400, want: "InvalidQueryParameterValue"},
-		"the time":           {change: set("X-Goog-Date", time.Now().UTC().Add(time.Minute).Format(signedTime)), code: 403, want: "SignatureDoesNotMatch"},
-		"the account":        {change: set("X-Goog-Credential", strings.Replace(credential, testGSA, another, 1)), code: 403, want: "SignatureDoesNotMatch"},
-		"nobody":             {change: set("X-Goog-Credential", strings.Replace(credential, testGSA, "nobody@demo-project.iam.gserviceaccount.com", 1)), code: 403, want: "SignatureDoesNotMatch"},
-		"the day":            {change: set("X-Goog-Credential", strings.Replace(credential, "/2", "/1", 1)), code: 400, want: "InvalidQueryParameterValue"},
-		"the service":        {change: set("X-Goog-Credential", strings.Replace(credential, "/storage/", "/run/", 1)), code: 400, want: "InvalidQueryParameterValue"},
-		"one more parameter": {change: set("generation", "1"), code: 403, want: "SignatureDoesNotMatch"},
-		"no signed host":     {change: set("X-Goog-SignedHeaders", "x-goog-date"), code: 400, want: "InvalidQueryParameterValue"},
-		"the algorithm":      {change: set("X-Goog-Algorithm", "GOOG4-HMAC-SHA256"), code: 400, want: "InvalidQueryParameterValue"},
+		"nothing":             {method: "GET", code: 200},
+		"the method":          {method: "DELETE", code: 403, want: "SignatureDoesNotMatch"},
+		"the object":          {change: func(u *url.URL) { u.Path, u.RawPath = "/"+testBucket+"/wine.txt", "" }, code: 403, want: "SignatureDoesNotMatch"},
+		"the bucket":          {change: func(u *url.URL) { u.Path, u.RawPath = "/museum/"+signedObject, "" }, code: 403, want: "SignatureDoesNotMatch"},
+		"the bucket by host":  {change: func(u *url.URL) { u.Host = "museum." + host }, code: 403, want: "SignatureDoesNotMatch"},
+		"the signature":       {change: set(signatureParam, other+signature[1:]), code: 403, want: "SignatureDoesNotMatch"},
+		"no hex":              {change: set(signatureParam, "zz"), code: 400, want: "InvalidQueryParameterValue"},
+		"no signature":        {change: set(signatureParam, ""), code: 403, want: "SignatureDoesNotMatch"},
+		"the lifetime":        {change: set("X-Goog-Expires", "604800"), code: 403, want: "SignatureDoesNotMatch"},
+		"too long a lifetime": {change: set("X-Goog-Expires", "604801"), code: 400, want: "InvalidQueryParameterValue"},
+		"the time":            {change: set("X-Goog-Date", time.Now().UTC().Add(time.Minute).Format(signedTime)), code: 403, want: "SignatureDoesNotMatch"},
+		"the account":         {change: set("X-Goog-Credential", strings.Replace(credential, testGSA, another, 1)), code: 403, want: "SignatureDoesNotMatch"},
+		"an unknown account":  {change: set("X-Goog-Credential", strings.Replace(credential, testGSA, "nobody@demo-project.iam.gserviceaccount.com", 1)), code: 403, want: "SignatureDoesNotMatch"},
+		"the day":             {change: set("X-Goog-Credential", strings.Replace(credential, "/2", "/1", 1)), code: 400, want: "InvalidQueryParameterValue"},
+		"the service":         {change: set("X-Goog-Credential", strings.Replace(credential, "/storage/", "/run/", 1)), code: 400, want: "InvalidQueryParameterValue"},
+		"one more parameter":  {change: set("generation", "1"), code: 403, want: "SignatureDoesNotMatch"},
+		"no signed host":      {change: set("X-Goog-SignedHeaders", "x-goog-date"), code: 400, want: "InvalidQueryParameterValue"},
+		"the algorithm":       {change: set("X-Goog-Algorithm", "GOOG4-HMAC-SHA256"), code: 400, want: "InvalidQueryParameterValue"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := *good
@@ -202,7 +205,7 @@ func TestTamperedSignedURL(t *testing.T) {
 	}
 }
 
-func TestRefusalOfASignatureIsGooglesText(t *testing.T) {
+func TestSignedURL_RefusalHasGooglesText(t *testing.T) {
 	b := newBench(t, nil)
 	u := b.signedURL("GET", "wine.txt")
 	u.Path = "/" + testBucket + "/beer.txt"
@@ -221,7 +224,7 @@ func TestRefusalOfASignatureIsGooglesText(t *testing.T) {
 	}
 }
 
-func TestSignedURLEnds(t *testing.T) {
+func TestSignedURL_Expires(t *testing.T) {
 	now := time.Now()
 	b := newBench(t, func(o *Options) { o.Now = func() time.Time { return now } })
 	b.uploadSigned()
@@ -253,7 +256,7 @@ func TestSignedURLEnds(t *testing.T) {
 }
 
 // A signature is for the XML API; the JSON API takes tokens alone.
-func TestSignatureIsNoToken(t *testing.T) {
+func TestSignedURL_IsNoToken(t *testing.T) {
 	b := newBench(t, nil)
 	b.uploadSigned()
 	u := b.signedURL("GET", signedObject)

@@ -15,8 +15,8 @@ import (
 // after Close.
 func (c *Cluster) Kubeconfig() string { return c.file(kubeconfigFile) }
 
-// RESTConfigFor returns what a program that runs as the KSA would find in its
-// pod: to test what RBAC lets it do. The token is good for an hour.
+// RESTConfigFor returns the client configuration of a program that runs as the KSA, to test
+// its RBAC rules. The token is valid for an hour.
 func (c *Cluster) RESTConfigFor(ctx context.Context, namespace, ksa string) (*rest.Config, error) {
 	request, err := c.Client.CoreV1().ServiceAccounts(namespace).
 		CreateToken(ctx, ksa, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})

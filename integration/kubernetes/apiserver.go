@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+
+	"gke-metadata-emulator/integration/internal/process"
 )
 
 const issuer = "https://kubernetes.default.svc.cluster.local"
@@ -18,18 +20,18 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.ready(ctx, func(ctx context.Context) error {
+	return p.Ready(ctx, func(ctx context.Context) error {
 		client := c.Client.Discovery().RESTClient()
 		if body, err := client.Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
 			return fmt.Errorf("%w\n%s", err, body)
 		}
-		// The API server makes this one, but not before it says that it is ready.
+		// The API server creates this namespace, but possibly after it reports that it is ready.
 		_, err := client.Get().AbsPath("/api/v1/namespaces/default").DoRaw(ctx)
 		return err
 	})
 }
 
-func (c *Cluster) launchAPIServer() (*process, error) {
+func (c *Cluster) launchAPIServer() (*process.Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -58,7 +60,7 @@ func (c *Cluster) launchAPIServer() (*process, error) {
 		"--endpoint-reconciler-type=none",
 		"--profiling=false",
 	}
-	p, err := startProcess("kube-apiserver", c.file("kube-apiserver.log"), c.paths.APIServer, append(flags, c.flags...)...)
+	p, err := c.start("kube-apiserver", c.paths.APIServer, append(flags, c.flags...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +81,7 @@ func (c *Cluster) StopAPIServer() error {
 	}
 	p := c.apiServer
 	c.apiServer = nil
-	return errors.Join(p.crashed(), p.kill())
+	return errors.Join(p.Crashed(), p.Kill())
 }
 
 // PauseAPIServer makes the API server hang: connections stay, and new ones are
@@ -88,7 +90,7 @@ func (c *Cluster) PauseAPIServer() error {
 	if err := c.signalAPIServer(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	return c.apiServer.awaitStop()
+	return c.apiServer.AwaitStop()
 }
 
 // ResumeAPIServer lets a paused API server go on.
@@ -103,5 +105,5 @@ func (c *Cluster) signalAPIServer(s syscall.Signal) error {
 	if c.apiServer == nil {
 		return fmt.Errorf("%s: the API server is stopped", s)
 	}
-	return c.apiServer.signal(s)
+	return c.apiServer.Signal(s)
 }

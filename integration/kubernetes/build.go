@@ -7,16 +7,16 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
-	"gke-metadata-emulator/integration/built"
+	"gke-metadata-emulator/integration/buildcache"
+	"gke-metadata-emulator/integration/internal/checkout"
 )
 
-// Paths says where the programs of a cluster are.
+// Paths are the paths of the programs of a cluster.
 type Paths struct {
 	APIServer string
 	Etcd      string
@@ -26,7 +26,7 @@ type Paths struct {
 type program struct {
 	name    string
 	folder  string // of the nested module, within this package
-	module  string // whose version is the program's
+	module  string // determines the version of the program
 	pkg     string
 	takes   string // to build, from nothing
 	ldflags func(version string) string
@@ -68,17 +68,17 @@ func kubernetesVersion(version string) string {
 // user's cache directory yet. Progress goes to log. Any number of processes may
 // call it at once: one builds, the others wait for it.
 func Binaries(ctx context.Context, log io.Writer) (Paths, error) {
-	root, err := moduleRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		return Paths{}, err
 	}
-	caches, err := os.UserCacheDir()
+	cache, err := buildcache.Dir("kubernetes")
 	if err != nil {
-		return Paths{}, fmt.Errorf("no place to keep the Kubernetes binaries: %w; set HOME or XDG_CACHE_HOME", err)
+		return Paths{}, err
 	}
 	b := builder{
 		source: filepath.Join(root, "integration", "kubernetes"),
-		cache:  filepath.Join(caches, "gke-metadata-emulator", "kubernetes"),
+		cache:  cache,
 		log:    log,
 	}
 	var paths Paths
@@ -108,21 +108,21 @@ func (b builder) binary(ctx context.Context, p program) (string, error) {
 	}
 	folder := filepath.Join(b.cache, strings.Join([]string{version, runtime.GOOS, runtime.GOARCH, toolchain}, "-"))
 	path := filepath.Join(folder, p.name)
-	if built, err := exists(path); built || err != nil {
+	if exists, err := buildcache.Exists(path); exists || err != nil {
 		return path, err
 	}
 
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", fmt.Errorf("cache of the Kubernetes binaries: %w; make it writable, or set XDG_CACHE_HOME", err)
 	}
-	unlock, err := built.Lock(ctx, path+".lock", func() {
+	unlock, err := buildcache.Lock(ctx, path+".lock", func() {
 		fmt.Fprintf(b.log, "%s %s: another process is building it; waiting\n", p.name, version)
 	})
 	if err != nil {
 		return "", fmt.Errorf("build %s %s: %w", p.name, version, err)
 	}
 	defer unlock()
-	if built, err := exists(path); built || err != nil {
+	if exists, err := buildcache.Exists(path); exists || err != nil {
 		return path, err
 	}
 	if err := b.build(ctx, p, version, path); err != nil {
@@ -136,8 +136,8 @@ func (b builder) build(ctx context.Context, p program, version, path string) err
 	unfinished := path + ".unfinished"
 	start := time.Now()
 	fmt.Fprintf(b.log, "%s %s: building it from source, once (%s; much less when Go's build cache has parts of it)\n", p.name, version, p.takes)
-	cmd := b.command(ctx, p, "build", "-v", "-trimpath", "-ldflags", "-s -w"+p.ldflags(version), "-o", unfinished, p.pkg)
-	if err := built.Go(cmd, p.name+" "+version, b.log); err != nil {
+	cmd := buildcache.Command(ctx, filepath.Join(b.source, p.folder), false, "build", "-v", "-trimpath", "-ldflags", "-s -w"+p.ldflags(version), "-o", unfinished, p.pkg)
+	if err := buildcache.Build(cmd, p.name+" "+version, b.log); err != nil {
 		return errors.Join(err, removed(unfinished))
 	}
 	if err := os.Rename(unfinished, path); err != nil {
@@ -148,58 +148,7 @@ func (b builder) build(ctx context.Context, p program, version, path string) err
 }
 
 func (b builder) output(ctx context.Context, p program, args ...string) (string, error) {
-	out, err := b.command(ctx, p, args...).Output()
-	if err != nil {
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
-		}
-		return "", fmt.Errorf("go %s in %s: %w", strings.Join(args, " "), filepath.Join(b.source, p.folder), err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-// command runs Go in the program's module, for this machine whatever the
-// caller's environment cross-compiles to.
-func (b builder) command(ctx context.Context, p program, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = filepath.Join(b.source, p.folder)
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
-	// Interrupted, Go ends its compilers and removes its work folder.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	return cmd
-}
-
-// moduleRoot walks up from the working directory, which go test sets to the
-// tested package's folder. What runtime.Caller knows is no path at all when the
-// test was built with -trimpath.
-func moduleRoot() (string, error) {
-	const module = "gke-metadata-emulator"
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if err == nil {
-			if first, _, _ := strings.Cut(string(content), "\n"); strings.TrimSpace(first) == "module "+module {
-				return dir, nil
-			}
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("module %s not found in %s or above it: the Kubernetes binaries are built from its source; run this in a checkout", module, start)
-		}
-	}
-}
-
-func exists(path string) (bool, error) {
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
+	return buildcache.Output(ctx, filepath.Join(b.source, p.folder), false, args...)
 }
 
 func removed(path string) error {

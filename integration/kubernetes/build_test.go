@@ -30,45 +30,29 @@ func tiny(t *testing.T, source string) (builder, program, *strings.Builder) {
 		&log
 }
 
-func TestBinaryIsBuiltOnce(t *testing.T) {
+func TestBinary_IsBuiltOnce(t *testing.T) {
 	b, p, log := tiny(t, "package main\n\nfunc main() { println(\"tiny\") }\n")
 	path, err := b.binary(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(path).CombinedOutput(); err != nil || string(out) != "tiny\n" {
-		t.Errorf("it says %q, error %v", out, err)
+		t.Errorf("it prints %q, error %v", out, err)
 	}
 	if !strings.Contains(log.String(), "building it from source, once (a second") {
 		t.Errorf("log is %q", log)
 	}
 	log.Reset()
-	again, err := b.binary(t.Context(), p)
-	if err != nil || again != path || log.Len() > 0 {
-		t.Errorf("second time: %s, error %v, log %q; want %s and no log", again, err, log, path)
+	second, err := b.binary(t.Context(), p)
+	if err != nil || second != path || log.Len() > 0 {
+		t.Errorf("second time: %s, error %v, log %q; want %s and no log", second, err, log, path)
 	}
 }
 
-func TestFailedBuildSaysWhatTheCompilerSaid(t *testing.T) {
+func TestBinary_FailedBuildShowsTheCompilersMessage(t *testing.T) {
 	b, p, _ := tiny(t, "package main\n\nfunc main() { nonsense }\n")
 	path, err := b.binary(t.Context(), p)
 	if err == nil || !strings.Contains(err.Error(), "undefined: nonsense") {
 		t.Errorf("%s, error %v, want the compiler's message", path, err)
-	}
-}
-
-func TestModuleRootIsFoundFromBelow(t *testing.T) {
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Chdir("apiserver") // a module of its own, to be passed by
-	root, err := moduleRoot()
-	if err != nil || root != filepath.Dir(filepath.Dir(here)) {
-		t.Errorf("root is %q, error %v", root, err)
-	}
-	t.Chdir(t.TempDir())
-	if root, err := moduleRoot(); err == nil || !strings.Contains(err.Error(), "checkout") {
-		t.Errorf("elsewhere: root is %q, error %v; want an error that names the remedy", root, err)
 	}
 }

@@ -13,12 +13,18 @@ import (
 
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"gke-metadata-emulator/integration/internal/process"
+	"gke-metadata-emulator/integration/internal/scratch"
 )
+
+// folderPrefix begins the names of the clusters' folders.
+const folderPrefix = "gke-metadata-emulator-kubernetes-"
 
 // upWithin bounds the start of a cluster, which takes 3 s on an idle machine.
 const upWithin = 2 * time.Minute
 
-// Config is what may differ between clusters. The zero value is good.
+// Config is the part that differs between clusters. The zero value is usable.
 type Config struct {
 	Log            io.Writer // progress of building the binaries, os.Stderr if nil
 	APIServerFlags []string  // come after the package's own, so the last one counts
@@ -30,15 +36,15 @@ type Cluster struct {
 	Client clientset.Interface // with Config
 	Issuer string              // of the KSA tokens
 
-	dir   *folder
+	dir   *scratch.Folder
 	paths Paths
 	flags []string
 	port  *port
 
-	mu        sync.Mutex // of what follows
+	mu        sync.Mutex // guards the fields below
 	closed    bool
-	etcd      *process
-	apiServer *process // nil while stopped
+	etcd      *process.Process
+	apiServer *process.Process // nil while stopped
 }
 
 // Start starts a cluster that ends with the test. It skips the test with -short.
@@ -59,9 +65,9 @@ func Start(t testing.TB) *Cluster {
 	return c
 }
 
-// Up starts a cluster, for a TestMain whose tests share it. It returns when the
-// API server is ready. The caller closes the cluster; should the process end
-// without, the cluster ends with it.
+// Up starts a cluster, for a TestMain whose tests share it. It returns when the API server
+// is ready. The caller closes the cluster. If the process ends without closing it, the
+// cluster ends, too.
 func Up(ctx context.Context, config Config) (*Cluster, error) {
 	if config.Log == nil {
 		config.Log = os.Stderr
@@ -80,8 +86,9 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 }
 
 func (c *Cluster) up(ctx context.Context) error {
+	removeAbandoned()
 	var err error
-	if c.dir, err = newFolder(); err != nil {
+	if c.dir, err = scratch.New(folderPrefix); err != nil {
 		return err
 	}
 	if c.port, err = reservePort(); err != nil {
@@ -96,8 +103,8 @@ func (c *Cluster) up(ctx context.Context) error {
 	return c.StartAPIServer(ctx)
 }
 
-// Close ends the cluster and removes all traces of it. The error tells of a
-// component that had ended on its own before.
+// Close ends the cluster and removes all traces of it. The error names a component that had
+// ended on its own before.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,19 +113,27 @@ func (c *Cluster) Close() error {
 	}
 	c.closed = true
 	var errs []error
-	for _, p := range []*process{c.apiServer, c.etcd} {
+	for _, p := range []*process.Process{c.apiServer, c.etcd} {
 		if p != nil {
-			errs = append(errs, p.crashed(), p.kill())
+			errs = append(errs, p.Crashed(), p.Kill())
 		}
 	}
 	if c.port != nil {
 		errs = append(errs, c.port.release())
 	}
 	if c.dir != nil {
-		errs = append(errs, c.dir.remove())
+		errs = append(errs, c.dir.Remove())
 	}
 	return errors.Join(errs...)
 }
 
 // file returns the path of one of the cluster's files.
-func (c *Cluster) file(name string) string { return filepath.Join(c.dir.path, name) }
+func (c *Cluster) file(name string) string { return filepath.Join(c.dir.Path(), name) }
+
+// removeAbandoned removes the folders that crashed tests left. Folders that it cannot
+// remove may belong to another user and do no harm.
+func removeAbandoned() {
+	for _, folder := range scratch.Abandoned(folderPrefix) {
+		_ = folder.Remove()
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,9 +14,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"gke-metadata-emulator/integration/internal/process"
 )
 
-func TestClusterFromUpToClose(t *testing.T) {
+func TestCluster_UpToClose(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Kubernetes API server; not with -short")
 	}
@@ -31,9 +34,9 @@ func TestClusterFromUpToClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("Up to ready: %s", time.Since(start).Round(time.Millisecond))
-	pids := []int{c.etcd.os.Pid, c.apiServer.os.Pid}
-	for _, p := range []*process{c.etcd, c.apiServer} {
-		t.Logf("memory of %s: %s", p.name, memory(t, p.os.Pid))
+	pids := []int{c.etcd.Pid(), c.apiServer.Pid()}
+	for _, p := range []*process.Process{c.etcd, c.apiServer} {
+		t.Logf("memory of %s: %s", p.Name(), memory(t, p.Pid()))
 	}
 
 	version, err := c.Client.Discovery().ServerVersion()
@@ -48,7 +51,7 @@ func TestClusterFromUpToClose(t *testing.T) {
 		t.Errorf("with the administrator's kubeconfig: %v", err)
 	}
 
-	folder := c.dir.path
+	folder := c.dir.Path()
 	start = time.Now()
 	if err := c.Close(); err != nil {
 		t.Error(err)
@@ -63,14 +66,14 @@ func TestClusterFromUpToClose(t *testing.T) {
 		t.Errorf("%s is still there after Close: %v", folder, err)
 	}
 	if err := c.Close(); err != nil {
-		t.Errorf("Close again: %v", err)
+		t.Errorf("second Close: %v", err)
 	}
 	if err := c.StartAPIServer(t.Context()); !errors.Is(err, errClosed) {
 		t.Errorf("StartAPIServer after Close: %v", err)
 	}
 }
 
-func TestUpSaysWhyTheAPIServerDoesNotStart(t *testing.T) {
+func TestCluster_UpShowsTheAPIServersLog(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Kubernetes API server; not with -short")
 	}
@@ -84,44 +87,19 @@ func TestUpSaysWhyTheAPIServerDoesNotStart(t *testing.T) {
 	}
 }
 
-func TestCloseTellsOfACrash(t *testing.T) {
-	p, err := startProcess("kube-apiserver", filepath.Join(t.TempDir(), "log"), "/bin/sh", "-c", "echo trouble; exit 3")
+func TestCluster_CloseReportsACrash(t *testing.T) {
+	p, err := process.Start("kube-apiserver", filepath.Join(t.TempDir(), "log"), exec.Command("/bin/sh", "-c", "echo trouble; exit 3"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-p.done
+	<-p.Done()
 	err = (&Cluster{apiServer: p}).Close()
 	if err == nil || !strings.Contains(err.Error(), "kube-apiserver: ended on its own: exit status 3") || !strings.Contains(err.Error(), "trouble") {
 		t.Errorf("error is %v, want how the API server ended, and its log", err)
 	}
 }
 
-func TestAbandonedFolderIsRemoved(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	living, err := newFolder()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead, err := newFolder()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := dead.lock.Close(); err != nil { // as when its process ends
-		t.Fatal(err)
-	}
-	removeAbandoned()
-	if _, err := os.Stat(living.path); err != nil {
-		t.Errorf("folder in use: %v", err)
-	}
-	if _, err := os.Stat(dead.path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("abandoned folder: %v, want that it does not exist", err)
-	}
-	if err := living.remove(); err != nil {
-		t.Error(err)
-	}
-}
-
-// shortTempDir is a temporary folder whose path leaves room for sockets.
+// shortTempDir is a temporary folder with a path that is short enough for sockets in it.
 func shortTempDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "k")
@@ -136,19 +114,13 @@ func shortTempDir(t *testing.T) string {
 	return dir
 }
 
-// running says whether the process exists, other than as one that waits for
-// its parent to notice its end.
 func running(t testing.TB, pid int) bool {
 	t.Helper()
-	stat, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(pid), "stat"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false
-	}
+	runs, err := process.Runs(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(state, "Z")
+	return runs
 }
 
 func memory(t testing.TB, pid int) string {

@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"time"
+	"os/exec"
+
+	"gke-metadata-emulator/integration/internal/process"
 )
 
-// pollEvery is how often a process that was just started is asked whether it
-// is ready yet.
-const pollEvery = 25 * time.Millisecond
-
-// longestSocketPath is what fits into a Unix socket address on every system.
+// longestSocketPath is the length that fits into a Unix socket address on every system.
 const longestSocketPath = 103
 
 // startEtcd starts etcd on Unix sockets: no ports, and only for this user.
@@ -21,7 +19,7 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 		return fmt.Errorf("%s is too long for the path of a Unix socket; set TMPDIR to a shorter one", socket)
 	}
 	clients, peers := "unix://"+socket, "unix://"+c.file("peer.sock")
-	p, err := startProcess("etcd", c.file("etcd.log"), c.paths.Etcd,
+	p, err := c.start("etcd", c.paths.Etcd,
 		"--name=test",
 		"--data-dir="+c.file("etcd"),
 		"--listen-client-urls="+clients,
@@ -38,7 +36,7 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 	c.mu.Lock()
 	c.etcd = p
 	c.mu.Unlock()
-	return p.ready(ctx, func(ctx context.Context) error {
+	return p.Ready(ctx, func(ctx context.Context) error {
 		var dialer net.Dialer
 		conn, err := dialer.DialContext(ctx, "unix", socket)
 		if err != nil {
@@ -48,24 +46,10 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 	})
 }
 
-// ready returns when answers does, or the process ends, or ctx does.
-func (p *process) ready(ctx context.Context, answers func(context.Context) error) error {
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	for {
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := answers(attempt)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ticker.C:
-		case <-p.done:
-			p.known.Store(true)
-			return p.failed(fmt.Errorf("ended before it was ready: %s", p.end))
-		case <-ctx.Done():
-			return p.failed(fmt.Errorf("%w: %w", context.Cause(ctx), err))
-		}
-	}
+// start starts a program with nothing of the caller's environment: etcd takes flags
+// from there.
+func (c *Cluster) start(name, binary string, flags ...string) (*process.Process, error) {
+	cmd := exec.Command(binary, flags...)
+	cmd.Env = []string{"HOME=" + c.dir.Path(), "TMPDIR=" + c.dir.Path()}
+	return process.Start(name, c.file(name+".log"), cmd)
 }

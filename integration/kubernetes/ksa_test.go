@@ -154,7 +154,7 @@ func annotate(t *testing.T, c *Cluster) {
 	}
 }
 
-// accepted asks the API server whether the token is good. It remembers a yes
+// accepted reports whether the API server accepts the token. It remembers a yes
 // for ten seconds, whatever happens to the pod and the KSA meanwhile.
 func accepted(t *testing.T, c *Cluster, token, audience string) bool {
 	t.Helper()
@@ -177,7 +177,7 @@ func refusedSoon(t *testing.T, c *Cluster, token, audience string) {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			t.Fatal("token is good after what it is bound to was deleted")
+			t.Fatal("the token is valid after its bound object was deleted")
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// Client returns an HTTP client whose connections come from ip, so that to a
-// server on loopback it is a program in the pod that has this address. All of
-// 127.0.0.0/8 will do on Linux.
+// Client returns an HTTP client whose connections have the source address ip. To a server on
+// loopback it is a program in the pod with this address. On Linux, every address in
+// 127.0.0.0/8 works.
 func Client(t testing.TB, ip string) *http.Client {
 	t.Helper()
 	dialer, err := dialerFrom(ip)
@@ -25,8 +25,8 @@ func Client(t testing.TB, ip string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// Relay returns the address of a relay to target, a host and port, whose
-// connections come from ip: for programs that cannot choose their address.
+// Relay returns the address of a relay to target, a host and port. Its connections have the
+// source address ip, for programs that cannot choose their address.
 func Relay(t testing.TB, ip, target string) string {
 	t.Helper()
 	dialer, err := dialerFrom(ip)

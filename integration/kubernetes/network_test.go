@@ -38,7 +38,7 @@ func get(t *testing.T, client *http.Client, url string) string {
 	return string(body)
 }
 
-func TestClientComesFromItsAddress(t *testing.T) {
+func TestClient_HasItsSourceAddress(t *testing.T) {
 	server := echoCaller(t)
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	for _, ip := range []string{"127.0.1.7", "127.0.1.8"} {
@@ -48,7 +48,7 @@ func TestClientComesFromItsAddress(t *testing.T) {
 	}
 }
 
-func TestRelayComesFromItsAddress(t *testing.T) {
+func TestRelay_HasItsSourceAddress(t *testing.T) {
 	server := echoCaller(t)
 	relay := Relay(t, "127.0.1.9", server.Listener.Addr().String())
 	if caller := get(t, Client(t, "127.0.0.1"), "http://"+relay); caller != "127.0.1.9" {
@@ -56,7 +56,7 @@ func TestRelayComesFromItsAddress(t *testing.T) {
 	}
 }
 
-func TestRelayPassesOnTheEndOfOneSide(t *testing.T) {
+func TestRelay_ForwardsHalfClose(t *testing.T) {
 	target, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -15,11 +15,11 @@ import (
 
 const nodeIP = "127.0.0.1"
 
-// do makes a request of a helper; the test fails when it fails. The helpers
-// work in a cleanup too, where the test's own context has ended.
-func do[T any](t testing.TB, what string, request func(context.Context) (T, error)) T {
+// do makes a request of a helper, and fails the test if the request fails. Helpers work in a
+// cleanup, too, in which the test's own context has ended.
+func do[T any](t testing.TB, action string, request func(context.Context) (T, error)) T {
 	t.Helper()
-	const within = 30 * time.Second
+	const within = 2 * time.Minute
 	ctx, cancel := context.WithTimeoutCause(context.Background(), within,
 		fmt.Errorf("no answer from the API server within %s", within))
 	defer cancel()
@@ -28,7 +28,7 @@ func do[T any](t testing.TB, what string, request func(context.Context) (T, erro
 		if ctx.Err() != nil {
 			err = errors.Join(context.Cause(ctx), err)
 		}
-		t.Fatalf("%s: %v", what, err)
+		t.Fatalf("%s: %v", action, err)
 	}
 	return result
 }

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestOutageAndHang(t *testing.T) {
+func TestCluster_OutageAndHang(t *testing.T) {
 	c := Start(t)
 	before := c.KSA(t, "default", "app", nil)
 	get := func(ctx context.Context) error {
@@ -40,7 +40,7 @@ func TestOutageAndHang(t *testing.T) {
 	}
 	t.Logf("StartAPIServer to ready: %s", time.Since(start).Round(time.Millisecond))
 	if err := get(t.Context()); err != nil {
-		t.Errorf("started again: %v", err)
+		t.Errorf("restarted: %v", err)
 	}
 	if err := c.StartAPIServer(t.Context()); err == nil {
 		t.Error("started twice: no error")

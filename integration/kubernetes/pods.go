@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/util/retry"
 )
 
-// PodSpec is what a test says of a pod.
+// PodSpec describes a pod of a test.
 type PodSpec struct {
 	Namespace   string
 	Name        string
@@ -22,9 +22,9 @@ type PodSpec struct {
 	IP          string // none yet if empty, or the node's with HostNetwork
 }
 
-// RunPod creates a pod that is bound to its node and reports what the kubelet
-// would: that it runs, and its address. Without an IP the pod stays as it is
-// before its sandbox has a network, Pending, until SetPodIP.
+// RunPod creates a pod that is bound to its node, and reports what the kubelet would report:
+// that the pod runs, and its address. Without an IP the pod stays Pending, as if its sandbox
+// had no network yet, until SetPodIP.
 func (c *Cluster) RunPod(t testing.TB, spec PodSpec) *corev1.Pod {
 	t.Helper()
 	name := spec.Namespace + "/" + spec.Name
@@ -104,9 +104,8 @@ func (c *Cluster) TerminatePod(t testing.TB, pod *corev1.Pod) *corev1.Pod {
 	})
 }
 
-// DeletePod removes the pod at once, as the kubelet does when the pod's
-// containers have ended. What is said of tokens at DeleteKSA holds for those
-// that are bound to the pod.
+// DeletePod removes the pod at once, as the kubelet does when the pod's containers have
+// ended. The remarks about tokens at DeleteKSA apply to tokens that are bound to the pod.
 func (c *Cluster) DeletePod(t testing.TB, pod *corev1.Pod) {
 	t.Helper()
 	c.deletePod(t, pod, 0)
@@ -153,7 +152,7 @@ func setAddresses(s *corev1.PodStatus, host string, ips ...string) {
 	}
 }
 
-// setConditions says of the pod's sandbox and containers whether they are up.
+// setConditions reports whether the pod's sandbox and containers are up.
 func setConditions(s *corev1.PodStatus, up corev1.ConditionStatus) {
 	now := metav1.Now()
 	if s.StartTime == nil {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// port is a port on loopback that nobody else is given, whether the API server
-// listens on it or not: this process keeps a socket bound to it, which listens
-// to nothing, and the API server shares the port (--permit-port-sharing).
+// port is a reserved port on loopback, whether the API server listens on it or not: this
+// process keeps a bound socket that does not listen, and the API server shares the port
+// (--permit-port-sharing).
 type port struct {
 	number int
 	socket int

@@ -41,7 +41,7 @@ func compose(t *testing.T) *composition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What is not in Compose's schema is an error.
+	// A key that is not in Compose's schema is an error.
 	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
 		WorkingDir: path, ConfigFiles: []types.ConfigFile{{Filename: "compose.yaml", Content: content}},
 	})
@@ -62,8 +62,8 @@ func compose(t *testing.T) *composition {
 	return c
 }
 
-// start starts the emulator in a root directory that has what its image has, and
-// what the file mounts.
+// start starts the emulator in a root directory with the files of its image and the mounts
+// of the Compose file.
 func (c *composition) start(t *testing.T) {
 	t.Helper()
 	service, root := c.project.Services["metadata"], t.TempDir()
@@ -83,10 +83,10 @@ func (c *composition) start(t *testing.T) {
 	if check == nil || len(check.Test) < 2 || check.Test[0] != "CMD" {
 		t.Fatalf("service metadata has no health check that an image without a shell can run: %+v", check)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
 	defer cancel()
-	again := time.NewTicker(100 * time.Millisecond)
-	defer again.Stop()
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
 	for {
 		_, err := c.containers["metadata"].run(t, c.emulator(t, root, check.Test[2:]...))
 		if err == nil {
@@ -95,7 +95,7 @@ func (c *composition) start(t *testing.T) {
 		select {
 		case <-ctx.Done():
 			t.Fatalf("the emulator is not healthy: %v", err)
-		case <-again.C:
+		case <-ticker.C:
 		}
 	}
 }
@@ -121,19 +121,19 @@ func (c *composition) in(t *testing.T, container *namespace, command ...string) 
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", `mount --bind "$0" /etc/hosts && exec "$@"`, c.hosts}, command...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
-	said, err := container.run(t, cmd)
-	return strings.TrimSpace(said), err
+	output, err := container.run(t, cmd)
+	return strings.TrimSpace(output), err
 }
 
-// ask is what the metadata server answers in a container, and its status.
+// ask is the metadata server's answer in a container, and its status.
 func (c *composition) ask(t *testing.T, container *namespace, path string) (body, status string) {
 	t.Helper()
-	said, err := c.in(t, container, "curl", "--silent", "--show-error", "--max-time", "10", "--header", "Metadata-Flavor: Google", "--write-out", "\n%{http_code}", metadata+path)
+	output, err := c.in(t, container, "curl", "--silent", "--show-error", "--max-time", "10", "--header", "Metadata-Flavor: Google", "--write-out", "\n%{http_code}", metadata+path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := strings.LastIndex(said, "\n")
-	return said[:i], said[i+1:]
+	i := strings.LastIndex(output, "\n")
+	return output[:i], output[i+1:]
 }
 
 func TestCompose(t *testing.T) {
@@ -150,8 +150,8 @@ func TestCompose(t *testing.T) {
 			if _, err := exec.LookPath(words[0]); err != nil {
 				t.Skipf("not on this machine: %v", err)
 			}
-			if said, err := c.in(t, c.containers[service.Name], words...); err != nil || said != gsa {
-				t.Errorf("%v: %q, %v, want %s", words, said, err, gsa)
+			if output, err := c.in(t, c.containers[service.Name], words...); err != nil || output != gsa {
+				t.Errorf("%v: %q, %v, want %s", words, output, err, gsa)
 			}
 		})
 		t.Run(service+"'s token", func(t *testing.T) {
@@ -162,13 +162,13 @@ func TestCompose(t *testing.T) {
 			if err := json.Unmarshal([]byte(body), &token); err != nil || token.Value == "" {
 				t.Fatalf("%s, %v", status, err)
 			}
-			// The fake itself says what it stands for.
-			said, err := c.in(t, c.containers["metadata"], "curl", "--silent", "--fail", "--header", "Authorization: Bearer "+token.Value, "http://"+fake+"/fakegoogle/v1/token")
+			// The fake itself reports the principal of its token.
+			output, err := c.in(t, c.containers["metadata"], "curl", "--silent", "--fail", "--header", "Authorization: Bearer "+token.Value, "http://"+fake+"/fakegoogle/v1/token")
 			if err != nil {
 				t.Fatal(err)
 			}
 			var grant struct{ Principal string }
-			if err := json.Unmarshal([]byte(said), &grant); err != nil || grant.Principal != "serviceAccount:"+gsa {
+			if err := json.Unmarshal([]byte(output), &grant); err != nil || grant.Principal != "serviceAccount:"+gsa {
 				t.Errorf("a token of %s, want %s", grant.Principal, gsa)
 			}
 		})
@@ -184,18 +184,18 @@ func TestCompose(t *testing.T) {
 }
 
 // The README's commands need an engine.
-func TestComposeByDocker(t *testing.T) {
+func TestCompose_ByDocker(t *testing.T) {
 	docker := command(t, "docker", "info")
 	docker.WaitDelay = time.Second
 	if err := docker.Run(); err != nil {
 		t.Skipf("the README's commands were not run, only TestCompose: no Docker engine: docker info: %v", err)
 	}
 	script := commands(t, "docker-compose", func(string) string { return "" }, "Identities for the containers of Docker Compose")
-	said := outside(t, folder, "bash", "-c", script)
+	output := outside(t, folder, "bash", "-c", script)
 	t.Log("the README's commands were run by a Docker engine")
 	for _, gsa := range []string{uploader, reporter} {
-		if !strings.Contains(said, gsa) {
-			t.Errorf("%s is missing in\n%s", gsa, said)
+		if !strings.Contains(output, gsa) {
+			t.Errorf("%s is missing in\n%s", gsa, output)
 		}
 	}
 }

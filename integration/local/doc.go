@@ -1,7 +1,7 @@
-// Package local runs the examples for one machine, without a cluster, as their
-// users run them: the commands of their READMEs, and what they say to Docker
-// Compose, in network namespaces of its own.
+// Package local runs the examples for one machine, without a cluster, as their users run
+// them: the commands of their READMEs, and their Compose files, in separate network
+// namespaces.
 //
-// It answers one question: does the README of a laptop do what it says? It must
-// know nothing of the product but its program.
+// It answers one question: does a README for a laptop do what it promises? It must not know
+// the product except for its program.
 package local

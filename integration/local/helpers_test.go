@@ -12,39 +12,39 @@ import (
 	"time"
 )
 
-// commandTime is far more than any command here takes.
+// commandTime is far longer than any of these commands takes.
 const commandTime = 2 * time.Minute
 
-// run runs a command in the namespace, and returns what it printed to standard
-// output. An error has what it printed to standard error.
+// run runs a command in the namespace, and returns its standard output. An error has its
+// standard error.
 func (n *namespace) run(t *testing.T, cmd *exec.Cmd) (string, error) {
 	t.Helper()
-	var said, failed bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &said, &failed, 5*time.Second
+	var output, failed bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &output, &failed, 5*time.Second
 	n.start(t, cmd)
 	if err := cmd.Wait(); err != nil {
-		return said.String(), fmt.Errorf("%w\n%s", err, strings.TrimSpace(failed.String()))
+		return output.String(), fmt.Errorf("%w\n%s", err, strings.TrimSpace(failed.String()))
 	}
-	return said.String(), nil
+	return output.String(), nil
 }
 
-// serve starts a command that serves until the test's end. What it says is in the
-// log of a test that fails.
+// serve starts a command that serves until the test ends. If the test fails, its log has the
+// command's output.
 func (n *namespace) serve(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	said, err := os.Create(filepath.Join(t.TempDir(), "said"))
+	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stderr = said
+	cmd.Stderr = output
 	n.start(t, cmd)
 	t.Cleanup(func() {
 		_ = cmd.Cancel()
 		_ = cmd.Wait()
-		if content, err := os.ReadFile(said.Name()); t.Failed() {
-			t.Logf("%s said: %s%v", cmd.Args, content, err)
+		if content, err := os.ReadFile(output.Name()); t.Failed() {
+			t.Logf("output of %s: %s%v", cmd.Args, content, err)
 		}
-		_ = said.Close()
+		_ = output.Close()
 	})
 }
 

@@ -31,7 +31,7 @@ type laptop struct {
 	*namespace
 	home        string
 	environment []string
-	wants       string // what the README's commands print
+	wants       string // output of the README's commands
 }
 
 func newLaptop(t *testing.T, folder string, environment ...string) *laptop {
@@ -60,7 +60,7 @@ func (l *laptop) command(t *testing.T, program string, args ...string) *exec.Cmd
 	return cmd
 }
 
-// paste does what a developer does who pastes these sections of the README.
+// paste runs these sections of the README as a developer would paste them.
 func (l *laptop) paste(t *testing.T, headings ...string) (string, error) {
 	t.Helper()
 	script := commands(t, "laptop", func(block string) string {
@@ -88,12 +88,12 @@ func TestLaptop(t *testing.T) {
 
 	t.Run("without an account", func(t *testing.T) {
 		l := newLaptop(t, folder)
-		// Who has never logged in has no such file.
+		// Before the first login there is no such file.
 		if err := os.RemoveAll(filepath.Join(l.home, ".config")); err != nil {
 			t.Fatal(err)
 		}
-		if said, err := l.paste(t, fake, "Use it"); err != nil || said != l.wants {
-			t.Errorf("%v\n%s\nwant\n%s", err, said, l.wants)
+		if output, err := l.paste(t, fake, "Use it"); err != nil || output != l.wants {
+			t.Errorf("%v\n%s\nwant\n%s", err, output, l.wants)
 		}
 	})
 
@@ -102,23 +102,23 @@ func TestLaptop(t *testing.T) {
 	t.Run("with an account", func(t *testing.T) {
 		l := newLaptop(t, folder, stand...)
 		l.google(t, users+creator)
-		if said, err := l.paste(t, impersonation, "Use it"); err != nil || said != l.wants {
-			t.Errorf("%v\n%s\nwant\n%s", err, said, l.wants)
+		if output, err := l.paste(t, impersonation, "Use it"); err != nil || output != l.wants {
+			t.Errorf("%v\n%s\nwant\n%s", err, output, l.wants)
 		}
 	})
 
 	t.Run("with an account that may not impersonate", func(t *testing.T) {
 		l := newLaptop(t, folder, stand...)
 		l.google(t, users)
-		said, err := l.paste(t, impersonation, "Use it")
-		if err == nil || !strings.Contains(err.Error(), "roles/iam.serviceAccountTokenCreator") || strings.Contains(said, "Go:") {
-			t.Errorf("%v\n%s\nwant an error that names the role", err, said)
+		output, err := l.paste(t, impersonation, "Use it")
+		if err == nil || !strings.Contains(err.Error(), "roles/iam.serviceAccountTokenCreator") || strings.Contains(output, "Go:") {
+			t.Errorf("%v\n%s\nwant an error that names the role", err, output)
 		}
 	})
 }
 
 // python is a folder for PATH with a python3 that has google-auth, kept in the
-// user's cache; "" where this machine has no Python.
+// user's cache; "" if this machine has no Python.
 func python(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network of its own: at first lo alone, so that nothing leaves it
-// and no port of it is taken.
+// namespace is a separate network. It has only lo at first, so nothing leaves it and all of
+// its ports are free.
 type namespace struct {
 	handle netns.NsHandle
 	links  *netlink.Handle
@@ -61,7 +61,7 @@ func (n *namespace) up(t *testing.T, name string, addresses ...netip.Prefix) {
 	}
 }
 
-// start starts a command in the namespace. It and what it starts end with the test.
+// start starts a command in the namespace. The command and its children end with the test.
 func (n *namespace) start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if cmd.SysProcAttr == nil {
@@ -79,8 +79,8 @@ func (n *namespace) start(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// elsewhere calls f on a thread that f may move to another network. The thread comes
-// back and lives on, as the kernel ends with it what it has started.
+// elsewhere calls f on a thread that f can move to another network. The thread returns and
+// stays alive, because the kernel ends its child processes with it.
 func elsewhere(f func() error) error {
 	done := make(chan error)
 	go func() {
@@ -91,7 +91,7 @@ func elsewhere(f func() error) error {
 			back := errors.Join(netns.Set(before), before.Close())
 			if back == nil {
 				runtime.UnlockOSThread()
-			} // else the thread ends here: nobody knows where it is
+			} // otherwise the thread ends here: its namespace is unknown
 			err = errors.Join(err, back)
 		}
 		done <- err

@@ -11,8 +11,8 @@ import (
 // block is a block of commands of a README, or one behind <!-- not run: REASON -->.
 var block = regexp.MustCompile("(?ms)^(?:<!-- not run: ([^\n]+?) -->\n+)?```sh\n(.*?)^```$")
 
-// commands are the commands of the named sections of an example's README, in their
-// order. The log says which blocks are left out, and why; leave may add a reason.
+// commands are the commands in the named sections of an example's README, in order. The log
+// lists skipped blocks with the reasons; leave can add reasons.
 func commands(t *testing.T, example string, leave func(block string) (reason string), headings ...string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("../../examples", example, "README.md"))

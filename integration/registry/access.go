@@ -11,7 +11,7 @@ import (
 // domain is behind the location in the names of all registries.
 const domain = "-docker.pkg.dev"
 
-// access is what a request does to what.
+// access is what a request does, and to which repository.
 type access struct {
 	image      string // PROJECT/REPOSITORY/IMAGE, as in a scope
 	repository string // projects/P/locations/L/repositories/R
@@ -30,21 +30,21 @@ func location(r *http.Request) (string, bool) {
 }
 
 var (
-	// What the registry behind takes: nothing else gets there. It looks for the
-	// word in the same place, from the end.
+	// Paths that go-containerregistry's registry serves; no others reach it. It looks for
+	// the keyword in the same place, from the end.
 	imagePath = regexp.MustCompile(`^/v2/(.+)/(blobs/uploads/?|(?:blobs/uploads|blobs|manifests)/[\w.:+-]+|tags/list)$`)
 	// "Repository and image names".
 	imageName = regexp.MustCompile(`^([a-z][a-z0-9-]{4,28}[a-z0-9])/([a-z][a-z0-9-]{0,62})(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)+$`)
 )
 
-// wants says what a request does to an image; the refusal is the answer to what
-// the stand-in does not serve.
-func wants(location string, r *http.Request) (access, *refusal) {
+// requestedAccess returns the access of a request, or the refusal of a request that the stand-in does
+// not serve.
+func requestedAccess(location string, r *http.Request) (access, *refusal) {
 	found := imagePath.FindStringSubmatch(r.URL.EscapedPath())
 	if found == nil {
 		return access{}, methodUnknown()
 	}
-	a, ok := of(location, found[1])
+	a, ok := parseImage(location, found[1])
 	if !ok {
 		return access{}, nameInvalid()
 	}
@@ -59,17 +59,17 @@ func wants(location string, r *http.Request) (access, *refusal) {
 	return a, nil
 }
 
-// scope is what a client asks for that wants to do it.
+// scope is the scope that a client needs for the access.
 func (a access) scope() string {
 	actions := a.action
 	if actions == "push" {
-		actions = "push,pull" // nobody pushes without looking
+		actions = "push,pull" // clients look before they push
 	}
 	return "repository:" + a.image + ":" + actions
 }
 
-// of is where an image is.
-func of(location, image string) (access, bool) {
+// parseImage returns the repository of an image.
+func parseImage(location, image string) (access, bool) {
 	name := imageName.FindStringSubmatch(image)
 	if name == nil {
 		return access{}, false
@@ -78,9 +78,8 @@ func of(location, image string) (access, bool) {
 	return access{image: image, repository: repository, id: name[2]}, true
 }
 
-// scopes are what a token is asked for: repository:IMAGE:ACTION,ACTION, push first:
-// of two that are denied that one is named. Others than these give nothing, and
-// nothing is refused for them.
+// scopes parses the requested scopes, repository:IMAGE:ACTION,ACTION. Push comes before pull,
+// so it is the one that a denial names. Other scopes are ignored.
 func scopes(location string, asked []string) ([]access, *refusal) {
 	var wanted []access
 	for _, scope := range strings.Fields(strings.Join(asked, " ")) {
@@ -89,7 +88,7 @@ func scopes(location string, asked []string) ([]access, *refusal) {
 		if !ok || at < 0 {
 			continue
 		}
-		a, ok := of(location, image[:at])
+		a, ok := parseImage(location, image[:at])
 		if !ok {
 			return nil, nameInvalid()
 		}

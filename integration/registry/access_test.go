@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestWants(t *testing.T) {
+func TestRequestedAccess(t *testing.T) {
 	const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	for _, test := range []struct{ method, path, image, permission string }{
 		{"GET", "/v2/demo-project/images/app/manifests/latest", "demo-project/images/app", download},
@@ -22,7 +22,7 @@ func TestWants(t *testing.T) {
 		{"GET", "/v2/demo-project/images/app/tags/list", "demo-project/images/app", download},
 		{"GET", "/v2/demo-project/images/blobs/manifests/1", "demo-project/images/blobs", download},
 	} {
-		got, refused := wants("europe-west1", httptest.NewRequest(test.method, test.path, nil))
+		got, refused := requestedAccess("europe-west1", httptest.NewRequest(test.method, test.path, nil))
 		if refused != nil || got.image != test.image || got.permission != test.permission || got.repository != testName {
 			t.Errorf("%s %s: %+v %v, want %s on %s", test.method, test.path, got, refused, test.permission, test.image)
 		}
@@ -34,7 +34,7 @@ func TestWants(t *testing.T) {
 		"/v2/demo-project/images/app//manifests/1", "/v2/demo-project/images%2Fapp/manifests/1", "/v2/demo-project/images/app/manifests/a%2Fb",
 		"/v2/Demo-project/images/app/manifests/1", "/v2/demo-project/images/App/manifests/1",
 	} {
-		if got, refused := wants("europe-west1", httptest.NewRequest("GET", path, nil)); refused == nil {
+		if got, refused := requestedAccess("europe-west1", httptest.NewRequest("GET", path, nil)); refused == nil {
 			t.Errorf("%s was taken for %+v", path, got)
 		}
 	}

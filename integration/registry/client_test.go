@@ -40,7 +40,7 @@ func digest(t *testing.T, image v1.Image) v1.Hash {
 	return d
 }
 
-func TestClientPushesAndPulls(t *testing.T) {
+func TestClient_PushesAndPulls(t *testing.T) {
 	b := newBench(t)
 	b.bind(writer)
 	token := b.token(cloudPlatform)
@@ -74,8 +74,9 @@ type fixed struct{ authenticator authn.Authenticator }
 
 func (f fixed) Resolve(authn.Resource) (authn.Authenticator, error) { return f.authenticator, nil }
 
-// What a user reads who may not push: kaniko's first question, and the push itself.
-func TestClientIsDenied(t *testing.T) {
+// A user without permission to push reads this: for kaniko's first request, and for the
+// push itself.
+func TestClient_IsDenied(t *testing.T) {
 	b := newBench(t)
 	b.bind(reader)
 	image, err := random.Image(64, 1)
@@ -93,7 +94,7 @@ func TestClientIsDenied(t *testing.T) {
 }
 
 // An image in one repository is none in another, nor are its blobs.
-func TestRepositoriesShareNothing(t *testing.T) {
+func TestRepositories_AreSeparate(t *testing.T) {
 	b := newBench(t)
 	const other = "projects/demo-project/locations/europe-west1/repositories/other"
 	b.policies.Create(other)

@@ -12,7 +12,7 @@ type refusal struct {
 	status  int
 	code    string
 	message string
-	scope   string // that a client needs a token for, where it has none
+	scope   string // for which a client without a token needs one
 }
 
 func (r *refusal) Error() string { return r.message }

@@ -3,6 +3,8 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"gke-metadata-emulator/integration/internal/standin"
+	"gke-metadata-emulator/integration/internal/standintest"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,17 +22,12 @@ const (
 	failedText    = "authentication failed"
 )
 
-// What Google answers to each credential, in each place where one is brought.
+// Google's answers to each credential, in each place where a client can send one.
 func TestRefusals(t *testing.T) {
 	b := newBench(t)
 	b.bind(admin)
 	good := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Second)
-	expired := b.token(cloudPlatform)
-	b.google.SetTokenLife(time.Hour)
-	for _, live := b.google.Inspect(expired); live; _, live = b.google.Inspect(expired) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	expired := b.google.ExpiredToken(t, "ci", "builder", testGSA, cloudPlatform)
 	email, readOnly := b.token(auth+"userinfo.email"), b.token(auth+"devstorage.read_only")
 	const insufficient = "Request had insufficient authentication scopes."
 	for _, test := range []struct {
@@ -41,14 +38,14 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"no token", "GET", manifest, nobody, 401, "UNAUTHORIZED", "authentication required"},
 		{"no token at the root", "GET", testHost + "/v2/", nobody, 401, "UNAUTHORIZED", "authentication required"},
-		{"nobody's token", "GET", manifest, asBearer("ya29.garbage"), 401, "UNAUTHORIZED", failedText},
+		{"an unknown token", "GET", manifest, asBearer("ya29.garbage"), 401, "UNAUTHORIZED", failedText},
 		{"expired token", "GET", manifest, asBearer(expired), 401, "UNAUTHORIZED", failedText},
 		{"another user", "GET", manifest, asPassword("admin", good), 401, "UNAUTHORIZED", failedText},
 		{"empty token", "GET", manifest, asPassword("_token", ""), 401, "UNAUTHORIZED", failedText},
 		{"no token to exchange", "GET", exchangeAt + "push,pull", nobody, 403, "DENIED", fmt.Sprintf(anonymousText, "upload")},
 		{"no token to exchange, to pull", "GET", exchangeAt + "pull", nobody, 403, "DENIED", fmt.Sprintf(anonymousText, "download")},
 		{"no token to exchange, for nothing", "GET", testHost + "/v2/token", nobody, 401, "UNAUTHORIZED", "authentication required"},
-		{"nobody's token exchanged", "GET", exchangeAt + "pull", asPassword("_token", "ya29.garbage"), 401, "UNAUTHORIZED", failedText},
+		{"an unknown token exchanged", "GET", exchangeAt + "pull", asPassword("_token", "ya29.garbage"), 401, "UNAUTHORIZED", failedText},
 		{"expired token exchanged", "GET", exchangeAt + "pull", asPassword("oauth2accesstoken", expired), 401, "UNAUTHORIZED", failedText},
 		{"token exchanged by another user", "GET", exchangeAt + "pull", asPassword("_json_key", good), 401, "UNAUTHORIZED", failedText},
 		{"token of another scope exchanged", "GET", exchangeAt + "pull", asPassword("_token", email), 403, "DENIED", insufficient},
@@ -77,7 +74,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Each way to bring a token, and what it may do by its scopes alone.
+// Each way to send a token, and what its scopes alone allow.
 func TestCredentials(t *testing.T) {
 	b := newBench(t)
 	b.bind(writer)
@@ -172,7 +169,7 @@ func TestExchangedToken(t *testing.T) {
 }
 
 // A token of the registry's ends with the access token that it was given for.
-func TestExchangedTokenExpires(t *testing.T) {
+func TestExchangedToken_Expires(t *testing.T) {
 	b := newBench(t)
 	b.bind(reader)
 	token, left := b.exchanged("pull", b.token(cloudPlatform))
@@ -183,9 +180,9 @@ func TestExchangedTokenExpires(t *testing.T) {
 	}
 }
 
-func TestExchangedTokensAreBounded(t *testing.T) {
+func TestExchangedToken_NumberIsBounded(t *testing.T) {
 	b := newBench(t)
-	live := grant{caller: caller{ExpiresAt: time.Now().Add(time.Hour)}}
+	live := grant{Caller: standin.Caller{ExpiresAt: time.Now().Add(time.Hour)}}
 	for range maxTokens + 10 {
 		b.issue(live)
 	}
@@ -193,11 +190,11 @@ func TestExchangedTokensAreBounded(t *testing.T) {
 		t.Errorf("%d tokens are remembered", n)
 	}
 	b.tokens = map[string]grant{}
-	kept := b.issue(live)
+	valid := b.issue(live)
 	for range maxTokens + 10 {
 		b.issue(grant{})
 	}
-	if _, ok := b.issued(kept); !ok {
+	if _, ok := b.issued(valid); !ok {
 		t.Error("a token was forgotten while there were expired ones")
 	}
 }
@@ -211,8 +208,8 @@ func TestRecord(t *testing.T) {
 	b.do("POST", uploads, asBearer(own))
 	push := b.last()
 	for _, got := range []Record{exchange, push} {
-		if got.Principal != testPrincipal || got.KSA != "ci/builder" || len(got.Through) != 1 || got.Through[0] != testCaller {
-			t.Errorf("who: %+v", got)
+		if got.Principal != testPrincipal || got.KSA != "ci/builder" || len(got.Through) != 1 || got.Through[0] != standintest.Principal("ci", "builder") {
+			t.Errorf("caller: %+v", got)
 		}
 		if got.Repository != testName || got.Remaining < 59*time.Minute || got.Remaining > time.Hour {
 			t.Errorf("what: %+v", got)
@@ -236,11 +233,11 @@ func TestRecord(t *testing.T) {
 		}
 	}
 	if !strings.Contains(everything, "path=/v2/"+testImage+"/blobs/uploads/") {
-		t.Errorf("the log does not tell what was done: %s", b.log)
+		t.Errorf("the log does not name the request: %s", b.log)
 	}
 }
 
-func TestRecordsAreBounded(t *testing.T) {
+func TestRecord_NumberIsBounded(t *testing.T) {
 	b := newBench(t)
 	for i := range maxRecords + 3 {
 		b.add(t.Context(), Record{Status: i})
@@ -250,22 +247,26 @@ func TestRecordsAreBounded(t *testing.T) {
 	}
 }
 
-func TestGoogleIsDown(t *testing.T) {
+func TestServer_ReportsThatFakegoogleIsDown(t *testing.T) {
 	b := newBench(t)
 	for _, fake := range []string{"http://127.0.0.1:1", b.google.URL + "/nowhere"} {
-		b.fake = fake
+		access, err := standin.NewTokens(fake, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.access = access
 		response, text := b.do("GET", manifest, asBearer("ya29.any"))
 		b.refused(response, text, http.StatusServiceUnavailable, "UNAVAILABLE", backendDown().message)
 		if !strings.Contains(b.log.String(), "is fakegoogle running there?") && !strings.Contains(b.log.String(), "is it fakegoogle?") {
-			t.Errorf("the log does not say why: %s", b.log)
+			t.Errorf("the log has no reason: %s", b.log)
 		}
 	}
 }
 
-func TestWrongOptions(t *testing.T) {
-	for _, wrong := range []Options{{}, {Fake: "127.0.0.1:8988", Policy: new(Policies)}, {Fake: "http://127.0.0.1:8988"}} {
-		if _, err := New(wrong); err == nil || !strings.Contains(err.Error(), "give ") {
-			t.Errorf("%+v: %v", wrong, err)
+func TestNew_RefusesInvalidOptions(t *testing.T) {
+	for _, options := range []Options{{}, {Fake: "127.0.0.1:8988", Policy: new(Policies)}, {Fake: "http://127.0.0.1:8988"}} {
+		if _, err := New(options); err == nil || !strings.Contains(err.Error(), "give ") {
+			t.Errorf("%+v: %v", options, err)
 		}
 	}
 }

@@ -1,10 +1,7 @@
 package registry
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,16 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-
-	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/integration/internal/standintest"
 )
 
 const (
@@ -31,11 +21,6 @@ const (
 	testName      = "projects/demo-project/locations/europe-west1/repositories/images"
 	testGSA       = "builder@demo-project.iam.gserviceaccount.com"
 	testPrincipal = "serviceAccount:" + testGSA
-	testPool      = "//iam.googleapis.com/projects/123456/locations/global/workloadIdentityPools/clusters"
-	testProvider  = testPool + "/providers/kind"
-	testIssuer    = "https://kubernetes.example"
-	testSubject   = "system:serviceaccount:ci:builder"
-	testCaller    = "principal:" + testPool + "/subject/" + testSubject
 
 	auth          = "https://www.googleapis.com/auth/"
 	cloudPlatform = auth + "cloud-platform"
@@ -45,22 +30,20 @@ const (
 	admin  = "roles/artifactregistry.repoAdmin"
 )
 
-// bench is a stand-in behind TLS, the Google that it asks, and all that it logs.
+// bench is a stand-in behind TLS, its offline Google, and its log.
 type bench struct {
 	*Server
 	t        *testing.T
 	policies *Policies
-	google   *fakegoogle.Running
-	signer   jose.Signer
-	log      *logBuffer
+	google   *standintest.Google
+	log      *standintest.Log
 	client   *http.Client // which finds the stand-in by all names
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, policies: new(Policies), google: fakegoogle.Start(t, fakegoogle.Options{AllowAll: true}), log: new(logBuffer)}
+	b := &bench{t: t, policies: new(Policies), google: standintest.Start(t), log: new(standintest.Log)}
 	b.policies.Create(testName)
-	b.trustKeys()
 	var err error
 	b.Server, err = New(Options{
 		Fake: b.google.URL, Policy: b.policies, Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -73,50 +56,13 @@ func newBench(t *testing.T) *bench {
 	authorities := x509.NewCertPool()
 	authorities.AddCert(server.Certificate())
 	b.client = &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: authorities, ServerName: "example.com"}, // whose certificate httptest has
+		TLSClientConfig: &tls.Config{RootCAs: authorities, ServerName: "example.com"}, // name in the certificate of httptest
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, server.Listener.Addr().String())
 		},
 	}}
 	t.Cleanup(b.client.CloseIdleConnections)
 	return b
-}
-
-func (b *bench) trustKeys() {
-	b.t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	keys, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, KeyID: "k", Algorithm: "RS256", Use: "sig"}}})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if err := b.google.AddProvider(fakegoogle.Provider{Name: testProvider, Issuer: testIssuer, JWKS: keys}); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func (b *bench) bind(role string) {
@@ -126,62 +72,10 @@ func (b *bench) bind(role string) {
 	}
 }
 
-// token is the access token that the KSA ci/builder has of its GSA.
+// token is the access token that the KSA ci/builder gets for its GSA.
 func (b *bench) token(scopes ...string) string {
 	b.t.Helper()
-	now := time.Now()
-	ksa, err := jwt.Signed(b.signer).Claims(map[string]any{
-		"iss": testIssuer, "sub": testSubject, "aud": "https:" + testProvider,
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-		"kubernetes.io": map[string]any{"namespace": "ci", "serviceaccount": map[string]any{"name": "builder", "uid": "a1"}},
-	}).Serialize()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	var federated struct {
-		Token string `json:"access_token"`
-	}
-	post(b.t, b.google.URL+"/v1/token", "", "application/x-www-form-urlencoded", url.Values{
-		"grant_type":           {"urn:ietf:params:oauth:grant-type:token-exchange"},
-		"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
-		"subject_token_type":   {"urn:ietf:params:oauth:token-type:jwt"},
-		"subject_token":        {ksa},
-		"audience":             {testProvider},
-		"scope":                {cloudPlatform},
-	}.Encode(), &federated)
-	body, err := json.Marshal(map[string]any{"scope": scopes})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	var minted struct {
-		Token string `json:"accessToken"`
-	}
-	post(b.t, b.google.URL+"/v1/projects/-/serviceAccounts/"+testGSA+":generateAccessToken", federated.Token, "application/json", string(body), &minted)
-	return minted.Token
-}
-
-func post(t *testing.T, target, bearer, contentType, body string, answer any) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", contentType)
-	if bearer != "" {
-		request.Header.Set("Authorization", "Bearer "+bearer)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s %s %v", target, response.Status, text, err)
-	}
-	if err := json.Unmarshal(text, answer); err != nil {
-		t.Fatal(err)
-	}
+	return b.google.Token(b.t, "ci", "builder", testGSA, scopes...)
 }
 
 // credential is put on a request.
@@ -198,13 +92,13 @@ func asPassword(user, token string) credential {
 }
 
 // do sends a request to the stand-in of a host.
-func (b *bench) do(method, target string, who credential) (*http.Response, string) {
+func (b *bench) do(method, target string, sign credential) (*http.Response, string) {
 	b.t.Helper()
 	request, err := http.NewRequestWithContext(b.t.Context(), method, "https://"+target, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	who(request)
+	sign(request)
 	response, err := b.client.Do(request)
 	if err != nil {
 		b.t.Fatal(err)

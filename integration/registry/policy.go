@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// The IAM permissions of what the stand-in serves.
+// The IAM permissions that the stand-in checks.
 const (
 	download = "artifactregistry.repositories.downloadArtifacts"
 	upload   = "artifactregistry.repositories.uploadArtifacts"
 	remove   = "artifactregistry.repositories.deleteArtifacts"
 )
 
-// Policy is what IAM knows of repositories, which are named as there:
+// Policy is IAM's knowledge about repositories. Their names are the API's:
 // projects/P/locations/L/repositories/R. A principal is a member of a policy, like
 // serviceAccount:EMAIL.
 type Policy interface {
@@ -64,7 +64,7 @@ func (p *Policies) Bind(resource, role, member string) error {
 	return nil
 }
 
-// Unbind takes it away again.
+// Unbind removes the binding.
 func (p *Policies) Unbind(resource, role, member string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

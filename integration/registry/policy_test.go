@@ -14,13 +14,13 @@ var doers = []struct{ permission, name, method, target, actions string }{
 	{remove, "delete", "DELETE", manifest, "pull"},
 }
 
-func TestRoles(t *testing.T) {
+func TestPolicies_Roles(t *testing.T) {
 	const project = "projects/demo-project"
 	for name, test := range map[string]struct {
 		resource, role, member string
 		allowed                []string
 	}{
-		"nobody":                  {testName, "", "", nil},
+		"no principal":            {testName, "", "", nil},
 		"reader":                  {testName, reader, testPrincipal, []string{download}},
 		"writer":                  {testName, writer, testPrincipal, []string{download, upload}},
 		"repoAdmin":               {testName, admin, testPrincipal, []string{download, upload, remove}},
@@ -62,9 +62,9 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// Who may use all repositories of a project is told that one is not there; anybody
-// else is not.
-func TestUnknownRepository(t *testing.T) {
+// A principal with permission for all repositories of a project learns that a repository
+// does not exist; others do not.
+func TestPolicies_UnknownRepository(t *testing.T) {
 	const target = testHost + "/v2/demo-project/nowhere/app/manifests/1"
 	const exchangeFor = testHost + "/v2/token?scope=repository:demo-project/nowhere/app:push,pull"
 	b := newBench(t)
@@ -86,7 +86,7 @@ func TestUnknownRepository(t *testing.T) {
 }
 
 // The policy is asked at each request, also for a token that was exchanged before.
-func TestRoleIsTakenAway(t *testing.T) {
+func TestPolicies_UnbindTakesEffect(t *testing.T) {
 	b := newBench(t)
 	b.bind(writer)
 	own, _ := b.exchanged("push,pull", b.token(cloudPlatform))
@@ -98,7 +98,7 @@ func TestRoleIsTakenAway(t *testing.T) {
 	b.refused(response, text, http.StatusForbidden, "DENIED", fmt.Sprintf(deniedText, "upload"))
 }
 
-func TestUnknownRole(t *testing.T) {
+func TestPolicies_UnknownRole(t *testing.T) {
 	if err := new(Policies).Bind(testName, "roles/artifactregistry.writr", testPrincipal); err == nil {
 		t.Error("a role that is none was taken")
 	}

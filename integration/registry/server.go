@@ -3,11 +3,11 @@ package registry
 import (
 	"cmp"
 	"fmt"
+	"gke-metadata-emulator/integration/internal/standin"
 	"io"
 	"log"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,12 +16,12 @@ import (
 
 // Options are the properties of a [Server]. Fake and Policy are needed.
 type Options struct {
-	// Fake is the base URL of the fakegoogle whose tokens are taken, like
+	// Fake is the base URL of the fakegoogle whose tokens are accepted, like
 	// http://127.0.0.1:8988.
 	Fake string
-	// Policy says what repositories there are and who may use them.
+	// Policy knows the repositories and the permissions on them.
 	Policy Policy
-	// Client asks fakegoogle; one that never uses a proxy by default.
+	// Client looks up tokens in fakegoogle. Default: a client that never uses a proxy.
 	Client *http.Client
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
@@ -33,33 +33,30 @@ type Options struct {
 // Server is the stand-in as a handler for all hosts LOCATION-docker.pkg.dev. Its
 // images are in memory.
 type Server struct {
-	fake   string
-	policy Policy
-	client *http.Client
-	now    func() time.Time
-	log    *slog.Logger
+	access  *standin.Tokens
+	policy  Policy
+	now     func() time.Time
+	log     *slog.Logger
+	records *standin.Records[Record]
 
 	mu           sync.Mutex
 	repositories map[string]http.Handler
 	tokens       map[string]grant // of the registry's own
-	records      []Record
 }
 
 // New makes a stand-in without images.
 func New(opts Options) (*Server, error) {
-	if !strings.HasPrefix(opts.Fake, "http://") && !strings.HasPrefix(opts.Fake, "https://") {
-		return nil, fmt.Errorf("registry: Options.Fake is %q: give the base URL of a running fakegoogle", opts.Fake)
+	access, err := standin.NewTokens(opts.Fake, opts.Client)
+	if err != nil {
+		return nil, fmt.Errorf("registry: Options.Fake: %w", err)
 	}
 	if opts.Policy == nil {
 		return nil, fmt.Errorf("registry: Options.Policy is nil: give one, like a *registry.Policies")
 	}
 	s := &Server{
-		fake: strings.TrimSuffix(opts.Fake, "/"), policy: opts.Policy, client: opts.Client, now: opts.Now,
+		access: access, policy: opts.Policy, now: opts.Now,
 		log:          cmp.Or(opts.Log, slog.New(slog.DiscardHandler)),
-		repositories: map[string]http.Handler{}, tokens: map[string]grant{},
-	}
-	if s.client == nil {
-		s.client = &http.Client{Transport: &http.Transport{}}
+		repositories: map[string]http.Handler{}, tokens: map[string]grant{}, records: standin.NewRecords[Record](maxRecords),
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -69,10 +66,10 @@ func New(opts Options) (*Server, error) {
 
 // ServeHTTP answers a request if its token permits it, and keeps a record of it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	recorded := &recorder{ResponseWriter: w}
+	recorded := &standin.Recorder{ResponseWriter: w}
 	record := Record{Time: s.now(), Method: r.Method, Path: r.URL.Path}
 	defer func() {
-		record.Status = recorded.status
+		record.Status = recorded.Status
 		s.add(r.Context(), record)
 	}()
 	recorded.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
@@ -89,19 +86,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, record *Record) *
 	case r.URL.EscapedPath() == tokenPath:
 		return s.exchange(w, r, location, record)
 	case r.URL.EscapedPath() == "/v2/":
-		who, _, refused := s.authenticate(r)
+		caller, _, refused := s.authenticate(r)
 		if refused == nil {
-			record.by(who)
+			record.by(caller)
 			w.WriteHeader(http.StatusOK)
 		}
 		return refused
 	}
-	wanted, refused := wants(location, r)
+	wanted, refused := requestedAccess(location, r)
 	if refused != nil {
 		return refused
 	}
 	record.Repository = wanted.repository
-	who, granted, refused := s.authenticate(r)
+	caller, granted, refused := s.authenticate(r)
 	if refused == nil && granted != nil && !granted.covers(wanted) {
 		refused = tokenInvalid()
 	}
@@ -109,37 +106,37 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, record *Record) *
 		refused.scope = wanted.scope()
 		return refused
 	}
-	record.by(who)
-	if refused := s.permit(who, wanted); refused != nil {
+	record.by(caller)
+	if refused := s.permit(caller, wanted); refused != nil {
 		return refused
 	}
-	// It has done its work, and what it is must not get anywhere.
+	// The token has been checked, and the registry behind must not see it.
 	r = r.Clone(r.Context())
 	r.Header.Del("Authorization")
 	s.repository(wanted.repository).ServeHTTP(w, r)
 	return nil
 }
 
-// authenticate finds out who a request is from, and what its token is good for, if it
-// is one of the registry's.
-func (s *Server) authenticate(r *http.Request) (*caller, *grant, *refusal) {
-	if token, ok := bearer(r); ok {
+// authenticate returns the caller of a request, and the grant of its token if the registry
+// issued it.
+func (s *Server) authenticate(r *http.Request) (*standin.Caller, *grant, *refusal) {
+	if token, ok := standin.Bearer(r); ok {
 		if own, ok := s.issued(token); ok {
-			return &own.caller, &own, nil
+			return &own.Caller, &own, nil
 		}
 	}
 	token, given := password(r)
 	if !given {
 		return nil, nil, tokenMissing()
 	}
-	who, refused := s.identify(r.Context(), token)
-	return who, nil, refused
+	caller, refused := s.identify(r.Context(), token)
+	return caller, nil, refused
 }
 
-// permit refuses what a caller may not do.
-func (s *Server) permit(c *caller, a access) *refusal {
+// permit refuses an access for which the caller has no permission.
+func (s *Server) permit(c *standin.Caller, a access) *refusal {
 	switch {
-	case !c.hasScopeFor(a.permission):
+	case !hasScope(c, a.permission):
 		return scopeMissing()
 	case !s.policy.Allowed(a.repository, c.Principal, a.permission):
 		return denied(a)
@@ -149,8 +146,8 @@ func (s *Server) permit(c *caller, a access) *refusal {
 	return nil
 }
 
-// repository has the images of one. go-containerregistry's shares blobs between all
-// images, so that each has one of its own.
+// repository returns the handler for the images of one repository. go-containerregistry's
+// registry shares blobs between all images, so each repository has a separate one.
 func (s *Server) repository(name string) http.Handler {
 	s.mu.Lock()
 	defer s.mu.Unlock()

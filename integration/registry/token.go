@@ -3,6 +3,7 @@ package registry
 import (
 	"crypto/rand"
 	"encoding/json"
+	"gke-metadata-emulator/integration/internal/standin"
 	"net/http"
 	"slices"
 	"time"
@@ -10,12 +11,12 @@ import (
 
 const tokenPath = "/v2/token"
 
-// maxTokens is how many tokens of its own a registry remembers.
+// maxTokens is how many issued tokens a registry remembers.
 const maxTokens = 10_000
 
-// grant is what a token of the registry's is good for.
+// grant is what a token that the registry issued allows.
 type grant struct {
-	caller
+	standin.Caller
 	wanted []access
 }
 
@@ -43,20 +44,20 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, location strin
 	case !given:
 		return tokenMissing()
 	}
-	who, refused := s.identify(r.Context(), token)
+	caller, refused := s.identify(r.Context(), token)
 	if refused != nil {
 		return refused
 	}
-	record.by(who)
+	record.by(caller)
 	for _, a := range wanted {
-		if refused := s.permit(who, a); refused != nil {
+		if refused := s.permit(caller, a); refused != nil {
 			return refused
 		}
 	}
 	answer := struct {
 		Token     string `json:"token"`
 		ExpiresIn int    `json:"expires_in"`
-	}{s.issue(grant{*who, wanted}), int(who.ExpiresAt.Sub(s.now()) / time.Second)}
+	}{s.issue(grant{*caller, wanted}), int(caller.ExpiresAt.Sub(s.now()) / time.Second)}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer) // a caller that hung up is its own problem
 	return nil
@@ -74,14 +75,14 @@ func (s *Server) issue(g grant) string {
 		}
 	}
 	if len(s.tokens) >= maxTokens {
-		clear(s.tokens) // whose owners exchange again
+		clear(s.tokens) // clients exchange their tokens again
 	}
 	s.tokens[token] = g
 	return token
 }
 
-// issued is what a token of the registry's is good for; false if it is none, or none
-// any more.
+// issued returns the grant of a token that the registry issued, or false if the token is
+// unknown or has expired.
 func (s *Server) issued(token string) (grant, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

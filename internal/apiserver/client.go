@@ -17,13 +17,14 @@ import (
 
 const protobuf = "application/vnd.kubernetes.protobuf"
 
-// Client asks for objects of the group core/v1, in protobuf.
+// Client reads and writes objects of the group core/v1, in protobuf. Its errors are
+// those of client-go, for example [k8s.io/apimachinery/pkg/api/errors.StatusError].
 type Client struct {
 	rest *rest.RESTClient
 }
 
-// New makes a client with a budget of requests of its own: the QPS and the Burst of
-// config. Connections are those of the HTTP client.
+// New returns a client with its own rate limit: the QPS and the Burst of config. It
+// uses the connections of the HTTP client.
 func New(config *rest.Config, http *http.Client) (*Client, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, authenticationv1.AddToScheme} {
@@ -42,8 +43,8 @@ func New(config *rest.Config, http *http.Client) (*Client, error) {
 	return &Client{client}, nil
 }
 
-// into sends a request and reads the answer, also where it is an error: what is
-// returned then is empty, not nil.
+// into sends a request and decodes the answer. With an error the returned object is
+// empty, not nil.
 func into[T any, O interface {
 	*T
 	runtime.Object
@@ -52,17 +53,17 @@ func into[T any, O interface {
 	return answer, request.Do(ctx).Into(answer)
 }
 
-// Pod reads a pod as the store has it, and not the API server's cache.
+// Pod reads a pod from the store, not from the API server's cache.
 func (c *Client) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 	return into[corev1.Pod](ctx, c.rest.Get().Namespace(namespace).Resource("pods").Name(name))
 }
 
-// PodsOf lists and watches the pods of a node, which the API server selects.
+// PodsOf returns a list and watch of the pods of a node, which the API server selects.
 func (c *Client) PodsOf(node string) cache.ListerWatcher {
 	return cache.NewListWatchFromClient(c.rest, "pods", metav1.NamespaceAll, fields.OneTermEqualSelector("spec.nodeName", node))
 }
 
-// RequestToken asks for a token of a service account (TokenRequest, a subresource of
+// RequestToken requests a token of a service account (TokenRequest, a subresource of
 // serviceaccounts).
 func (c *Client) RequestToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
 	return into[authenticationv1.TokenRequest](ctx, c.rest.Post().Namespace(namespace).Resource("serviceaccounts").Name(account).SubResource("token").Body(request))
@@ -108,19 +109,20 @@ func (c *Client) CreateConfigMap(ctx context.Context, m *corev1.ConfigMap) error
 	return c.rest.Post().Namespace(m.Namespace).Resource("configmaps").Body(m).Do(ctx).Error()
 }
 
-// UpdateConfigMap replaces a ConfigMap, if it is still of the version that m was read as.
+// UpdateConfigMap replaces a ConfigMap if it still has the resource version of m.
 func (c *Client) UpdateConfigMap(ctx context.Context, m *corev1.ConfigMap) error {
 	return c.rest.Put().Namespace(m.Namespace).Resource("configmaps").Name(m.Name).Body(m).Do(ctx).Error()
 }
 
-// DeleteConfigMap deletes a ConfigMap, if it is still of the version that m was read as.
+// DeleteConfigMap deletes a ConfigMap if it still has the UID and the resource version
+// of m.
 func (c *Client) DeleteConfigMap(ctx context.Context, m *corev1.ConfigMap) error {
-	only := &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion}}
-	return c.rest.Delete().Namespace(m.Namespace).Resource("configmaps").Name(m.Name).Body(only).Do(ctx).Error()
+	options := &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion}}
+	return c.rest.Delete().Namespace(m.Namespace).Resource("configmaps").Name(m.Name).Body(options).Do(ctx).Error()
 }
 
-// Document reads what the API server publishes at a path, as it is: such documents
-// have media types of their own, and none comes as protobuf.
+// Document reads a document that the API server publishes at a path, unchanged: such
+// documents have their own media types, and none is protobuf.
 func (c *Client) Document(ctx context.Context, path string) ([]byte, error) {
 	return c.rest.Get().AbsPath(path).SetHeader("Accept", "*/*").DoRaw(ctx)
 }

@@ -18,16 +18,16 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// store is an API server that gives one answer, and notes the last request. It knows
-// all kinds of objects, as the API server does.
-type store struct {
+// fakeServer is an API server with one answer, which records the last request. It
+// knows all kinds of objects, as the API server does.
+type fakeServer struct {
 	answer  runtime.Object
 	request *http.Request
 	body    []byte
 }
 
-// serving is a client of the store.
-func (s *store) serving(t *testing.T) *Client {
+// client serves until the test ends, and returns a client.
+func (s *fakeServer) client(t *testing.T) *Client {
 	t.Helper()
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
@@ -38,12 +38,12 @@ func (s *store) serving(t *testing.T) *Client {
 	return c
 }
 
-func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.request = r
 	s.body, _ = io.ReadAll(r.Body)
 	info, _ := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), protobuf)
 	w.Header().Set("Content-Type", protobuf)
-	if status, failed := s.answer.(*metav1.Status); failed {
+	if status, ok := s.answer.(*metav1.Status); ok {
 		w.WriteHeader(int(status.Code))
 	}
 	if err := scheme.Codecs.EncoderForVersion(info.Serializer, schema.GroupVersions{corev1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion}).Encode(s.answer, w); err != nil {
@@ -55,15 +55,15 @@ func meta(namespace, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name, UID: "uid", ResourceVersion: "7"}
 }
 
-// object drops what a call returns beside its error, for which it is asked here.
+// object converts the results of a call to the interface of all objects.
 func object[O metav1.Object](o O, err error) (metav1.Object, error) { return o, err }
 
-func TestEachCallIsOneRequestInProtobuf(t *testing.T) {
+func TestClient_SendsRequestInProtobuf(t *testing.T) {
 	var (
 		m     = &corev1.ConfigMap{ObjectMeta: meta("kube-system", "coredns"), Data: map[string]string{"Corefile": "."}}
 		event = &corev1.Event{ObjectMeta: meta("shop", "cart.1"), Message: "so"}
 		patch = []byte(`{"count":2}`)
-		ask   = &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"aud"}}}
+		token = &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"aud"}}}
 	)
 	for name, test := range map[string]struct {
 		answer runtime.Object
@@ -74,7 +74,7 @@ func TestEachCallIsOneRequestInProtobuf(t *testing.T) {
 		"pod": {&corev1.Pod{ObjectMeta: meta("shop", "cart")}, func(ctx context.Context, c *Client) (metav1.Object, error) { return object(c.Pod(ctx, "shop", "cart")) },
 			"GET /api/v1/namespaces/shop/pods/cart", ""},
 		"token": {&authenticationv1.TokenRequest{ObjectMeta: meta("shop", "cart")}, func(ctx context.Context, c *Client) (metav1.Object, error) {
-			return object(c.RequestToken(ctx, "shop", "cart", ask))
+			return object(c.RequestToken(ctx, "shop", "cart", token))
 		}, "POST /api/v1/namespaces/shop/serviceaccounts/cart/token", protobuf},
 		"namespace": {&corev1.Namespace{ObjectMeta: meta("", "kube-system")}, func(ctx context.Context, c *Client) (metav1.Object, error) {
 			return object(c.Namespace(ctx, "kube-system"))
@@ -102,66 +102,66 @@ func TestEachCallIsOneRequestInProtobuf(t *testing.T) {
 			"DELETE /api/v1/namespaces/kube-system/configmaps/coredns", protobuf},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &store{answer: test.answer}
-			got, err := test.call(t.Context(), s.serving(t))
+			s := &fakeServer{answer: test.answer}
+			got, err := test.call(t.Context(), s.client(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if asked := s.request.Method + " " + s.request.URL.String(); asked != test.want {
-				t.Errorf("asked for %s, want %s", asked, test.want)
+			if got := s.request.Method + " " + s.request.URL.String(); got != test.want {
+				t.Errorf("request %s, want %s", got, test.want)
 			}
 			if accepted := s.request.Header.Get("Accept"); accepted != protobuf+",application/json" {
-				t.Errorf("accepted is %s", accepted)
+				t.Errorf("the header Accept is %s", accepted)
 			}
 			if sent := s.request.Header.Get("Content-Type"); sent != test.sent {
-				t.Errorf("sent as %q, want %q", sent, test.sent)
+				t.Errorf("the media type of the body is %q, want %q", sent, test.sent)
 			}
 			if want, _ := test.answer.(metav1.Object); got != nil && (got.GetName() != want.GetName() || got.GetUID() != "uid") {
-				t.Errorf("%s with the UID %s, want %s", got.GetName(), got.GetUID(), want.GetName())
+				t.Errorf("the call returns %s with the UID %s, want %s", got.GetName(), got.GetUID(), want.GetName())
 			}
 		})
 	}
 }
 
-// Of another version it is somebody else's.
-func TestAConfigMapIsDeletedInTheVersionThatWasRead(t *testing.T) {
-	s := &store{answer: &metav1.Status{Code: http.StatusOK}}
-	if err := s.serving(t).DeleteConfigMap(t.Context(), &corev1.ConfigMap{ObjectMeta: meta("kube-system", "coredns")}); err != nil {
+// An object of another version has been changed by another client.
+func TestClient_DeletesConfigMapOfSameVersionOnly(t *testing.T) {
+	s := &fakeServer{answer: &metav1.Status{Code: http.StatusOK}}
+	if err := s.client(t).DeleteConfigMap(t.Context(), &corev1.ConfigMap{ObjectMeta: meta("kube-system", "coredns")}); err != nil {
 		t.Fatal(err)
 	}
 	sent, _, err := scheme.Codecs.UniversalDeserializer().Decode(s.body, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	only := sent.(*metav1.DeleteOptions).Preconditions
-	if only == nil || *only.UID != "uid" || *only.ResourceVersion != "7" {
-		t.Errorf("preconditions %v", only)
+	preconditions := sent.(*metav1.DeleteOptions).Preconditions
+	if preconditions == nil || *preconditions.UID != "uid" || *preconditions.ResourceVersion != "7" {
+		t.Errorf("preconditions %v, want the UID and the version", preconditions)
 	}
 }
 
-func TestPodsAreThoseOfTheNode(t *testing.T) {
-	s := &store{answer: &corev1.PodList{Items: []corev1.Pod{{ObjectMeta: meta("shop", "cart")}}}}
-	listed, err := cache.ToListerWithContext(s.serving(t).PodsOf("node-1")).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
+func TestClient_ListsPodsOfNode(t *testing.T) {
+	s := &fakeServer{answer: &corev1.PodList{Items: []corev1.Pod{{ObjectMeta: meta("shop", "cart")}}}}
+	listed, err := cache.ToListerWithContext(s.client(t).PodsOf("node-1")).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if asked := s.request.URL.String(); asked != "/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-1&resourceVersion=0" {
-		t.Errorf("asked for %s", asked)
+	if got := s.request.URL.String(); got != "/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-1&resourceVersion=0" {
+		t.Errorf("request for %s", got)
 	}
 	if pods := listed.(*corev1.PodList).Items; len(pods) != 1 || pods[0].Name != "cart" {
 		t.Errorf("pods %v", pods)
 	}
 }
 
-func TestAnErrorIsWhatTheAPIServerSays(t *testing.T) {
+func TestClient_ReturnsAPIServersError(t *testing.T) {
 	gone := apierrors.NewNotFound(corev1.Resource("pods"), "cart").Status()
-	_, err := (&store{answer: &gone}).serving(t).Pod(t.Context(), "shop", "cart")
+	_, err := (&fakeServer{answer: &gone}).client(t).Pod(t.Context(), "shop", "cart")
 	if !apierrors.IsNotFound(err) || err.Error() != `pods "cart" not found` {
-		t.Errorf("%v", err)
+		t.Errorf("error %v, want the API server's not found", err)
 	}
 }
 
-func TestADocumentComesAsItIs(t *testing.T) {
+func TestClient_ReadsDocumentUnchanged(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/jwk-set+json")
 		_, _ = io.WriteString(w, r.URL.Path+" as "+r.Header.Get("Accept"))

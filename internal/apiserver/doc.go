@@ -1,8 +1,9 @@
-// Package apiserver answers one question: what does the cluster's API server say of
-// the few kinds of objects that this program has to do with?
+// Package apiserver answers one question: what is the state of the few kinds of
+// objects that this program reads and writes in the API server?
 //
-// It is client-go's own pieces without its clientset, which cannot be had without
-// the types, the codecs and the clients of all of Kubernetes' API groups: they were
-// the greater part of the program, and of the memory that it took on each node.
-// Who asks declares what it asks for as an interface of its own.
+// It uses the parts of client-go without its clientset, which includes the types, the
+// codecs and the clients of all of Kubernetes' API groups: they were the greater part
+// of the program, and of its memory on each node. It must not know the purpose of a
+// request. Each package that uses a [Client] declares the methods that it needs as an
+// interface.
 package apiserver

@@ -1,16 +1,18 @@
-// Package change wakes those who wait for a change of what they have read.
+// Package change answers one question: has a value changed since a goroutine read it?
+// It must not know the value.
 package change
 
 import "sync"
 
-// Signal wakes everybody who waits for the next change. The zero value is ready.
+// Signal wakes all goroutines that wait for the next change. The zero value is ready
+// to use, and the methods are safe for concurrent use.
 type Signal struct {
 	mu   sync.Mutex
 	next chan struct{}
 }
 
-// Next returns a channel that the next Raise closes. Take it before you read: a
-// change between the two must not be missed.
+// Next returns a channel that the next Raise closes. Call it before you read the
+// value, so that no change between the two is missed.
 func (s *Signal) Next() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -20,7 +22,7 @@ func (s *Signal) Next() <-chan struct{} {
 	return s.next
 }
 
-// Raise says that something has changed.
+// Raise closes the channels that Next has returned. Call it after each change.
 func (s *Signal) Raise() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,13 +2,13 @@ package change
 
 import "testing"
 
-func TestARaiseWakesAllWhoWaitAndNobodyAfterwards(t *testing.T) {
+func TestSignal_RaiseWakesAllCurrentWaiters(t *testing.T) {
 	var s Signal
-	s.Raise() // nobody waits
+	s.Raise() // without a waiter
 	first, second := s.Next(), s.Next()
 	select {
 	case <-first:
-		t.Error("woken by what was before")
+		t.Error("an earlier Raise woke a waiter")
 	default:
 	}
 	s.Raise()
@@ -16,12 +16,12 @@ func TestARaiseWakesAllWhoWaitAndNobodyAfterwards(t *testing.T) {
 		select {
 		case <-next:
 		default:
-			t.Error("not woken")
+			t.Error("Raise did not wake a waiter")
 		}
 	}
 	select {
 	case <-s.Next():
-		t.Error("woken by what was before")
+		t.Error("an earlier Raise woke a waiter")
 	default:
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"gke-metadata-emulator/internal/dmi"
 	"gke-metadata-emulator/internal/handover"
+	"gke-metadata-emulator/routing"
 )
 
 // Cleanup is the settings of [Cleanup.Run]: it undoes what [Serve.Run] leaves.
@@ -39,6 +40,6 @@ func (c *Cleanup) Complete() error {
 // next instance, and restores the node's DMI product name. It returns nil if there is
 // nothing to remove.
 func (c *Cleanup) Run() error {
-	routing := router{iface: c.Interface, bpffs: c.BPFFS, log: slog.New(slog.DiscardHandler)}.removeAll()
-	return errors.Join(routing, handover.Remove(c.HandoverFile), dmi.ProductName{File: c.DMIProductName, OriginalFile: c.DMIOriginal}.Restore())
+	routes := routing.Options{Interface: c.Interface, BPFFS: c.BPFFS, Log: slog.New(slog.DiscardHandler)}.RemoveAll()
+	return errors.Join(routes, handover.Remove(c.HandoverFile), dmi.ProductName{File: c.DMIProductName, OriginalFile: c.DMIOriginal}.Restore())
 }

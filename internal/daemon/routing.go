@@ -3,117 +3,29 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"net"
 	"net/netip"
-	"path/filepath"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"gke-metadata-emulator/routing"
 )
 
 // The values of --routing.
 const (
-	RoutingAuto     = "auto"
-	RoutingEBPF     = "ebpf"
-	RoutingNFTables = "nftables"
-	RoutingAddress  = "address"
-	RoutingNone     = "none"
+	RoutingAuto     = routing.ModeAuto
+	RoutingEBPF     = routing.ModeEBPF
+	RoutingNFTables = routing.ModeNFTables
+	RoutingAddress  = routing.ModeAddress
+	RoutingNone     = routing.ModeNone
 )
 
-// Routing brings packets for the metadata address to this program.
-type Routing interface {
-	fmt.Stringer
-	Install() error // no error where it is installed already
-	Remove() error  // no error where it is not there
-}
-
-// keeper is a routing that somebody else could undo.
+// keeper is a router that other programs could undo.
 type keeper interface {
 	Keep(context.Context) error
 }
 
-// partial is a routing that may leave out pods of the node's network, and says why.
-type partial interface {
-	LeftOut() error
-}
-
-// router makes the routing of a node.
-type router struct {
-	iface    string // of the mode address
-	bpffs    string
-	kubepods string // the cgroup of all pods; empty where it was not found
-	repaired *prometheus.CounterVec
-	log      *slog.Logger
-}
-
-func (r router) address() routing.Address {
-	return routing.Address{Interface: r.iface, IP: net.ParseIP(MetadataAddress)}
-}
-
-func (r router) ebpf(target netip.AddrPort) routing.EBPF {
-	return routing.EBPF{Cgroup: r.kubepods, Pins: filepath.Join(r.bpffs, "gke-metadata-emulator"), Target: target}
-}
-
-func (r router) nftables(target netip.AddrPort) *routing.NFTables {
-	return &routing.NFTables{Cgroup: r.kubepods, Target: target, Log: r.log, Repaired: r.repaired}
-}
-
-// route is the routing of a mode to where the server listens.
-func (r router) route(mode string, target netip.AddrPort) Routing {
-	switch mode {
-	case RoutingEBPF:
-		return r.ebpf(target)
-	case RoutingNFTables:
-		return r.nftables(target)
-	case RoutingAddress:
-		return r.address()
-	}
-	return routing.None{}
-}
-
-// choose decides for --routing=auto, and says why.
-func (r router) choose(listen netip.AddrPort) (mode, why string, err error) {
-	if isMetadata(listen) {
-		return RoutingAddress, "--listen is the metadata address itself", nil
-	}
-	noEBPF := r.ebpf(listen).Probe()
-	if r.kubepods == "" {
-		noEBPF = errors.New("the cgroup of all pods is not known, see --cgroup-root")
-	}
-	if noEBPF == nil {
-		return RoutingEBPF, "the node permits it", nil
-	}
-	noNFTables := r.nftables(listen).Probe()
-	if noNFTables == nil {
-		return RoutingNFTables, "no eBPF: " + noEBPF.Error(), nil
-	}
-	return "", "", fmt.Errorf("--routing=auto: nothing works on this node; use --routing=address with --listen=%s:80: %w", MetadataAddress, errors.Join(noEBPF, noNFTables))
-}
-
-// removeAll takes every trace of every mode from the node.
-func (r router) removeAll() error {
-	return errors.Join(r.address().Remove(), r.ebpf(netip.AddrPort{}).Remove(), r.nftables(netip.AddrPort{}).Remove())
-}
-
-// alone removes what another mode has left, which would still lead elsewhere. Our
-// own is there by now, and is written again in case that both used the same.
-func (r router) alone(own Routing) error {
-	if own.String() == RoutingNone {
-		return nil // it may have no capability, and changes nothing
-	}
-	for _, other := range []Routing{r.ebpf(netip.AddrPort{}), r.nftables(netip.AddrPort{}), r.address()} {
-		if other.String() == own.String() {
-			continue
-		}
-		if err := other.Remove(); err != nil {
-			r.log.Warn("what another mode of routing may have left cannot be removed", "mode", other.String(), "error", err)
-		}
-	}
-	return own.Install()
+// hostNetworkExcluder is a router that may not redirect pods of the node's network. It
+// returns the reason, or nil.
+type hostNetworkExcluder interface {
+	HostNetworkExcluded() error
 }
 
 func isMetadata(a netip.AddrPort) bool { return a.String() == MetadataAddress+":80" }
@@ -151,12 +63,12 @@ func (s *Serve) checkRouting() error {
 	return nil
 }
 
-// openRouted opens what callers connect to, with the way there: for the mode
-// address that is there before, because its address is where the server listens;
-// for any other after, when callers can be answered.
-func (s *Serve) openRouted(r router, mode string, a *attestation) (*listeners, Routing, error) {
+// openRouted opens the listeners and installs the router to them. The mode address is
+// installed first, because the server listens at its address; any other mode afterwards,
+// when callers can be answered.
+func (s *Serve) openRouted(o routing.Options, mode string, a *attestation) (*listeners, routing.Router, error) {
 	if mode == RoutingAddress {
-		if err := r.address().Install(); err != nil {
+		if err := o.Router(mode, netip.AddrPort{}).Install(); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -168,35 +80,33 @@ func (s *Serve) openRouted(r router, mode string, a *attestation) (*listeners, R
 	if err == nil {
 		err = a.watch(listens)
 	}
-	route := r.route(mode, listens)
+	router := o.Router(mode, listens)
 	if err == nil && mode != RoutingAddress {
-		err = route.Install()
+		err = router.Install()
 	}
 	if err == nil {
-		err = r.alone(route)
+		err = o.RemoveOthers(router)
 	}
 	if err != nil {
 		listeners.close()
 		return nil, nil, err
 	}
-	if some, ok := route.(partial); ok && some.LeftOut() != nil {
+	if excluder, ok := router.(hostNetworkExcluder); ok && excluder.HostNetworkExcluded() != nil {
 		listeners.leavesOutNode = true
 	}
 	listeners.callers = a.Listener(listeners.callers)
-	return listeners, route, nil
+	return listeners, router, nil
 }
 
-// modeOf is the mode of the settings, or the one that auto chooses.
-func (s *Serve) modeOf(r router) (mode, why string, err error) {
-	if s.Routing != RoutingAuto {
-		if s.Routing == RoutingEBPF && r.kubepods == "" {
-			return "", "", FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "the cgroup of all pods was not found, which --routing=ebpf needs")
-		}
-		return s.Routing, "--routing says so", nil
+// chooseRouting returns the mode of the settings, or the one that auto chooses, and the
+// reason.
+func (s *Serve) chooseRouting(o routing.Options) (mode, reason string, err error) {
+	if s.Routing == RoutingEBPF && o.Kubepods == "" {
+		return "", "", FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "the cgroup of all pods was not found, which --routing=ebpf needs")
 	}
 	listen, err := netip.ParseAddrPort(s.Listen)
 	if err != nil {
 		return "", "", err
 	}
-	return r.choose(listen)
+	return o.Choose(s.Routing, listen)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +28,7 @@ const (
 	billUID = "22222222-2f0e-4d0a-9a53-3f1f4a3f7c22"
 )
 
-// testNode is a node with a pod of its network and a pod that has its own.
+// testNode is a node with a pod of the node's network and a pod with its own network.
 type testNode struct {
 	t        *testing.T
 	settings *Serve
@@ -61,7 +60,7 @@ func newTestNode(t *testing.T, mode, listen string) *testNode {
 	return n
 }
 
-// traces is all that a mode of routing or attestation could leave.
+// traces returns everything that a mode of routing or attestation could leave.
 func (n *testNode) traces() []string {
 	n.t.Helper()
 	var all []string
@@ -107,7 +106,7 @@ func (n *testNode) check(err error) {
 	}
 }
 
-// start is what Run does of it.
+// start opens and installs as Run does.
 func (n *testNode) start() (*listeners, *attestation, string) {
 	n.t.Helper()
 	a, err := n.settings.attestation(prometheus.NewRegistry(), discard)
@@ -115,10 +114,10 @@ func (n *testNode) start() (*listeners, *attestation, string) {
 		n.t.Skipf("%v: run the test as root", err)
 	}
 	n.check(err)
-	router := router{iface: "lo", bpffs: n.settings.BPFFS, kubepods: a.kubepods(), repaired: routing.NewRepaired(prometheus.NewRegistry()), log: discard}
-	mode, _, err := n.settings.modeOf(router)
+	routes := routing.Options{Interface: "lo", BPFFS: n.settings.BPFFS, Kubepods: a.kubepods(), Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
+	mode, _, err := n.settings.chooseRouting(routes)
 	n.check(err)
-	listeners, _, err := n.settings.openRouted(router, mode, a)
+	listeners, _, err := n.settings.openRouted(routes, mode, a)
 	if err != nil {
 		_ = a.close()
 	}
@@ -140,8 +139,8 @@ func (n *testNode) wantUID(f *listeners, a *attestation, p *podtest.Process, fam
 	n.check(s.Close())
 }
 
-func TestEachRoutingBringsPodsThatTheKernelProvesAndCleanupLeavesNothing(t *testing.T) {
-	for _, of := range []struct{ mode, listen, to, chosen string }{
+func TestRouting_EachModeBringsProvedPodsAndCleanupLeavesNothing(t *testing.T) {
+	for _, test := range []struct{ mode, listen, to, chosen string }{
 		{RoutingAddress, "169.254.169.254:80", "169.254.169.254:80", RoutingAddress},
 		{RoutingEBPF, "192.0.2.1:8987", "169.254.169.254:80", RoutingEBPF},
 		{RoutingNFTables, "192.0.2.1:8987", "169.254.169.254:80", RoutingNFTables},
@@ -152,17 +151,17 @@ func TestEachRoutingBringsPodsThatTheKernelProvesAndCleanupLeavesNothing(t *test
 		{RoutingAuto, "169.254.169.254:80", "169.254.169.254:80", RoutingAddress},
 		{RoutingAuto, "192.0.2.1:8987", "169.254.169.254:80", RoutingEBPF},
 	} {
-		t.Run(of.mode+" "+of.listen, func(t *testing.T) {
-			n := newTestNode(t, of.mode, of.listen)
+		t.Run(test.mode+" "+test.listen, func(t *testing.T) {
+			n := newTestNode(t, test.mode, test.listen)
 			for range 2 { // as after a restart
 				listeners, a, mode := n.start()
-				if mode != of.chosen {
+				if mode != test.chosen {
 					t.Errorf("the mode is %s", mode)
 				}
 				if listeners.leavesOutNode {
-					t.Error("it says that pods of the node's network are left out")
+					t.Error("the listeners report that pods of the node's network are not redirected")
 				}
-				to := of.to
+				to := test.to
 				if to == "" {
 					to = listeners.callers.Addr().String()
 				}
@@ -173,34 +172,32 @@ func TestEachRoutingBringsPodsThatTheKernelProvesAndCleanupLeavesNothing(t *test
 				listeners.close()
 				n.check(a.close())
 				if s, err := n.pod.Connect("4", "-", to); err == nil || !strings.Contains(err.Error(), "connection refused") {
-					t.Errorf("after the end a pod reaches %v (%v)", s, err)
+					t.Errorf("after the end of the daemon a pod reaches %v (%v)", s, err)
 				}
 			}
 			cleanup := &Cleanup{Interface: "lo", BPFFS: n.settings.BPFFS}
 			n.check(cleanup.Run())
 			n.check(cleanup.Run())
-			var after []string
-			for range 100 { // the kernel lets go of the recorder's programs a moment later
-				if after = n.traces(); cmp.Equal(n.before, after) {
-					break
-				}
+			after := n.traces()
+			// The kernel detaches the programs of the recorder a moment later.
+			for deadline := time.Now().Add(time.Minute); !cmp.Equal(n.before, after) && time.Now().Before(deadline); after = n.traces() {
 				time.Sleep(10 * time.Millisecond)
 			}
 			if diff := cmp.Diff(n.before, after); diff != "" {
-				t.Errorf("what is left (-before +after):\n%s", diff)
+				t.Errorf("cleanup leaves traces (-before +after):\n%s", diff)
 			}
 		})
 	}
 }
 
 // A readiness probe is a process of the node's network, too.
-func TestReadinessSaysWhereTheNodeFindsAServerThatTheMetadataAddressDoesNotLeadTo(t *testing.T) {
+func TestReadiness_NamesServerIfNodeIsNotRedirected(t *testing.T) {
 	n := newTestNode(t, RoutingNFTables, "192.0.2.1:8987")
 	_, a, _ := n.start()
 	t.Cleanup(func() { n.check(a.close()) })
 	n.settings.Listen = "192.0.2.1:8988"
-	blind := router{iface: "lo", bpffs: n.settings.BPFFS, repaired: routing.NewRepaired(prometheus.NewRegistry()), log: discard}
-	listeners, _, err := n.settings.openRouted(blind, RoutingNFTables, a)
+	routes := routing.Options{Interface: "lo", BPFFS: n.settings.BPFFS, Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
+	listeners, _, err := n.settings.openRouted(routes, RoutingNFTables, a)
 	n.check(err)
 	t.Cleanup(listeners.close)
 	if got, want := listeners.nodeURL(), "http://192.0.2.1:8988"; got != want {
@@ -208,10 +205,10 @@ func TestReadinessSaysWhereTheNodeFindsAServerThatTheMetadataAddressDoesNotLeadT
 	}
 }
 
-// What the mode before has left would lead elsewhere.
-func TestAnotherModeTakesThePlaceOfTheOneBefore(t *testing.T) {
+// Traces of an earlier mode would lead to another server.
+func TestRouting_ModeReplacesEarlierMode(t *testing.T) {
 	n := newTestNode(t, RoutingEBPF, "192.0.2.1:8987")
-	for _, of := range []struct{ mode, listen string }{
+	for _, test := range []struct{ mode, listen string }{
 		{RoutingEBPF, "192.0.2.1:8987"},
 		{RoutingNFTables, "192.0.2.1:8988"},
 		{RoutingAddress, "169.254.169.254:80"},
@@ -219,8 +216,8 @@ func TestAnotherModeTakesThePlaceOfTheOneBefore(t *testing.T) {
 		{RoutingAddress, "169.254.169.254:80"},
 		{RoutingNFTables, "192.0.2.1:8990"},
 	} {
-		n.settings.Routing, n.settings.Listen = of.mode, of.listen
-		t.Log(of.mode, of.listen)
+		n.settings.Routing, n.settings.Listen = test.mode, test.listen
+		t.Log(test.mode, test.listen)
 		listeners, a, _ := n.start()
 		n.wantUID(listeners, a, n.host, "4", "169.254.169.254:80", cartUID)
 		n.wantUID(listeners, a, n.pod, "4", "169.254.169.254:80", billUID)
@@ -228,39 +225,17 @@ func TestAnotherModeTakesThePlaceOfTheOneBefore(t *testing.T) {
 		n.check(a.close())
 		traces := strings.Join(n.traces(), ", ")
 		for mode, trace := range map[string]string{RoutingEBPF: "pin gke", RoutingNFTables: "table ", RoutingAddress: "address 169.254.169.254"} {
-			if strings.Contains(traces, trace) != (mode == of.mode) {
-				t.Errorf("with %s there is %s", of.mode, traces)
+			if strings.Contains(traces, trace) != (mode == test.mode) {
+				t.Errorf("with %s there is %s", test.mode, traces)
 			}
 		}
-		if guarded := strings.Contains(traces, "rule 17 "); guarded != (of.mode != RoutingAddress) {
-			t.Errorf("with %s there is %s", of.mode, traces)
+		if guarded := strings.Contains(traces, "rule 17 "); guarded != (test.mode != RoutingAddress) {
+			t.Errorf("with %s there is %s", test.mode, traces)
 		}
 	}
 }
 
-func TestAutoFallsBackToWhatTheNodePermits(t *testing.T) {
-	n := newTestNode(t, RoutingAuto, "192.0.2.1:8987")
-	target := netip.MustParseAddrPort(n.settings.Listen)
-	for _, of := range []struct {
-		name string
-		router
-		mode, why string
-	}{
-		{"all is there", router{bpffs: n.settings.BPFFS, kubepods: string(n.root)}, RoutingEBPF, "the node permits it"},
-		{"no cgroup of pods", router{bpffs: n.settings.BPFFS}, RoutingNFTables, "see --cgroup-root"},
-		{"no bpffs", router{bpffs: t.TempDir(), kubepods: string(n.root)}, RoutingNFTables, "is not a bpffs"},
-	} {
-		mode, why, err := of.choose(target)
-		if err != nil || mode != of.mode || !strings.Contains(why, of.why) {
-			t.Errorf("%s: %s, because %q (%v), want %s, because %q", of.name, mode, why, err, of.mode, of.why)
-		}
-	}
-	if after := n.traces(); !cmp.Equal(n.before, after) {
-		t.Errorf("choosing left %v of %v", after, n.before)
-	}
-}
-
-func TestAttestationSaysWhatIsMissing(t *testing.T) {
+func TestAttestation_NamesWhatIsMissing(t *testing.T) {
 	n := newTestNode(t, RoutingNone, "192.0.2.1:8987")
 	n.settings.CgroupRoot = filepath.Join(string(n.root), "nothing")
 	_, err := n.settings.attestation(prometheus.NewRegistry(), discard)

@@ -79,20 +79,20 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 
 // startRouting opens the listeners and brings packets for the metadata address there.
 func (s *Serve) startRouting(p *program, attested *attestation) (*listeners, error) {
-	router := router{iface: s.Interface, bpffs: s.BPFFS, kubepods: attested.kubepods(), repaired: routing.NewRepaired(p.registry), log: p.log}
-	mode, why, err := s.modeOf(router)
+	routes := routing.Options{Interface: s.Interface, BPFFS: s.BPFFS, Kubepods: attested.kubepods(), Repaired: routing.NewRepaired(p.registry), Log: p.log}
+	mode, reason, err := s.chooseRouting(routes)
 	if err != nil {
 		return nil, err
 	}
-	p.log.Info("routing", "mode", mode, "why", why)
+	p.log.Info("routing", "mode", mode, "why", reason)
 	newModes(p.registry).WithLabelValues(mode, attested.mode).Set(1)
-	listeners, route, err := s.openRouted(router, mode, attested)
+	listeners, router, err := s.openRouted(routes, mode, attested)
 	if err != nil {
 		return nil, err
 	}
 	p.onClose(listeners.close)
 	listeners.routing = mode
-	if kept, ok := route.(keeper); ok {
+	if kept, ok := router.(keeper); ok {
 		p.run(kept.Keep)
 	}
 	return listeners, nil

@@ -3,22 +3,27 @@ package dns
 import (
 	"fmt"
 	"strings"
+
+	"gke-metadata-emulator/internal/wellknown"
 )
 
 const (
 	beginMark = "# BEGIN gke-metadata-emulator"
-	// The line before had no end, and gets that back.
+	// onNewLine marks a block before which a newline was added, because the text did
+	// not end with one. Uninstall removes it.
 	onNewLine = " (on a new line)"
 	endMark   = "# END gke-metadata-emulator"
 )
 
-// names are what software calls the metadata server.
-func names() []string { return []string{"metadata.google.internal", "metadata"} }
+// names are the DNS names of the metadata server.
+func names() []string {
+	return []string{wellknown.MetadataHost, wellknown.MetadataShortHost}
+}
 
-// serverBlock answers A with the metadata address; everything else of the names
-// exists and is empty, as a resolver that asks for AAAA gives up where the name does
-// not exist; and below them is nothing. The template plugin keeps no state and
-// can stand beside any other.
+// serverBlock answers A queries with the metadata address. Other queries for the
+// names get an empty answer: a resolver that queries AAAA gives up if the name does
+// not exist. Names below them do not exist. The template plugin has no state and
+// works beside any other plugin.
 func serverBlock(ports []string) string {
 	var labels []string
 	for _, port := range ports {
@@ -30,7 +35,7 @@ func serverBlock(ports []string) string {
     errors
     template IN A {
         match ^metadata\.google\.internal\.$ ^metadata\.$
-        answer "{{ .Name }} 300 IN A 169.254.169.254"
+        answer "{{ .Name }} 300 IN A ` + wellknown.MetadataIPv4 + `"
         fallthrough
     }
     template ANY ANY {
@@ -45,48 +50,48 @@ func serverBlock(ports []string) string {
 `
 }
 
-// marked is a text that may hold our block: text[begin:end], marks included.
+// marked is a text that can contain our block: text[begin:end], including the marks.
 type marked struct {
 	text       string
-	begin, end int
-	onNewLine  bool
+	begin, end int  // begin is -1 if there is no block
+	onNewLine  bool // a newline was added before the block
 }
 
-// find finds the block. Without one, begin is -1.
+// find finds our block in a text.
 func find(file, text string) (marked, error) {
 	m := marked{text: text, begin: -1}
 	damaged := func(line int, problem string) (marked, error) {
-		return marked{}, refuse(Damaged, file, line, "%s; remove all from %q to %q by hand", problem, beginMark, endMark)
+		return marked{}, refuse(Damaged, file, line, "%s; remove everything from %q to %q by hand", problem, beginMark, endMark)
 	}
-	at, number, open := 0, 0, false
+	offset, number, open := 0, 0, false
 	for line := range strings.SplitAfterSeq(text, "\n") {
 		number++
 		switch trimmed := strings.TrimRight(line, "\r\n"); {
 		case trimmed == beginMark, trimmed == beginMark+onNewLine:
 			if m.begin >= 0 {
-				return damaged(number, "a second begin")
+				return damaged(number, "there is a second begin mark")
 			}
-			m.begin, m.onNewLine, open = at, trimmed != beginMark, true
+			m.begin, m.onNewLine, open = offset, trimmed != beginMark, true
 		case trimmed == endMark:
 			if !open {
-				return damaged(number, "an end without begin")
+				return damaged(number, "there is an end mark without a begin mark")
 			}
-			m.end, open = at+len(line), false
+			m.end, open = offset+len(line), false
 		case strings.Contains(line, beginMark), strings.Contains(line, endMark):
-			return damaged(number, "a mark that has been changed")
+			return damaged(number, "a mark has been changed")
 		}
-		at += len(line)
+		offset += len(line)
 	}
 	if open {
-		return damaged(0, "a begin without end")
+		return damaged(0, "there is a begin mark without an end mark")
 	}
 	if m.onNewLine && (m.begin == 0 || text[m.begin-1] != '\n') {
-		return damaged(0, "a begin in another place")
+		return damaged(0, "the begin mark has been moved")
 	}
 	return m, nil
 }
 
-// without is the text as it was before install.
+// without returns the text as it was before install.
 func (m marked) without() string {
 	if m.begin < 0 {
 		return m.text
@@ -98,7 +103,7 @@ func (m marked) without() string {
 	return before + after
 }
 
-// with is the text with the block, in its place or at the end.
+// with returns the text with the block: in its place, or at the end.
 func (m marked) with(block string) string {
 	if m.begin >= 0 {
 		mark := beginMark

@@ -13,16 +13,17 @@ const (
 	ServerKey = "gke-metadata-emulator.server"
 )
 
-// Config is what a cluster's CoreDNS is told.
+// Config is the configuration of a cluster's CoreDNS.
 type Config struct {
 	Corefile string
-	Custom   map[string]string // the data of the custom ConfigMap, nil where there is none
+	Custom   map[string]string // the data of the custom ConfigMap; nil if there is none
 }
 
-// Install returns the configuration with our names. Installed already, it is what it
-// was; of an older version, it is brought up to date. Errors are of type [*Error].
+// Install returns the configuration with our names. If they are installed already,
+// the configuration is unchanged; a block of an older version is updated. Errors are
+// of type [*Error].
 func Install(c Config) (Config, error) {
-	at, f, err := c.read()
+	main, f, err := c.read()
 	if err != nil {
 		return Config{}, err
 	}
@@ -30,20 +31,20 @@ func Install(c Config) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	if err := f.free(Corefile); err != nil {
+	if err := f.checkNamesFree(Corefile); err != nil {
 		return Config{}, err
 	}
-	custom, err := f.hasCustom(Corefile)
+	custom, err := f.importsCustom(Corefile)
 	if err != nil {
 		return Config{}, err
 	}
 	if !custom {
-		if _, there := c.Custom[ServerKey]; there {
-			return Config{}, refuse(NotUnderstood, ServerKey, 0, "is in the custom ConfigMap, which the Corefile does not import (any more); uninstall first")
+		if _, ok := c.Custom[ServerKey]; ok {
+			return Config{}, refuse(NotUnderstood, ServerKey, 0, "is in the custom ConfigMap, which the Corefile does not import; uninstall first")
 		}
-		return Config{at.with(serverBlock(ports)), c.Custom}, nil
+		return Config{main.with(serverBlock(ports)), c.Custom}, nil
 	}
-	if err := c.customFree(); err != nil {
+	if err := c.checkCustomFree(); err != nil {
 		return Config{}, err
 	}
 	data := maps.Clone(c.Custom)
@@ -51,35 +52,36 @@ func Install(c Config) (Config, error) {
 		data = map[string]string{}
 	}
 	data[ServerKey] = marked{begin: -1}.with(serverBlock(ports))
-	return Config{at.without(), data}, nil
+	return Config{main.without(), data}, nil
 }
 
-// Uninstall returns the configuration as it was before Install. It does not have to
-// understand what else is there. Errors are of type [*Error].
+// Uninstall returns the configuration as it was before Install. It does not parse the
+// rest of the Corefile. Errors are of type [*Error].
 func Uninstall(c Config) (Config, error) {
-	at, err := find(Corefile, c.Corefile)
+	main, err := find(Corefile, c.Corefile)
 	if err != nil {
 		return Config{}, err
 	}
-	if err := c.ownKey(); err != nil {
+	if err := c.checkServerKey(); err != nil {
 		return Config{}, err
 	}
 	data := maps.Clone(c.Custom)
 	delete(data, ServerKey)
-	return Config{at.without(), data}, nil
+	return Config{main.without(), data}, nil
 }
 
-// State is whether our names are there.
+// State is the state of our names in a configuration.
 type State int
 
 // The states.
 const (
-	Absent State = iota
-	Outdated
-	Present
+	Absent   State = iota // not installed
+	Outdated              // installed by another version, or in another place
+	Present               // installed as [Install] would
 )
 
-// StateOf says whether our names are there. Errors are of type [*Error].
+// StateOf returns the state of our names in a configuration. Errors are of type
+// [*Error].
 func StateOf(c Config) (State, error) {
 	without, err := Uninstall(c)
 	if err != nil {
@@ -88,17 +90,17 @@ func StateOf(c Config) (State, error) {
 	if c.equal(without) {
 		return Absent, nil
 	}
-	wanted, err := Install(c)
+	installed, err := Install(c)
 	if err != nil {
 		return Absent, err
 	}
-	if c.equal(wanted) {
+	if c.equal(installed) {
 		return Present, nil
 	}
 	return Outdated, nil
 }
 
-// Reloads says whether CoreDNS notices a change by itself.
+// Reloads reports whether CoreDNS notices a change of the Corefile without a restart.
 func Reloads(c Config) bool {
 	f, err := parse(Corefile, c.Corefile)
 	return err == nil && f.reloads
@@ -110,38 +112,39 @@ func (c Config) equal(other Config) bool {
 
 // read finds our block in the Corefile and parses the rest.
 func (c Config) read() (marked, *corefile, error) {
-	at, err := find(Corefile, c.Corefile)
+	main, err := find(Corefile, c.Corefile)
 	if err != nil {
 		return marked{}, nil, err
 	}
-	if at.begin < 0 {
+	if main.begin < 0 {
 		f, err := parse(Corefile, c.Corefile)
-		return at, f, err
+		return main, f, err
 	}
-	// Line by line as it is, so that errors name the right line.
-	blank := strings.Repeat("\n", strings.Count(at.text[at.begin:at.end], "\n"))
-	f, err := parse(Corefile, at.text[:at.begin]+blank+at.text[at.end:])
+	// Blank lines replace our block, so that errors name the right line.
+	blank := strings.Repeat("\n", strings.Count(main.text[main.begin:main.end], "\n"))
+	f, err := parse(Corefile, main.text[:main.begin]+blank+main.text[main.end:])
 	if err != nil {
 		return marked{}, nil, err
 	}
-	// The marks have to stand between blocks, not within one.
-	if _, err := parse(Corefile, at.text[:at.begin]); err != nil {
-		return marked{}, nil, refuse(Damaged, Corefile, 0, "our block is not where it was put; remove all from %q to %q by hand", beginMark, endMark)
+	// The marks must be between blocks, not within one.
+	if _, err := parse(Corefile, main.text[:main.begin]); err != nil {
+		return marked{}, nil, refuse(Damaged, Corefile, 0, "our block has been moved; remove everything from %q to %q by hand", beginMark, endMark)
 	}
-	return at, f, nil
+	return main, f, nil
 }
 
-// ownKey says whether our key in the custom ConfigMap, if it is there, is ours.
-func (c Config) ownKey() error {
-	if text, there := c.Custom[ServerKey]; there && !strings.HasPrefix(text, beginMark+"\n") {
-		return refuse(Taken, ServerKey, 0, "has not been made by install; remove the key by hand")
+// checkServerKey returns an error if our key in the custom ConfigMap is not ours.
+func (c Config) checkServerKey() error {
+	if text, ok := c.Custom[ServerKey]; ok && !strings.HasPrefix(text, beginMark+"\n") {
+		return refuse(Taken, ServerKey, 0, "was not created by install; remove the key by hand")
 	}
 	return nil
 }
 
-// customFree says whether nobody else's server blocks answer for our names.
-func (c Config) customFree() error {
-	if err := c.ownKey(); err != nil {
+// checkCustomFree returns an error if one of the user's server blocks answers for our
+// names.
+func (c Config) checkCustomFree() error {
+	if err := c.checkServerKey(); err != nil {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Custom)) {
@@ -152,7 +155,7 @@ func (c Config) customFree() error {
 		if err != nil {
 			return err
 		}
-		if err := f.free(key); err != nil {
+		if err := f.checkNamesFree(key); err != nil {
 			return err
 		}
 	}

@@ -7,91 +7,92 @@ import (
 	"strings"
 )
 
-// corefile is what has to be known of a Corefile to add a server block to it.
+// corefile is the part of a Corefile that decides whether and where a server block
+// can be added.
 type corefile struct {
 	blocks  []block
-	imports []token // at the top level, the patterns
-	reloads bool    // a block has the plugin that notices changes
+	imports []token // the patterns of imports at the top level
+	reloads bool    // a block has the plugin reload, which notices changes
 }
 
 // block is a server block.
 type block struct {
-	labels []token
-	binds  int // line where it chooses addresses of its own, or 0
+	labels   []token
+	bindLine int // the line of the plugin bind, or 0
 }
 
 // parse reads the server blocks. The error names the line that is not understood.
 func parse(file, text string) (*corefile, error) {
-	all, err := tokens(file, text)
+	tokens, err := tokenize(file, text)
 	if err != nil {
 		return nil, err
 	}
 	f := &corefile{}
-	for len(all) > 0 {
-		if all[0].text == "import" && all[0].first {
-			if len(all) < 2 || all[1].first || len(all) > 2 && !all[2].first {
-				return nil, refuse(NotUnderstood, file, all[0].line, "import takes one pattern, on its line")
+	for len(tokens) > 0 {
+		if tokens[0].text == "import" && tokens[0].startsLine {
+			if len(tokens) < 2 || tokens[1].startsLine || len(tokens) > 2 && !tokens[2].startsLine {
+				return nil, refuse(NotUnderstood, file, tokens[0].line, "import takes one pattern, on its line")
 			}
-			f.imports = append(f.imports, all[1])
-			all = all[2:]
+			f.imports = append(f.imports, tokens[1])
+			tokens = tokens[2:]
 			continue
 		}
-		open := slices.IndexFunc(all, func(t token) bool { return t.isBrace("{") })
+		open := slices.IndexFunc(tokens, func(t token) bool { return t.isBrace("{") })
 		if open < 0 {
-			return nil, refuse(NotUnderstood, file, all[0].line, "%q begins no block in braces; write { } around the server block", all[0].text)
+			return nil, refuse(NotUnderstood, file, tokens[0].line, "%q does not begin a block in braces; write { } around the server block", tokens[0].text)
 		}
-		if open == 0 || all[open].first {
-			return nil, refuse(NotUnderstood, file, all[open].line, "{ does not follow the names of a server block")
+		if open == 0 || tokens[open].startsLine {
+			return nil, refuse(NotUnderstood, file, tokens[open].line, "{ does not follow the names of a server block")
 		}
-		labels := all[:open]
+		labels := tokens[:open]
 		for i, label := range labels[1:] {
-			if label.first && !strings.HasSuffix(labels[i].text, ",") {
-				return nil, refuse(NotUnderstood, file, labels[0].line, "%q begins no block in braces; write { } around the server block", labels[0].text)
+			if label.startsLine && !strings.HasSuffix(labels[i].text, ",") {
+				return nil, refuse(NotUnderstood, file, labels[0].line, "%q does not begin a block in braces; write { } around the server block", labels[0].text)
 			}
 		}
-		size, err := f.body(file, all[open:], labels)
+		size, err := f.body(file, tokens[open:], labels)
 		if err != nil {
 			return nil, err
 		}
-		all = all[open+size:]
+		tokens = tokens[open+size:]
 	}
 	return f, nil
 }
 
-// body reads a block from its { to its } and returns how many tokens that is.
-func (f *corefile) body(file string, all []token, labels []token) (int, error) {
+// body reads a block from its { to its }, and returns the number of its tokens.
+func (f *corefile) body(file string, tokens []token, labels []token) (int, error) {
 	b := block{labels: labels}
 	depth := 0
-	for i, t := range all {
+	for i, t := range tokens {
 		switch {
 		case t.isBrace("{"):
-			if i+1 < len(all) && !all[i+1].first {
+			if i+1 < len(tokens) && !tokens[i+1].startsLine {
 				return 0, refuse(NotUnderstood, file, t.line, "{ is not the last word of its line")
 			}
 			depth++
 		case t.isBrace("}"):
-			if !t.first {
+			if !t.startsLine {
 				return 0, refuse(NotUnderstood, file, t.line, "} is not the first word of its line")
 			}
 			if depth--; depth == 0 {
-				if i+1 < len(all) && !all[i+1].first {
+				if i+1 < len(tokens) && !tokens[i+1].startsLine {
 					return 0, refuse(NotUnderstood, file, t.line, "} is not the last word of its line")
 				}
-				if !strings.HasPrefix(labels[0].text, "(") { // a snippet serves nothing
+				if !strings.HasPrefix(labels[0].text, "(") { // a snippet is not a server block
 					f.blocks = append(f.blocks, b)
 				}
 				return i + 1, nil
 			}
-		case depth == 1 && t.first && t.text == "bind":
-			b.binds = t.line
-		case depth == 1 && t.first && t.text == "reload":
+		case depth == 1 && t.startsLine && t.text == "bind":
+			b.bindLine = t.line
+		case depth == 1 && t.startsLine && t.text == "reload":
 			f.reloads = true
 		}
 	}
-	return 0, refuse(NotUnderstood, file, all[0].line, "the { of the block is not closed")
+	return 0, refuse(NotUnderstood, file, tokens[0].line, "the block's { is not closed")
 }
 
-// zone is a label of a server block, taken apart: dns://example.org.:53.
+// zone is a parsed label of a server block: dns://example.org.:53.
 type zone struct{ scheme, name, port string }
 
 func parseZone(label string) zone {
@@ -107,7 +108,8 @@ func parseZone(label string) zone {
 	return z
 }
 
-// rootPorts are where the cluster's pods ask, in their order.
+// rootPorts returns the ports of the server blocks for the root, to which the
+// cluster's pods send queries, in their order.
 func (f *corefile) rootPorts(file string) ([]string, error) {
 	var ports []string
 	for _, b := range f.blocks {
@@ -119,8 +121,8 @@ func (f *corefile) rootPorts(file string) ([]string, error) {
 			if n, err := strconv.ParseUint(z.port, 10, 16); err != nil || n == 0 {
 				return nil, refuse(NotUnderstood, file, label.line, "the port of %q is not a number", label.text)
 			}
-			if b.binds != 0 {
-				return nil, refuse(NotUnderstood, file, b.binds, "the server block binds addresses of its own, so that another one would not be asked; add the names by hand, see docs/dns.md")
+			if b.bindLine != 0 {
+				return nil, refuse(NotUnderstood, file, b.bindLine, "the server block binds its own addresses, so queries would not reach another block; add the names by hand, see docs/dns.md")
 			}
 			if !slices.Contains(ports, z.port) {
 				ports = append(ports, z.port)
@@ -128,30 +130,30 @@ func (f *corefile) rootPorts(file string) ([]string, error) {
 		}
 	}
 	if len(ports) == 0 {
-		return nil, refuse(NotUnderstood, file, 0, "no server block is for the root, like .:53 { }")
+		return nil, refuse(NotUnderstood, file, 0, "there is no server block for the root, like .:53 { }")
 	}
 	return ports, nil
 }
 
-// free says whether nobody else answers for our names.
-func (f *corefile) free(file string) error {
+// checkNamesFree returns an error if a server block answers for one of our names.
+func (f *corefile) checkNamesFree(file string) error {
 	for _, b := range f.blocks {
 		for _, label := range b.labels {
 			if slices.Contains(names(), parseZone(label.text).name) {
-				return refuse(Taken, file, label.line, "a server block answers for %s already; remove it, or leave it as it is and do not install", label.text)
+				return refuse(Taken, file, label.line, "a server block already answers for %s; remove it, or keep it and do not install", label.text)
 			}
 		}
 	}
 	return nil
 }
 
-// hasCustom says whether server blocks are imported from a ConfigMap that is the
-// user's, as on k3s and AKS, which write the Corefile themselves.
-func (f *corefile) hasCustom(file string) (bool, error) {
+// importsCustom reports whether server blocks are imported from the user's ConfigMap,
+// as on k3s and AKS, which overwrite the Corefile.
+func (f *corefile) importsCustom(file string) (bool, error) {
 	custom := false
 	for _, t := range f.imports {
 		if path.Base(t.text) != "*.server" || path.Base(path.Dir(t.text)) != "custom" {
-			return false, refuse(NotUnderstood, file, t.line, "server blocks are imported from %s, where somebody else may answer for the names; add them by hand, see docs/dns.md", t.text)
+			return false, refuse(NotUnderstood, file, t.line, "server blocks are imported from %s, where another block can answer for the names; add them by hand, see docs/dns.md", t.text)
 		}
 		custom = true
 	}

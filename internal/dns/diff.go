@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Diff is a unified diff of the configurations: of ours, which is one hunk in a file
-// as only one place is ever changed. It is empty where they are the same.
+// Diff returns a unified diff of two configurations. Each file has one hunk, because
+// [Install] and [Uninstall] change only one place. The diff is empty if the
+// configurations are equal.
 func Diff(before, after Config) string {
 	var b strings.Builder
 	diff(&b, Corefile, before.Corefile, after.Corefile)
@@ -20,17 +21,17 @@ func diff(b *strings.Builder, name, before, after string) {
 		return
 	}
 	const context = 3
-	old, fresh := lines(before), lines(after)
-	same := 0
-	for same < min(len(old), len(fresh)) && old[same] == fresh[same] {
-		same++
+	oldLines, newLines := lines(before), lines(after)
+	prefix := 0
+	for prefix < min(len(oldLines), len(newLines)) && oldLines[prefix] == newLines[prefix] {
+		prefix++
 	}
-	tail := 0
-	for tail < min(len(old), len(fresh))-same && old[len(old)-1-tail] == fresh[len(fresh)-1-tail] {
-		tail++
+	suffix := 0
+	for suffix < min(len(oldLines), len(newLines))-prefix && oldLines[len(oldLines)-1-suffix] == newLines[len(newLines)-1-suffix] {
+		suffix++
 	}
-	from, last := max(0, same-context), min(tail, context)
-	fmt.Fprintf(b, "--- %s\n+++ %s\n@@ -%s +%s @@\n", name, name, span(from, len(old)-tail+last), span(from, len(fresh)-tail+last))
+	from, last := max(0, prefix-context), min(suffix, context)
+	fmt.Fprintf(b, "--- %s\n+++ %s\n@@ -%s +%s @@\n", name, name, span(from, len(oldLines)-suffix+last), span(from, len(newLines)-suffix+last))
 	write := func(mark string, lines []string) {
 		for _, line := range lines {
 			b.WriteString(mark + line)
@@ -39,13 +40,14 @@ func diff(b *strings.Builder, name, before, after string) {
 			}
 		}
 	}
-	write(" ", old[from:same])
-	write("-", old[same:len(old)-tail])
-	write("+", fresh[same:len(fresh)-tail])
-	write(" ", old[len(old)-tail:len(old)-tail+last])
+	write(" ", oldLines[from:prefix])
+	write("-", oldLines[prefix:len(oldLines)-suffix])
+	write("+", newLines[prefix:len(newLines)-suffix])
+	write(" ", oldLines[len(oldLines)-suffix:len(oldLines)-suffix+last])
 }
 
-// span is lines as diff counts them: the first is 1, but for none at all.
+// span formats a range of lines as diff does: the first line is 1, and an empty range
+// names the line before.
 func span(from, to int) string {
 	if from == to {
 		return fmt.Sprintf("%d,0", from)
@@ -53,5 +55,5 @@ func span(from, to int) string {
 	return fmt.Sprintf("%d,%d", from+1, to-from)
 }
 
-// lines keeps their ends.
+// lines splits a text into lines with their ends.
 func lines(text string) []string { return slices.Collect(strings.Lines(text)) }

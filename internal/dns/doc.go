@@ -1,8 +1,8 @@
-// Package dns answers one question: what has a cluster's CoreDNS to be told so that
-// it knows the metadata server by name?
+// Package dns answers one question: which configuration does a cluster's CoreDNS need
+// to resolve the names of the metadata server?
 //
-// It edits texts, Corefiles, and must not know where they come from. It adds a
-// server block of its own, between two comments, and changes nothing else: a block
-// for a longer name is asked before the cluster's own block for the root, whatever
-// stands in that. What it does not understand it refuses.
+// It edits the text of Corefiles and must not know where they come from. It adds one
+// server block, between two comments, and changes nothing else: CoreDNS prefers the
+// block of a longer name to the cluster's block for the root, regardless of that
+// block's content. It refuses a Corefile that it does not understand.
 package dns

@@ -2,22 +2,22 @@ package dns
 
 import "fmt"
 
-// Reason is why a configuration is left as it is.
+// Reason is the reason why a configuration is refused.
 type Reason int
 
 // The reasons.
 const (
-	NotUnderstood Reason = iota + 1 // a Corefile that nothing can be added to for sure
-	Taken                           // somebody else answers for one of the names
-	Damaged                         // our own marks have been changed
+	NotUnderstood Reason = iota + 1 // a block cannot be added safely
+	Taken                           // another server block answers for one of the names
+	Damaged                         // the marks around our block have been changed
 )
 
-// Error is a refusal. Nothing has been changed.
+// Error is a refusal. The configuration is unchanged.
 type Error struct {
 	Reason  Reason
 	File    string // Corefile, or a key of the custom ConfigMap
-	Line    int    // 0 where it is about the whole file
-	Message string // says what to do, too
+	Line    int    // 0 if the error concerns the whole file
+	Message string // the problem and the remedy
 }
 
 func (e *Error) Error() string {

@@ -7,28 +7,35 @@ import (
 
 // token is a word of a Corefile.
 type token struct {
-	text   string
-	line   int
-	first  bool // of its line
-	quoted bool
+	text       string
+	line       int
+	startsLine bool // it is the first token of its line
+	quoted     bool
 }
 
-// isBrace says whether the token opens or closes a block.
+// isBrace reports whether the token is this brace, unquoted.
 func (t token) isBrace(brace string) bool { return t.text == brace && !t.quoted }
 
-// tokens splits as CoreDNS does (coredns/caddy caddyfile/lexer.go): at spaces; quotes
-// only begin at the beginning of a word and end it; # comments wherever it stands
-// outside of quotes. An open quote is not understood, where CoreDNS is lenient.
-func tokens(file, text string) ([]token, error) {
-	var all []token
+// tokenize splits a Corefile into tokens as CoreDNS does (coredns/caddy
+// caddyfile/lexer.go): at white space; a quotation mark begins a quoted token only at
+// the beginning of a word, and ends it; # begins a comment anywhere outside of quotes.
+// An open quotation mark is an error, although CoreDNS accepts it.
+//
+// Libraries parse Corefiles too (coredns/caddy caddyfile, corefile-migration). This
+// package has its own parser because it must keep every byte of the text that is not
+// ours, must know quoting and line numbers, for errors that name the line, and must
+// refuse a text that it does not understand. The tests in internal/dns/coredns run its
+// output in the real CoreDNS.
+func tokenize(file, text string) ([]token, error) {
+	var tokens []token
 	var word strings.Builder
-	line, begun := 1, 0 // begun is the line of the word, 0 between words
-	last := 0           // line that the last token ended on
+	line, wordLine := 1, 0 // wordLine is the line on which the word begins, 0 between words
+	lastLine := 0          // the line on which the last token ends
 	var quoted, escaped, comment bool
-	end := func() {
-		all = append(all, token{word.String(), begun, begun != last, quoted})
+	endWord := func() {
+		tokens = append(tokens, token{word.String(), wordLine, wordLine != lastLine, quoted})
 		word.Reset()
-		begun, last = 0, line
+		wordLine, lastLine = 0, line
 	}
 	for _, r := range strings.TrimPrefix(text, "\uFEFF") {
 		switch {
@@ -41,23 +48,23 @@ func tokens(file, text string) ([]token, error) {
 		case quoted && r == '\\':
 			escaped = true
 		case quoted && r == '"':
-			end()
+			endWord()
 			quoted = false
 		case quoted:
 			word.WriteRune(r)
 		case unicode.IsSpace(r):
-			if r != '\r' && begun != 0 {
-				end()
+			if r != '\r' && wordLine != 0 {
+				endWord()
 			}
 			comment = comment && r != '\n'
 		case comment:
 		case r == '#':
 			comment = true
-		case begun == 0 && r == '"':
-			begun, quoted = line, true
+		case wordLine == 0 && r == '"':
+			wordLine, quoted = line, true
 		default:
-			if begun == 0 {
-				begun = line
+			if wordLine == 0 {
+				wordLine = line
 			}
 			word.WriteRune(r)
 		}
@@ -66,10 +73,10 @@ func tokens(file, text string) ([]token, error) {
 		}
 	}
 	if quoted {
-		return nil, refuse(NotUnderstood, file, begun, "a quotation mark is not closed")
+		return nil, refuse(NotUnderstood, file, wordLine, "a quotation mark is not closed")
 	}
-	if begun != 0 {
-		end()
+	if wordLine != 0 {
+		endWord()
 	}
-	return all, nil
+	return tokens, nil
 }

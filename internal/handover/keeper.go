@@ -26,7 +26,7 @@ const (
 type engine interface {
 	Snapshot(size int) []byte // of at most size bytes
 	Restore(snapshot []byte) (restored int, err error)
-	Terms() []byte // settings under which a snapshot is valid
+	Fingerprint() []byte // of the settings under which a snapshot is valid
 	Changed() <-chan struct{}
 }
 
@@ -147,4 +147,4 @@ func (k *Keeper) write() error {
 	return err
 }
 
-func (k *Keeper) binding() []byte { return fmt.Appendf(nil, "%s %s", k.owner, k.engine.Terms()) }
+func (k *Keeper) binding() []byte { return fmt.Appendf(nil, "%s %s", k.owner, k.engine.Fingerprint()) }

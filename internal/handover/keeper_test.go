@@ -24,12 +24,12 @@ const snapshotText = "ya29.k33p3r"
 // fakeEngine is an engine whose tokens are a text.
 type fakeEngine struct {
 	change.Signal
-	tokens, terms string
-	restoreErr    error
+	tokens, fingerprint string
+	restoreErr          error
 }
 
 func (e *fakeEngine) Snapshot(int) []byte      { return []byte(e.tokens) }
-func (e *fakeEngine) Terms() []byte            { return []byte(e.terms) }
+func (e *fakeEngine) Fingerprint() []byte      { return []byte(e.fingerprint) }
 func (e *fakeEngine) Changed() <-chan struct{} { return e.Next() }
 
 func (e *fakeEngine) Restore(snapshot []byte) (int, error) {
@@ -63,19 +63,19 @@ func TestKeeper_RestoresTokensOnlyUnderTheSameSettings(t *testing.T) {
 		"same settings":    {func(*instance) {}, "restored"},
 		"no file":          {func(i *instance) { i.path += "2" }, "none"},
 		"another owner":    {func(i *instance) { i.owner = "node-2" }, "refused"},
-		"other terms":      {func(i *instance) { i.engine.terms = "others" }, "refused"},
+		"other settings":   {func(i *instance) { i.engine.fingerprint = "others" }, "refused"},
 		"another key":      {func(i *instance) { i.key++ }, "refused"},
 		"damaged file":     {func(i *instance) { _ = os.Truncate(i.path, 50) }, "refused"},
 		"unknown snapshot": {func(i *instance) { i.engine.restoreErr = errors.New("unknown version") }, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			previous := instance{path: filepath.Join(memory(t), "tokens"), owner: "node-1", key: 'k', engine: &fakeEngine{tokens: snapshotText, terms: "rules"}}
+			previous := instance{path: filepath.Join(memory(t), "tokens"), owner: "node-1", key: 'k', engine: &fakeEngine{tokens: snapshotText, fingerprint: "rules"}}
 			k, _ := previous.keeper(t)
 			if err := k.write(); err != nil {
 				t.Fatal(err)
 			}
 			next := previous
-			next.engine = &fakeEngine{terms: "rules"}
+			next.engine = &fakeEngine{fingerprint: "rules"}
 			test.change(&next)
 			k, log := next.keeper(t)
 			k.Restore()

@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewBPFFS mounts a bpffs of the test's own. The test is skipped where it cannot.
+// NewBPFFS mounts a bpffs until the test ends, and returns its path. If it cannot be
+// mounted, the test is skipped.
 func NewBPFFS(t testing.TB) string {
 	t.Helper()
 	folder := t.TempDir()

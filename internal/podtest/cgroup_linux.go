@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cgroup is the folder of a cgroup in the unified hierarchy.
+// Cgroup is the path of a cgroup in the unified hierarchy.
 type Cgroup string
 
-// NewCgroup makes a cgroup of the test's own in the machine's hierarchy. The test
-// is skipped where it cannot.
+// NewCgroup creates a cgroup in the machine's hierarchy until the test ends. If it
+// cannot be created, the test is skipped.
 func NewCgroup(t testing.TB) Cgroup {
 	t.Helper()
 	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
@@ -25,7 +25,7 @@ func NewCgroup(t testing.TB) Cgroup {
 		}
 		path, err := os.MkdirTemp(root, "gme-test-")
 		if err != nil {
-			t.Skipf("a cgroup cannot be made: %v: run the test as root", err)
+			t.Skipf("a cgroup cannot be created: %v: run the test as root", err)
 		}
 		c := Cgroup(path)
 		t.Cleanup(func() { c.remove(t) })
@@ -35,7 +35,7 @@ func NewCgroup(t testing.TB) Cgroup {
 	return ""
 }
 
-// Below makes a cgroup and those between.
+// Below creates a cgroup at a relative path, with its parents.
 func (c Cgroup) Below(t testing.TB, path string) Cgroup {
 	t.Helper()
 	below := filepath.Join(string(c), path)
@@ -45,27 +45,28 @@ func (c Cgroup) Below(t testing.TB, path string) Cgroup {
 	return Cgroup(below)
 }
 
-// remove takes a cgroup away with all below it, once their processes have ended.
+// remove removes a cgroup and all below it. The kernel refuses while it contains
+// processes, which can be a moment longer than they run, hence the retries.
 func (c Cgroup) remove(t testing.TB) {
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := removeAll(string(c))
 		if err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			t.Errorf("a cgroup is left behind: %v", err)
+			t.Errorf("a cgroup cannot be removed: %v", err)
 			return
 		}
 	}
 }
 
 func removeAll(path string) error {
-	below, err := os.ReadDir(path)
+	entries, err := os.ReadDir(path)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, entry := range below {
+	for _, entry := range entries {
 		if entry.IsDir() {
 			errs = append(errs, removeAll(filepath.Join(path, entry.Name())))
 		}
@@ -73,7 +74,7 @@ func removeAll(path string) error {
 	return errors.Join(append(errs, os.Remove(path))...)
 }
 
-// Pod makes a container's cgroup of a pod, named as by the cgroupfs driver.
+// Pod creates the cgroup of a pod's container, with the names of the cgroupfs driver.
 func (c Cgroup) Pod(t testing.TB, class, uid string) Cgroup {
 	t.Helper()
 	return c.Below(t, filepath.Join("kubepods", class, "pod"+uid, strings.Repeat("c0ffee00", 8)))

@@ -1,4 +1,5 @@
-// Package podtest makes, for tests, what a kubelet makes of pods: cgroups with its
-// names, network namespaces with an address of their own, and processes in them
-// that connect when they are told. All of it ends with the test.
+// Package podtest answers one question: what do pods look like to a node's kernel? For
+// tests it creates cgroups with the kubelet's names, network namespaces with their own
+// addresses, and processes in them that connect on command. All of it is removed when
+// the test ends. It must not know the code under test.
 package podtest

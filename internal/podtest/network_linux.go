@@ -16,8 +16,8 @@ type Network struct {
 	netns.NsHandle
 }
 
-// NewNetwork puts the test's thread into a network namespace of its own, which
-// ends with the test. The test is skipped where it cannot.
+// NewNetwork moves the test's thread into a new network namespace until the test ends.
+// If it cannot be created, the test is skipped.
 func NewNetwork(t testing.TB) Network {
 	t.Helper()
 	runtime.LockOSThread()
@@ -26,7 +26,7 @@ func NewNetwork(t testing.TB) Network {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// The thread stays locked, and so ends with the test, where it cannot go back.
+		// If the thread cannot return, it stays locked and therefore ends with the test.
 		if netns.Set(before) == nil {
 			runtime.UnlockOSThread()
 		}
@@ -40,11 +40,11 @@ func NewNetwork(t testing.TB) Network {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = own.Close() })
-	addresses(t, "lo")
+	setUp(t, "lo")
 	return Network{own}
 }
 
-// Enter puts the test's thread, which is locked, into the network.
+// Enter moves the test's thread, which is locked, into the network.
 func (n Network) Enter(t testing.TB) {
 	t.Helper()
 	if err := netns.Set(n.NsHandle); err != nil {
@@ -52,33 +52,32 @@ func (n Network) Enter(t testing.TB) {
 	}
 }
 
-// NewPod makes a network that is connected to n as a pod's is to its node: by a
-// pair of interfaces, of which the node's has the gateway's address. The test's
-// thread is in n, before and after.
-func (n Network) NewPod(t testing.TB, name, gateway string, own ...string) Network {
+// NewPod creates a network that is connected to n like a pod to its node: by a veth
+// pair. name is the node's interface, which has the gateway's address; the pod's is
+// eth0. The test's thread is in n, before and after.
+func (n Network) NewPod(t testing.TB, name, gateway string, podIPs ...string) Network {
 	t.Helper()
 	pod := NewNetwork(t)
 	n.Enter(t)
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(pod.NsHandle)}); err != nil {
 		t.Fatalf("veth pair: %v", err)
 	}
-	link := addresses(t, name, gateway+"/32")
-	for _, ip := range own {
+	link := setUp(t, name, gateway+"/32")
+	for _, ip := range podIPs {
 		if err := netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: host(t, ip)}); err != nil {
 			t.Fatalf("route to %s: %v", ip, err)
 		}
 	}
 	pod.Enter(t)
 	defer n.Enter(t)
-	var with []string
-	for _, ip := range own {
-		with = append(with, ip+"/32")
+	var prefixes []string
+	for _, ip := range podIPs {
+		prefixes = append(prefixes, ip+"/32")
 	}
-	eth0 := addresses(t, "eth0", with...)
-	via := net.ParseIP(gateway)
+	eth0 := setUp(t, "eth0", prefixes...)
 	for _, route := range []netlink.Route{
 		{LinkIndex: eth0.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: host(t, gateway)},
-		{LinkIndex: eth0.Attrs().Index, Gw: via},
+		{LinkIndex: eth0.Attrs().Index, Gw: net.ParseIP(gateway)},
 	} {
 		if err := netlink.RouteAdd(&route); err != nil {
 			t.Fatalf("route of the pod: %v", err)
@@ -89,21 +88,21 @@ func (n Network) NewPod(t testing.TB, name, gateway string, own ...string) Netwo
 
 func host(t testing.TB, ip string) *net.IPNet {
 	t.Helper()
-	of, err := netlink.ParseIPNet(ip + "/32")
+	prefix, err := netlink.ParseIPNet(ip + "/32")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return of
+	return prefix
 }
 
-// addresses adds addresses to an interface of the network that the thread is in.
-func addresses(t testing.TB, name string, all ...string) netlink.Link {
+// setUp adds addresses to an interface of the thread's network, and sets it up.
+func setUp(t testing.TB, name string, addresses ...string) netlink.Link {
 	t.Helper()
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, address := range all {
+	for _, address := range addresses {
 		a, err := netlink.ParseAddr(address)
 		if err != nil {
 			t.Fatal(err)
@@ -118,31 +117,31 @@ func addresses(t testing.TB, name string, all ...string) netlink.Link {
 	return link
 }
 
-// Address puts an address on the loopback of the network that the thread is in.
+// Address adds an address to the loopback interface of n, which the thread is in.
 func (n Network) Address(t testing.TB, address string) {
 	t.Helper()
-	addresses(t, "lo", address)
+	setUp(t, "lo", address)
 }
 
-// Default gives the network that the thread is in a default route, as nodes have
-// one: a connection that finds none ends before anything could redirect it.
+// Default adds a default route to n, which the thread is in. Nodes have one: a
+// connection without a route fails before it can be redirected.
 func (n Network) Default(t testing.TB) {
 	t.Helper()
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, all, err := net.ParseCIDR("0.0.0.0/0")
+	_, everywhere, err := net.ParseCIDR("0.0.0.0/0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: all}); err != nil {
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: everywhere}); err != nil {
 		t.Fatalf("default route: %v", err)
 	}
 }
 
-// Divert sends what the network, which the thread is in, has for an address to an
-// interface of another, as after a forged answer of ARP.
+// Divert sends the packets of n, which the thread is in, for an address to one of its
+// interfaces, as after a forged ARP answer.
 func (n Network) Divert(t testing.TB, ip, name string) {
 	t.Helper()
 	link, err := netlink.LinkByName(name)
@@ -152,7 +151,7 @@ func (n Network) Divert(t testing.TB, ip, name string) {
 	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: host(t, ip)}); err != nil {
 		t.Fatalf("route to %s: %v", ip, err)
 	}
-	// Nobody has this hardware address, but who listens hears.
+	// No interface has this hardware address, but a packet socket receives the packets.
 	if err := netlink.NeighAdd(&netlink.Neigh{
 		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP(ip), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 0x66},
 	}); err != nil {

@@ -17,18 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// child is the environment variable that makes a test binary a process of a pod.
-const child = "GME_PODTEST_PROCESS"
+// childEnv is the environment variable that makes a test binary a process of a pod.
+const childEnv = "GME_PODTEST_PROCESS"
 
-// Main is the process of a pod, in the test binary that was started as one; a
-// TestMain calls it first. In any other it does nothing.
+// Main runs the process of a pod and exits, if [Cgroup.Start] has started the test
+// binary as one; else it does nothing. A TestMain calls it first.
 func Main() {
-	if os.Getenv(child) == "" {
+	if os.Getenv(childEnv) == "" {
 		return
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		answer, err := obey(strings.Fields(lines.Text()))
+		answer, err := execute(strings.Fields(lines.Text()))
 		if err != nil {
 			answer = "error: " + err.Error()
 		}
@@ -37,7 +37,8 @@ func Main() {
 	os.Exit(0)
 }
 
-func obey(words []string) (string, error) {
+// execute executes a command of [Process.ask].
+func execute(words []string) (string, error) {
 	switch words[0] {
 	case "connect":
 		return connect(words[1], words[2], words[3])
@@ -62,13 +63,13 @@ func obey(words []string) (string, error) {
 		n, err := unix.Read(fd, b)
 		return string(b[:max(n, 0)]), err
 	}
-	return "", fmt.Errorf("what is %q?", words)
+	return "", fmt.Errorf("unknown command %q", words)
 }
 
-// connect opens a socket of a family and connects it: one of IPv6 to an IPv4
-// address by its mapped form, as Java and .NET do.
-func connect(family, source, to string) (string, error) {
-	address, err := netip.ParseAddrPort(to)
+// connect opens a socket of a family and connects it. An IPv6 socket connects to an
+// IPv4 address by its mapped form, as Java and .NET do.
+func connect(family, source, destination string) (string, error) {
+	address, err := netip.ParseAddrPort(destination)
 	if err != nil {
 		return "", err
 	}
@@ -84,11 +85,11 @@ func connect(family, source, to string) (string, error) {
 		return "", err
 	}
 	if source != "-" {
-		from, err := netip.ParseAddrPort(source)
+		local, err := netip.ParseAddrPort(source)
 		if err != nil {
 			return "", err
 		}
-		if err := unix.Bind(fd, sockaddr(domain, from)); err != nil {
+		if err := unix.Bind(fd, sockaddr(domain, local)); err != nil {
 			return "", fmt.Errorf("bind: %w", err)
 		}
 	}
@@ -112,15 +113,16 @@ func sockaddr(domain int, a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
 }
 
-// Process is a process in a cgroup.
+// Process is a process in a cgroup. Its methods must not be called concurrently.
 type Process struct {
 	t       testing.TB
-	in      io.WriteCloser
+	stdin   io.WriteCloser
 	answers chan string
 	cmd     *exec.Cmd
 }
 
-// Start starts one, in the network that the test's thread is in. It ends with the test.
+// Start starts a process in the cgroup and in the network of the test's thread, until
+// the test ends.
 func (c Cgroup) Start(t testing.TB) *Process {
 	t.Helper()
 	folder, err := os.Open(string(c))
@@ -129,26 +131,26 @@ func (c Cgroup) Start(t testing.TB) *Process {
 	}
 	defer folder.Close()
 	cmd := exec.Command("/proc/self/exe")
-	// The race detector would sleep for a second at its end, and Go's own signals
-	// would interrupt its system calls.
-	cmd.Env = append(os.Environ(), child+"=1", "GORACE=atexit_sleep_ms=0", "GODEBUG=asyncpreemptoff=1")
+	// The race detector would sleep for a second when the process ends, and Go's
+	// preemption signals would interrupt its system calls.
+	cmd.Env = append(os.Environ(), childEnv+"=1", "GORACE=atexit_sleep_ms=0", "GODEBUG=asyncpreemptoff=1")
 	cmd.Stderr = os.Stderr
-	// The child has both from its first moment, as what a container runtime starts.
+	// The process is in the cgroup from its start, like one of a container runtime.
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(folder.Fd()), Pdeathsig: syscall.SIGKILL}
 	p := &Process{t: t, cmd: cmd, answers: make(chan string)}
-	if p.in, err = cmd.StdinPipe(); err != nil {
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("a process in %s: %v", c, err)
+		t.Fatalf("start a process in %s: %v", c, err)
 	}
 	go func() {
 		defer close(p.answers)
-		for lines := bufio.NewScanner(out); lines.Scan(); {
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
 			p.answers <- lines.Text()
 		}
 	}()
@@ -156,27 +158,28 @@ func (c Cgroup) Start(t testing.TB) *Process {
 	return p
 }
 
-// End ends the process, once.
+// End ends the process. Further calls do nothing.
 func (p *Process) End() {
 	if p.cmd.ProcessState != nil {
 		return
 	}
-	_ = p.in.Close()
-	for range p.answers { // what it says is nobody's any more
+	_ = p.stdin.Close()
+	for range p.answers { // until the process has closed its output
 	}
 	_ = p.cmd.Wait()
 }
 
-// Move puts the process into another cgroup.
-func (p *Process) Move(to Cgroup) {
+// Move moves the process to another cgroup.
+func (p *Process) Move(c Cgroup) {
 	p.t.Helper()
-	if err := os.WriteFile(filepath.Join(string(to), "cgroup.procs"), []byte(strconv.Itoa(p.cmd.Process.Pid)), 0); err != nil {
+	if err := os.WriteFile(filepath.Join(string(c), "cgroup.procs"), []byte(strconv.Itoa(p.cmd.Process.Pid)), 0); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
+// ask sends a command to the process and returns its answer.
 func (p *Process) ask(words ...string) (string, error) {
-	if _, err := fmt.Fprintln(p.in, strings.Join(words, " ")); err != nil {
+	if _, err := fmt.Fprintln(p.stdin, strings.Join(words, " ")); err != nil {
 		return "", err
 	}
 	select {
@@ -185,8 +188,8 @@ func (p *Process) ask(words ...string) (string, error) {
 			return "", fmt.Errorf("the process: %s", text)
 		}
 		return answer, nil
-	case <-time.After(10 * time.Second):
-		return "", fmt.Errorf("the process does not answer to %q", words)
+	case <-time.After(30 * time.Second): // the longest command takes 5 s on an idle machine
+		return "", fmt.Errorf("the process does not answer the command %q", words)
 	}
 }
 
@@ -196,35 +199,36 @@ type Socket struct {
 	fd string
 }
 
-// Connect opens a connection by a socket of the family 4 or 6, or multipath (of
-// IPv4, by Multipath TCP), from a source ("-" for what the kernel chooses).
-func (p *Process) Connect(family, source, to string) (Socket, error) {
-	fd, err := p.ask("connect", family, source, to)
+// Connect opens a connection to address:port with a socket of the family 4, 6 or
+// multipath (IPv4 with Multipath TCP). The source is address:port, or "-" if the kernel
+// chooses it.
+func (p *Process) Connect(family, source, destination string) (Socket, error) {
+	fd, err := p.ask("connect", family, source, destination)
 	return Socket{p, fd}, err
 }
 
-// Forge opens a connection from an address of another's, by packets that the
-// process makes up.
-func (p *Process) Forge(source, to string) error {
-	_, err := p.ask("forge", source, to)
+// Forge opens a connection with forged packets, from a source address that is another
+// pod's.
+func (p *Process) Forge(source, destination string) error {
+	_, err := p.ask("forge", source, destination)
 	return err
 }
 
-// MustConnect opens a connection by a socket of IPv4.
-func (p *Process) MustConnect(to string) Socket {
+// MustConnect opens a connection with an IPv4 socket. If it fails, the test fails.
+func (p *Process) MustConnect(destination string) Socket {
 	p.t.Helper()
-	s, err := p.Connect("4", "-", to)
+	s, err := p.Connect("4", "-", destination)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return s
 }
 
-// Send writes a word.
+// Send writes a text without white space.
 func (s Socket) Send(word string) error { _, err := s.p.ask("send", s.fd, word); return err }
 
-// Read reads a line.
+// Read reads up to 64 bytes, of one line. It fails after 5 s without data.
 func (s Socket) Read() (string, error) { return s.p.ask("read", s.fd) }
 
-// Close closes it.
+// Close closes the socket.
 func (s Socket) Close() error { _, err := s.p.ask("close", s.fd); return err }

@@ -2,5 +2,5 @@
 
 package podtest
 
-// Main does nothing: only Linux has pods.
+// Main does nothing: pods exist only on Linux.
 func Main() {}

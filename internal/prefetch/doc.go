@@ -1,7 +1,7 @@
-// Package prefetch mints the tokens of a node's pods before they ask: from the
-// moment when a pod is bound to the node until its container runs there is time
-// enough, and a pod that has its token late has it late for all its work.
+// Package prefetch mints the tokens of a node's pods before the pods request them. The
+// time from the moment when a pod is bound to the node until its container runs is
+// enough for it, and a pod that waits for its first token starts all its work late.
 //
-// It answers one question: who will ask? What it mints is in the cache of the
-// [tokens.Source]; it keeps no token itself.
+// It answers one question: which pods will request a token? It keeps no token itself:
+// the cache of the [tokens.Source] does.
 package prefetch

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -11,56 +12,48 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/tokens"
 )
 
 const (
-	concurrent = 8                // mints at a time
-	spread     = 5 * time.Second  // over which the pods that are there at the start are
-	within     = 20 * time.Second // one mint
-	firstPause = time.Second      // after a failure; twice as long after the next
-	maxPause   = 2 * time.Minute
+	concurrency    = 8                // mints at a time
+	startupSpread  = 5 * time.Second  // the window over which the pods that exist at the start are spread
+	attemptTimeout = 20 * time.Second // of one mint
+	minBackoff     = time.Second      // the shortest delay before a retry
+	maxBackoff     = 2 * time.Minute  // the longest delay before a retry
 )
 
-// Identity knows the pods of the node.
-type Identity interface {
-	// Workloads are those that may ask, the newest pods first.
-	Workloads() []identity.Workload
-	// Changed returns a channel that is closed when there may be others.
-	Changed() <-chan struct{}
-	// Ready returns nil once all of them are known.
-	Ready() error
-}
-
-// Usage knows what tokens were used for before the start.
+// Usage knows the use of tokens before the start.
 type Usage interface {
-	// LastUse is when a workload's access token was asked for last; zero where that is
-	// not known.
+	// LastUse returns the time of the last request for a workload's access token; zero
+	// if it is not known.
 	LastUse(w identity.Workload, scopes tokens.Scopes) time.Time
 }
 
-// Options is what a [Prefetch] needs. Usage, Log and Metrics may be nil.
+// Options configures a [Prefetch]. Usage, Log and Metrics can be nil.
 type Options struct {
-	Identity Identity
+	// Identity lists the workloads of the node, the newest pods first.
+	Identity tokens.Workloads
 	Tokens   tokens.Source
-	Scopes   []tokens.Scopes // sets of them, each of which is another token
+	Scopes   []tokens.Scopes // for each set of scopes there is a token of its own
 	Usage    Usage
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
 
-// Prefetch asks for the access tokens of each pod whose KSA is linked to a GSA, once,
-// and again after another link.
+// Prefetch requests the access tokens of each pod whose KSA is linked to a GSA once,
+// and again if the link changes.
 type Prefetch struct {
 	options  Options
-	room     *semaphore.Weighted
+	mints    *semaphore.Weighted // limits concurrent mints
 	outcomes *prometheus.CounterVec
-	running  sync.WaitGroup
+	fetches  sync.WaitGroup
 }
 
-// New makes one that does nothing until [Prefetch.Run] runs.
+// New returns a Prefetch that does nothing before [Prefetch.Run].
 func New(o Options) *Prefetch {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -68,87 +61,88 @@ func New(o Options) *Prefetch {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	p := &Prefetch{options: o, room: semaphore.NewWeighted(concurrent), outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+	p := &Prefetch{options: o, mints: semaphore.NewWeighted(concurrency), outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gme_prefetches_total",
-		Help: "Access tokens asked for before their pod did, by outcome: ready, refused (not tried again), failed (tried again).",
+		Help: "Access tokens requested before their pod requested them, by outcome: ready, refused (not retried), failed (retried).",
 	}, []string{"outcome"})}
 	o.Metrics.MustRegister(p.outcomes)
 	return p
 }
 
-// wanted is tokens that somebody will ask for.
-type wanted struct{ pod, ksa, gsa string }
+// target identifies the tokens of a pod with a link.
+type target struct{ pod, ksa, gsa string }
 
-func wantedBy(w identity.Workload) wanted { return wanted{w.Pod.UID, w.KSA.UID, w.GSA} }
+func newTarget(w identity.Workload) target { return target{w.Pod.UID, w.KSA.UID, w.GSA} }
 
 // Run follows the pods until ctx ends, and returns when all that it started has
-// ended.
+// ended. The error is always nil.
 func (p *Prefetch) Run(ctx context.Context) error {
-	defer p.running.Wait()
-	under := map[wanted]context.CancelFunc{}
+	defer p.fetches.Wait()
+	cancels := map[target]context.CancelFunc{}
 	defer func() {
-		for _, stop := range under {
-			stop()
+		for _, cancel := range cancels {
+			cancel()
 		}
 	}()
-	// Pods that are there at the start have their containers already, and all nodes of a
-	// cluster may start at once. They are put in order together, but one namespace that is
-	// slow to be known does not keep all others waiting.
-	starting, slow := true, time.After(spread)
-	for late := false; ; {
-		// Taken before the look: a change between the two must not be missed.
+	// The containers of pods that exist at the start run already, and all nodes of a
+	// cluster can start at once. These pods are sorted together, but one namespace whose
+	// service accounts are not known in time does not delay all others.
+	starting, deadline := true, time.After(startupSpread)
+	for overdue := false; ; {
+		// Taken before the update, so that no change between the two is missed.
 		changed := p.options.Identity.Changed()
 		ready := p.options.Identity.Ready() == nil
-		if ready || late || !starting {
-			p.look(ctx, under, starting)
+		if ready || overdue || !starting {
+			p.update(ctx, cancels, starting)
 			starting = starting && !ready
 		}
 		select {
 		case <-changed:
-		case <-slow:
-			late = true
+		case <-deadline:
+			overdue = true
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// look asks for the tokens of pods that are new, and not any more for those of pods that
-// are gone.
-func (p *Prefetch) look(ctx context.Context, under map[wanted]context.CancelFunc, starting bool) {
-	there := map[wanted]bool{}
-	var fresh []identity.Workload
+// update starts to fetch the tokens of new pods, and stops fetching those of pods that
+// have gone.
+func (p *Prefetch) update(ctx context.Context, cancels map[target]context.CancelFunc, starting bool) {
+	present := map[target]bool{}
+	var added []identity.Workload
 	for _, w := range p.options.Identity.Workloads() {
-		if key := wantedBy(w); w.GSA != "" && !there[key] {
-			if there[key] = true; under[key] == nil {
-				fresh = append(fresh, w)
+		if key := newTarget(w); w.GSA != "" && !present[key] {
+			if present[key] = true; cancels[key] == nil {
+				added = append(added, w)
 			}
 		}
 	}
 	if starting {
-		p.sort(fresh)
+		p.sort(added)
 	}
-	for i, w := range fresh {
-		mine, stop := context.WithCancel(ctx)
-		under[wantedBy(w)] = stop
-		wait := time.Duration(0)
+	for i, w := range added {
+		fetchCtx, cancel := context.WithCancel(ctx)
+		cancels[newTarget(w)] = cancel
+		delay := time.Duration(0)
 		if starting {
-			// Each in its turn, and those of two nodes not in step.
-			turn := spread / time.Duration(len(fresh))
-			wait = time.Duration(i)*turn + rand.N(turn)
+			// One slot for each pod. The random part keeps nodes out of step.
+			slot := startupSpread / time.Duration(len(added))
+			delay = time.Duration(i)*slot + rand.N(slot)
 		}
-		p.running.Go(func() { p.fetch(mine, w, wait) })
+		p.fetches.Go(func() { p.fetch(fetchCtx, w, delay) })
 	}
-	for key, stop := range under {
-		if !there[key] {
-			stop()
-			delete(under, key)
+	for key, cancel := range cancels {
+		if !present[key] {
+			cancel()
+			delete(cancels, key)
 		}
 	}
 }
 
-// sort puts those first whose token was used last: they ask again soonest. Of the others
-// the newest pods are likeliest to have none yet.
+// sort puts the workloads whose token was used last first: they request it again
+// soonest. The other workloads stay in their order, the newest pods first, which are
+// the likeliest to have no token yet.
 func (p *Prefetch) sort(workloads []identity.Workload) {
 	if p.options.Usage == nil {
 		return
@@ -165,50 +159,57 @@ func (p *Prefetch) lastUse(w identity.Workload) (last time.Time) {
 	return last
 }
 
-// fetch asks until there are the tokens, a refusal, or no pod any more.
-func (p *Prefetch) fetch(ctx context.Context, w identity.Workload, wait time.Duration) {
-	left := p.options.Scopes
-	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+// newBackoff returns the delays between attempts: each twice as long as the one before,
+// up to a limit, and between half of it and all of it.
+func newBackoff() wait.Backoff {
+	return wait.Backoff{Duration: minBackoff / 2, Factor: 2, Jitter: 1, Steps: math.MaxInt32, Cap: maxBackoff / 2}
+}
+
+// fetch retries until it has the tokens, a refusal, or the pod has gone.
+func (p *Prefetch) fetch(ctx context.Context, w identity.Workload, delay time.Duration) {
+	missing := p.options.Scopes
+	for backoff := newBackoff(); ; {
 		select {
-		case <-time.After(wait):
+		case <-time.After(delay):
 		case <-ctx.Done():
 			return
 		}
 		var err error
-		left, err = p.try(ctx, w, left)
+		missing, err = p.attempt(ctx, w, missing)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			p.options.Log.Debug("prefetch", "namespace", w.Pod.Namespace, "pod", w.Pod.Name, "gsa", w.GSA, "error", err, "again", len(left) > 0)
+			p.options.Log.Debug("prefetch", "namespace", w.Pod.Namespace, "pod", w.Pod.Name, "gsa", w.GSA, "error", err, "again", len(missing) > 0)
 		}
-		if len(left) == 0 {
+		if len(missing) == 0 {
 			return
 		}
-		wait = pause/2 + rand.N(pause/2)
+		delay = backoff.Step()
 	}
 }
 
-// try asks for each once. It returns those that are to be asked for again.
-func (p *Prefetch) try(ctx context.Context, w identity.Workload, left []tokens.Scopes) ([]tokens.Scopes, error) {
-	if err := p.room.Acquire(ctx, 1); err != nil {
+// attempt requests each token once. It returns the sets of scopes that have to be
+// retried.
+func (p *Prefetch) attempt(ctx context.Context, w identity.Workload, missing []tokens.Scopes) ([]tokens.Scopes, error) {
+	if err := p.mints.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	defer p.room.Release(1)
-	ctx, cancel := context.WithTimeout(ctx, within)
+	defer p.mints.Release(1)
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	for ; len(left) > 0; left = left[1:] {
-		_, err := p.options.Tokens.AccessToken(ctx, w, left[0])
-		var refused *tokens.Error
+	for ; len(missing) > 0; missing = missing[1:] {
+		_, err := p.options.Tokens.AccessToken(ctx, w, missing[0])
+		var refusal *tokens.Error
 		switch {
 		case err == nil:
 			p.outcomes.WithLabelValues("ready").Inc()
-		case errors.As(err, &refused) && refused.Kind != tokens.Unavailable:
+		case errors.As(err, &refusal) && refusal.Kind != tokens.Unavailable:
 			p.outcomes.WithLabelValues("refused").Inc()
 			return nil, err
 		default:
 			p.outcomes.WithLabelValues("failed").Inc()
-			return left, err
+			return missing, err
 		}
 	}
 	return nil, nil

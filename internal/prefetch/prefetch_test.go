@@ -16,19 +16,20 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// node has pods, and a Google that takes its time.
+// node is a node's pods, and a source of tokens.
 type node struct {
 	change.Signal
-	mu     sync.Mutex
-	pods   []identity.Workload
-	slow   error                // why not all pods are known
-	used   map[string]time.Time // by GSA
-	takes  time.Duration
-	fails  func(gsa string) error
-	asked  []string // GSAs
-	at     []time.Time
-	most   int // at a time
-	during int
+	mu       sync.Mutex
+	pods     []identity.Workload
+	notReady error                // the reason why not all pods are known
+	lastUse  map[string]time.Time // by GSA
+	duration time.Duration        // of a mint
+	failure  func(gsa string) error
+
+	requested    []string // GSAs
+	requestTimes []time.Time
+	running      int // mints
+	maxRunning   int
 }
 
 func (n *node) Changed() <-chan struct{} { return n.Next() }
@@ -42,14 +43,14 @@ func (n *node) Workloads() []identity.Workload {
 func (n *node) Ready() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.slow
+	return n.notReady
 }
 
 func (n *node) LastUse(w identity.Workload, s tokens.Scopes) time.Time {
 	if !slices.Equal(s, tokens.DefaultScopes()) {
 		return time.Time{}
 	}
-	return n.used[w.GSA]
+	return n.lastUse[w.GSA]
 }
 
 func (n *node) set(pods ...identity.Workload) {
@@ -61,38 +62,38 @@ func (n *node) set(pods ...identity.Workload) {
 
 func (n *node) AccessToken(ctx context.Context, w identity.Workload, s tokens.Scopes) (tokens.Token, error) {
 	n.mu.Lock()
-	n.asked, n.at = append(n.asked, w.GSA), append(n.at, time.Now())
-	n.during++
-	n.most = max(n.most, n.during)
-	fails := n.fails
+	n.requested, n.requestTimes = append(n.requested, w.GSA), append(n.requestTimes, time.Now())
+	n.running++
+	n.maxRunning = max(n.maxRunning, n.running)
+	failure := n.failure
 	n.mu.Unlock()
 	defer func() {
 		n.mu.Lock()
-		n.during--
+		n.running--
 		n.mu.Unlock()
 	}()
 	select {
-	case <-time.After(n.takes):
+	case <-time.After(n.duration):
 	case <-ctx.Done():
 		return tokens.Token{}, ctx.Err()
 	}
 	if !slices.Equal(s, tokens.DefaultScopes()) {
 		return tokens.Token{}, fmt.Errorf("scopes %v", s)
 	}
-	if fails != nil {
-		return tokens.Token{}, fails(w.GSA)
+	if failure != nil {
+		return tokens.Token{}, failure(w.GSA)
 	}
 	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), nil
 }
 
 func (n *node) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
-	return tokens.Token{}, errors.New("nobody knows for which audience")
+	return tokens.Token{}, errors.New("the audience is not known")
 }
 
-func (n *node) calls() []string {
+func (n *node) requests() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Clone(n.asked)
+	return slices.Clone(n.requested)
 }
 
 func linked(pod, gsa string) identity.Workload {
@@ -114,108 +115,109 @@ func run(t *testing.T, n *node) {
 	synctest.Wait()
 }
 
-func TestANewPodsTokenIsAskedForAtOnceAndOnce(t *testing.T) {
+func TestPrefetch_RequestsNewPodsTokenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{}
 		n.set(linked("first", "a@x"))
 		run(t, n)
-		time.Sleep(spread)
+		time.Sleep(startupSpread)
 		n.set(linked("first", "a@x"), linked("second", "b@x"), linked("unlinked", ""))
 		synctest.Wait()
-		if got := n.calls(); !slices.Equal(got, []string{"a@x", "b@x"}) {
-			t.Errorf("asked for %v", got)
+		if got := n.requests(); !slices.Equal(got, []string{"a@x", "b@x"}) {
+			t.Errorf("requested %v", got)
 		}
 		n.set(linked("first", "a@x"), linked("second", "b@x"))
 		time.Sleep(time.Hour)
-		if got := len(n.calls()); got != 2 {
-			t.Errorf("%d calls, want 2", got)
+		if got := len(n.requests()); got != 2 {
+			t.Errorf("%d requests, want 2", got)
 		}
 	})
 }
 
-func TestEachSetOfScopesIsAnotherToken(t *testing.T) {
+func TestPrefetch_RequestsEachSetOfScopes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{}
 		n.set(linked("app", "a@x"))
-		var asked []tokens.Scopes
+		var requested []tokens.Scopes
 		sets := []tokens.Scopes{tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)}
-		p := New(Options{Identity: n, Tokens: scoped(func(s tokens.Scopes) error { asked = append(asked, s); return nil }), Scopes: sets})
+		p := New(Options{Identity: n, Tokens: scopesSource(func(s tokens.Scopes) error { requested = append(requested, s); return nil }), Scopes: sets})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		if err := p.Run(ctx); err != nil || !reflect.DeepEqual(asked, sets) {
-			t.Errorf("asked for %v, %v", asked, err)
+		if err := p.Run(ctx); err != nil || !reflect.DeepEqual(requested, sets) {
+			t.Errorf("requested %v, %v", requested, err)
 		}
 	})
 }
 
-func TestATokenThatIsThereIsNotAskedForAgainBecauseAnotherIsNot(t *testing.T) {
+func TestPrefetch_RetriesOnlyMissingScopes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{}
 		n.set(linked("app", "a@x"))
 		first, second := tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)
-		var asked []tokens.Scopes
-		p := New(Options{Identity: n, Scopes: []tokens.Scopes{first, second}, Tokens: scoped(func(s tokens.Scopes) error {
-			if asked = append(asked, s); len(asked) == 2 {
+		var requested []tokens.Scopes
+		p := New(Options{Identity: n, Scopes: []tokens.Scopes{first, second}, Tokens: scopesSource(func(s tokens.Scopes) error {
+			if requested = append(requested, s); len(requested) == 2 {
 				return &tokens.Error{Kind: tokens.Unavailable}
 			}
 			return nil
 		})})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		if err := p.Run(ctx); err != nil || !reflect.DeepEqual(asked, []tokens.Scopes{first, second, second}) {
-			t.Errorf("asked for %v, %v", asked, err)
+		if err := p.Run(ctx); err != nil || !reflect.DeepEqual(requested, []tokens.Scopes{first, second, second}) {
+			t.Errorf("requested %v, %v", requested, err)
 		}
 	})
 }
 
-// scoped is a source that is told which scopes it is asked for, and says what is wrong.
-type scoped func(tokens.Scopes) error
+// scopesSource is a source whose tokens depend on the scopes only. The function gets
+// the scopes of each request, and returns its error.
+type scopesSource func(tokens.Scopes) error
 
-func (f scoped) AccessToken(_ context.Context, _ identity.Workload, s tokens.Scopes) (tokens.Token, error) {
+func (f scopesSource) AccessToken(_ context.Context, _ identity.Workload, s tokens.Scopes) (tokens.Token, error) {
 	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), f(s)
 }
 
-func (scoped) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
-	return tokens.Token{}, errors.New("nobody knows for which audience")
+func (scopesSource) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
+	return tokens.Token{}, errors.New("the audience is not known")
 }
 
-func TestAnotherLinkIsAnotherToken(t *testing.T) {
+func TestPrefetch_RequestsTokenAfterLinkChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{}
 		n.set(linked("app", "a@x"))
 		run(t, n)
-		time.Sleep(spread)
+		time.Sleep(startupSpread)
 		n.set(linked("app", "b@x"))
 		synctest.Wait()
-		if got := n.calls(); !slices.Equal(got, []string{"a@x", "b@x"}) {
-			t.Errorf("asked for %v", got)
+		if got := n.requests(); !slices.Equal(got, []string{"a@x", "b@x"}) {
+			t.Errorf("requested %v", got)
 		}
 	})
 }
 
-func TestPodsThatAreThereAtTheStartAreSpreadAndBounded(t *testing.T) {
+func TestPrefetch_SpreadsAndLimitsPodsAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{takes: time.Second}
+		n := &node{duration: time.Second}
 		var pods []identity.Workload
 		for i := range 100 {
 			pods = append(pods, linked(fmt.Sprint(i), fmt.Sprint(i)))
 		}
 		n.set(pods...)
 		run(t, n)
-		if got := len(n.calls()); got > 10 {
-			t.Errorf("%d calls at once", got)
+		if got := len(n.requests()); got > 10 {
+			t.Errorf("%d requests at once, want at most 10", got)
 		}
 		time.Sleep(time.Minute)
-		if got := len(n.calls()); got != 100 || n.most != concurrent {
-			t.Errorf("%d calls, %d at a time; want 100, %d", got, n.most, concurrent)
+		if got := len(n.requests()); got != 100 || n.maxRunning != concurrency {
+			t.Errorf("%d requests, %d at a time; want 100, %d", got, n.maxRunning, concurrency)
 		}
 	})
 }
 
-func TestThoseWhoseTokensWereUsedLastComeFirstAndOfTheOthersTheNewest(t *testing.T) {
-	for _, takes := range []time.Duration{0, 3 * time.Second} { // eight at a time, or fewer
+func TestPrefetch_OrdersByLastUseThenNewest(t *testing.T) {
+	for _, duration := range []time.Duration{0, 3 * time.Second} { // fewer than the limit at a time, and more
 		synctest.Test(t, func(t *testing.T) {
-			n := &node{takes: takes, used: map[string]time.Time{}}
+			n := &node{duration: duration, lastUse: map[string]time.Time{}}
 			now := time.Now()
 			var pods []identity.Workload
 			for i := range 10 {
@@ -223,7 +225,7 @@ func TestThoseWhoseTokensWereUsedLastComeFirstAndOfTheOthersTheNewest(t *testing
 			}
 			for i := range 20 {
 				gsa := fmt.Sprint("used-", i)
-				pods, n.used[gsa] = append(pods, linked(gsa, gsa)), now.Add(-time.Duration(7*i%20)*time.Minute)
+				pods, n.lastUse[gsa] = append(pods, linked(gsa, gsa)), now.Add(-time.Duration(7*i%20)*time.Minute)
 			}
 			n.set(pods...)
 			run(t, n)
@@ -235,14 +237,14 @@ func TestThoseWhoseTokensWereUsedLastComeFirstAndOfTheOthersTheNewest(t *testing
 			for i := range 10 {
 				want = append(want, fmt.Sprint("new-", i))
 			}
-			if got := n.calls(); !slices.Equal(got, want) {
-				t.Errorf("asked for %v\nwant      %v", got, want)
+			if got := n.requests(); !slices.Equal(got, want) {
+				t.Errorf("requested %v\nwant      %v", got, want)
 			}
 		})
 	}
 }
 
-func TestNodesThatStartAtOnceAreNotInStep(t *testing.T) {
+func TestPrefetch_NodesAreOutOfStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, seen := time.Now(), map[time.Duration]bool{}
 		var nodes []*node
@@ -254,74 +256,74 @@ func TestNodesThatStartAtOnceAreNotInStep(t *testing.T) {
 			nodes = append(nodes, n)
 			run(t, n)
 		}
-		time.Sleep(spread)
+		time.Sleep(startupSpread)
 		synctest.Wait()
 		for _, n := range nodes {
-			if len(n.at) != 5 {
-				t.Fatalf("%d of 5 calls in %s", len(n.at), spread)
+			if len(n.requestTimes) != 5 {
+				t.Fatalf("%d of 5 requests in %s", len(n.requestTimes), startupSpread)
 			}
-			for i, at := range n.at {
-				turn, after := spread/5, at.Sub(start)
-				if after < time.Duration(i)*turn || after > time.Duration(i+1)*turn {
-					t.Errorf("call %d after %s", i, after)
+			for i, at := range n.requestTimes {
+				slot, after := startupSpread/5, at.Sub(start)
+				if after < time.Duration(i)*slot || after > time.Duration(i+1)*slot {
+					t.Errorf("request %d after %s, want it in its slot", i, after)
 				}
 				seen[after.Round(time.Millisecond)] = true
 			}
 		}
 		if len(seen) < 40 {
-			t.Errorf("50 calls in %d different milliseconds", len(seen))
+			t.Errorf("50 requests in %d different milliseconds, want at least 40", len(seen))
 		}
 	})
 }
 
-func TestTheOrderIsThatOfAllPodsHoweverTheyBecomeKnown(t *testing.T) {
+func TestPrefetch_WaitsForAllPodsAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
-		n := &node{slow: errors.New("later"), used: map[string]time.Time{"b": now, "a": now.Add(-time.Hour)}}
+		n := &node{notReady: errors.New("later"), lastUse: map[string]time.Time{"b": now, "a": now.Add(-time.Hour)}}
 		n.set(linked("a", "a"))
 		run(t, n)
-		time.Sleep(spread - time.Millisecond)
+		time.Sleep(startupSpread - time.Millisecond)
 		n.set(linked("a", "a"), linked("b", "b"))
 		synctest.Wait()
-		if got := n.calls(); len(got) != 0 {
-			t.Errorf("asked for %v before all pods were known", got)
+		if got := n.requests(); len(got) != 0 {
+			t.Errorf("requested %v before all pods were known", got)
 		}
 		n.mu.Lock()
-		n.slow = nil
+		n.notReady = nil
 		n.mu.Unlock()
 		n.Raise()
-		time.Sleep(spread)
+		time.Sleep(startupSpread)
 		synctest.Wait()
-		if got := n.calls(); !slices.Equal(got, []string{"b", "a"}) {
-			t.Errorf("asked for %v", got)
+		if got := n.requests(); !slices.Equal(got, []string{"b", "a"}) {
+			t.Errorf("requested %v", got)
 		}
 		n.set(linked("a", "a"), linked("b", "b"), linked("c", "c"))
 		synctest.Wait()
-		if got := n.calls(); !slices.Equal(got, []string{"b", "a", "c"}) {
-			t.Errorf("a pod that is bound after the start does not come at once: %v", got)
+		if got := n.requests(); !slices.Equal(got, []string{"b", "a", "c"}) {
+			t.Errorf("the token of a pod that is bound after the start is not requested at once: %v", got)
 		}
 	})
 }
 
-func TestANamespaceThatStaysUnknownKeepsTheOthersWaitingForSecondsOnly(t *testing.T) {
+func TestPrefetch_UnknownNamespaceDelaysOthersOnlyBriefly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{slow: errors.New("never")}
+		n := &node{notReady: errors.New("never")}
 		n.set(linked("a", "a"))
 		run(t, n)
-		time.Sleep(2 * spread)
+		time.Sleep(2 * startupSpread)
 		synctest.Wait()
 		n.set(linked("a", "a"), linked("b", "b"))
-		time.Sleep(spread)
+		time.Sleep(startupSpread)
 		synctest.Wait()
-		if got := n.calls(); !slices.Equal(got, []string{"a", "b"}) {
-			t.Errorf("asked for %v", got)
+		if got := n.requests(); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("requested %v", got)
 		}
 	})
 }
 
-func TestWhatPassesIsTriedAgainAndARefusalIsNot(t *testing.T) {
+func TestPrefetch_RetriesTransientFailuresOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{fails: func(gsa string) error {
+		n := &node{failure: func(gsa string) error {
 			if gsa == "refused" {
 				return &tokens.Error{Kind: tokens.Denied, Message: "no"}
 			}
@@ -331,7 +333,7 @@ func TestWhatPassesIsTriedAgainAndARefusalIsNot(t *testing.T) {
 		run(t, n)
 		time.Sleep(10 * time.Minute)
 		refused, down := 0, 0
-		for _, gsa := range n.calls() {
+		for _, gsa := range n.requests() {
 			if gsa == "refused" {
 				refused++
 			} else {
@@ -339,33 +341,33 @@ func TestWhatPassesIsTriedAgainAndARefusalIsNot(t *testing.T) {
 			}
 		}
 		if refused != 1 || down < 8 || down > 20 {
-			t.Errorf("asked %d times for what is refused, %d times in 10 minutes for what is down", refused, down)
+			t.Errorf("%d requests for a refused token, want 1; %d in 10 minutes for an unavailable one, want 8 to 20", refused, down)
 		}
 
 		n.mu.Lock()
-		n.fails = nil
+		n.failure = nil
 		n.mu.Unlock()
-		time.Sleep(maxPause)
-		before := len(n.calls())
+		time.Sleep(maxBackoff)
+		before := len(n.requests())
 		time.Sleep(time.Hour)
-		if after := len(n.calls()); after != before {
-			t.Errorf("asked %d times after it had a token", after-before)
+		if after := len(n.requests()); after != before {
+			t.Errorf("%d requests after the token was there", after-before)
 		}
 	})
 }
 
-func TestAPodThatHasGoneIsNotAskedForAnyMore(t *testing.T) {
+func TestPrefetch_StopsWhenPodHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{fails: func(string) error { return &tokens.Error{Kind: tokens.Unavailable, Message: "later"} }}
+		n := &node{failure: func(string) error { return &tokens.Error{Kind: tokens.Unavailable, Message: "later"} }}
 		n.set(linked("a", "a@x"))
 		run(t, n)
 		time.Sleep(time.Minute)
 		n.set()
 		synctest.Wait()
-		before := len(n.calls())
+		before := len(n.requests())
 		time.Sleep(time.Hour)
-		if after := len(n.calls()); after != before {
-			t.Errorf("asked %d times for a pod that has gone", after-before)
+		if after := len(n.requests()); after != before {
+			t.Errorf("%d requests for a pod that has gone", after-before)
 		}
 	})
 }

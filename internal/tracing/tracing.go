@@ -22,56 +22,56 @@ import (
 )
 
 const (
-	name        = "gke-metadata-emulator"
-	sendWithin  = 10 * time.Second // a batch
-	closeWithin = 5 * time.Second
+	serviceName     = "gke-metadata-emulator"
+	exportTimeout   = 10 * time.Second // of a batch
+	shutdownTimeout = 5 * time.Second
 )
 
-// Tracing makes the spans. The zero value of a pointer, nil, makes none.
+// Tracing records spans and sends them to a collector. A nil pointer records none.
 type Tracing struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
 }
 
-// New sends traces to a collector by OTLP over HTTP, in batches of bounded size;
-// what does not fit is dropped. The endpoint is the collector's base URL, like
-// OTEL_EXPORTER_OTLP_ENDPOINT in OpenTelemetry's specification. That it is away is
-// logged and no error.
+// New sends traces to a collector by OTLP over HTTP, in batches of limited size; spans
+// beyond the limit are dropped. The endpoint is the collector's base URL, like
+// OTEL_EXPORTER_OTLP_ENDPOINT in OpenTelemetry's specification. An invalid endpoint is
+// an error; an unreachable collector is not: each lost batch is logged.
 func New(ctx context.Context, endpoint, node string, log *slog.Logger) (*Tracing, error) {
 	full, err := url.JoinPath(endpoint, "v1/traces")
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
-	sending, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(full), otlptracehttp.WithTimeout(sendWithin))
+	otlp, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(full), otlptracehttp.WithTimeout(exportTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %s: %w", full, err)
 	}
-	exporter := logged{sending, log}
-	of := resource.NewSchemaless(attribute.String("service.name", name), attribute.String("k8s.node.name", node))
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(of))
-	return &Tracing{provider: provider, tracer: provider.Tracer(name)}, nil
+	exporter := loggingExporter{otlp, log}
+	service := resource.NewSchemaless(attribute.String("service.name", serviceName), attribute.String("k8s.node.name", node))
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(service))
+	return &Tracing{provider: provider, tracer: provider.Tracer(serviceName)}, nil
 }
 
-// logged says what could not be sent in our own log.
-type logged struct {
+// loggingExporter logs failures to send, instead of OpenTelemetry's global handler.
+type loggingExporter struct {
 	sdk.SpanExporter
 	log *slog.Logger
 }
 
 // ExportSpans implements [sdk.SpanExporter].
-func (l logged) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+func (l loggingExporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	if err := l.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		l.log.WarnContext(ctx, "traces could not be sent and are lost", "spans", len(spans), "error", err)
 	}
 	return nil
 }
 
-// Close sends what has not been sent yet, within seconds.
+// Close sends the remaining spans, with a time-out of 5 s.
 func (t *Tracing) Close() error {
 	if t == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
 		return fmt.Errorf("tracing: %w", err)
@@ -79,19 +79,20 @@ func (t *Tracing) Close() error {
 	return nil
 }
 
-// Transport makes a span of each request. It sends Google nothing of the trace.
+// Transport records a span of each request that is a part of a mint. It adds no header
+// of the trace to the request.
 func (t *Tracing) Transport(next http.RoundTripper) http.RoundTripper {
 	if t == nil {
 		return next
 	}
 	return otelhttp.NewTransport(next, otelhttp.WithTracerProvider(t.provider), otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + r.URL.Host }),
-		// Part of a mint, or of nobody's interest.
+		// Only requests within the span of a mint.
 		otelhttp.WithFilter(func(r *http.Request) bool { return trace.SpanContextFromContext(r.Context()).IsValid() }))
 }
 
-// Source makes a span of each token that it gets of next: next is what mints, not
-// a cache.
+// Source records a span of each token that next mints. next must not be a cache, whose
+// hits would be recorded as mints.
 func (t *Tracing) Source(next tokens.Source) tokens.Source {
 	if t == nil {
 		return next
@@ -120,8 +121,9 @@ func (s source) IDToken(ctx context.Context, w identity.Workload, r tokens.IDTok
 	return token, err
 }
 
-func (s source) span(ctx context.Context, name string, w identity.Workload, of attribute.KeyValue) (context.Context, func(error)) {
-	ctx, span := s.tracer.Start(ctx, name, trace.WithAttributes(of,
+// span starts the span of a mint. The returned function ends it.
+func (s source) span(ctx context.Context, name string, w identity.Workload, request attribute.KeyValue) (context.Context, func(error)) {
+	ctx, span := s.tracer.Start(ctx, name, trace.WithAttributes(request,
 		attribute.String("k8s.namespace.name", w.Pod.Namespace), attribute.String("k8s.pod.name", w.Pod.Name),
 		attribute.String("k8s.serviceaccount.name", w.KSA.Name), attribute.String("gcp.service_account", w.GSA)))
 	return ctx, func(err error) {

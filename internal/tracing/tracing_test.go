@@ -21,19 +21,19 @@ import (
 
 const secret = "ya29.secret"
 
-// sink is a collector.
-type sink struct {
+// fakeCollector is a collector of spans.
+type fakeCollector struct {
 	mu    sync.Mutex
 	spans map[string]*spans.Span // by name
 	raw   []byte
 }
 
-func newSink(t *testing.T) (*sink, string) {
+func newCollector(t *testing.T) (*fakeCollector, string) {
 	t.Helper()
-	s := &sink{spans: map[string]*spans.Span{}}
+	s := &fakeCollector{spans: map[string]*spans.Span{}}
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/traces" {
-			t.Errorf("sent to %s", r.URL)
+			t.Errorf("the spans are sent to %s, want /v1/traces", r.URL)
 		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -46,8 +46,8 @@ func newSink(t *testing.T) (*sink, string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.raw = append(s.raw, body...)
-		for _, of := range request.ResourceSpans {
-			for _, scope := range of.ScopeSpans {
+		for _, resource := range request.ResourceSpans {
+			for _, scope := range resource.ScopeSpans {
 				for _, span := range scope.Spans {
 					s.spans[span.Name] = span
 				}
@@ -58,14 +58,14 @@ func newSink(t *testing.T) (*sink, string) {
 	return s, server.URL
 }
 
-// minter asks a Google over HTTP.
-type minter struct {
+// httpSource requests tokens from a server over HTTP.
+type httpSource struct {
 	client *http.Client
 	url    string
 	err    error
 }
 
-func (m minter) AccessToken(ctx context.Context, _ identity.Workload, _ tokens.Scopes) (tokens.Token, error) {
+func (m httpSource) AccessToken(ctx context.Context, _ identity.Workload, _ tokens.Scopes) (tokens.Token, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, strings.NewReader(secret))
 	if err != nil {
 		return tokens.Token{}, err
@@ -78,14 +78,14 @@ func (m minter) AccessToken(ctx context.Context, _ identity.Workload, _ tokens.S
 	return tokens.Token{}, errors.Join(m.err, response.Body.Close())
 }
 
-func (m minter) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
+func (m httpSource) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
 	return tokens.Token{}, errors.New("denied")
 }
 
-func TestAMintIsOneTraceWithItsCalls(t *testing.T) {
-	s, url := newSink(t)
-	told := make(chan http.Header, 1)
-	google := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.Header }))
+func TestTracing_RecordsMintWithCalls(t *testing.T) {
+	s, url := newCollector(t)
+	googleHeaders := make(chan http.Header, 1)
+	google := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { googleHeaders <- r.Header }))
 	t.Cleanup(google.Close)
 	tracing, err := New(t.Context(), url, "node-1", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -93,18 +93,18 @@ func TestAMintIsOneTraceWithItsCalls(t *testing.T) {
 	}
 	client := &http.Client{Transport: tracing.Transport(http.DefaultTransport)}
 	w := identity.Workload{Pod: identity.Pod{Namespace: "shop", Name: "cart-0"}, KSA: identity.ServiceAccount{Name: "cart"}, GSA: "cart@x"}
-	source := tracing.Source(minter{client: client, url: google.URL})
+	source := tracing.Source(httpSource{client: client, url: google.URL})
 	if _, err := source.AccessToken(t.Context(), w, tokens.DefaultScopes()); err != nil {
 		t.Fatal(err)
 	}
-	if header := <-told; header.Get("Traceparent") != "" {
-		t.Errorf("Google was told of the trace: %v", header)
+	if header := <-googleHeaders; header.Get("Traceparent") != "" {
+		t.Errorf("the request to Google has a header of the trace: %v", header)
 	}
 	if _, err := source.IDToken(t.Context(), w, tokens.IDTokenRequest{Audience: "https://app"}); err == nil {
-		t.Error("no error")
+		t.Error("the failed mint returned no error")
 	}
-	// What is no part of a mint has no span.
-	if _, err := (minter{client: client, url: google.URL}).AccessToken(t.Context(), w, nil); err != nil {
+	// A request outside of a mint has no span.
+	if _, err := (httpSource{client: client, url: google.URL}).AccessToken(t.Context(), w, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := tracing.Close(); err != nil {
@@ -114,32 +114,32 @@ func TestAMintIsOneTraceWithItsCalls(t *testing.T) {
 	mint, failed := s.spans["mint access token"], s.spans["mint ID token"]
 	call := s.spans["POST "+strings.TrimPrefix(google.URL, "http://")]
 	if len(s.spans) != 3 || mint == nil || failed == nil || call == nil {
-		t.Fatalf("spans: %v", s.spans)
+		t.Fatalf("spans %v, want those of two mints and one call", s.spans)
 	}
 	if string(call.ParentSpanId) != string(mint.SpanId) || string(call.TraceId) != string(mint.TraceId) {
-		t.Error("the call is no part of the mint")
+		t.Error("the call's span is not a child of the mint's")
 	}
 	if failed.Status.Code != spans.Status_STATUS_CODE_ERROR || failed.Status.Message != "denied" {
-		t.Errorf("the mint that failed: %v", failed.Status)
+		t.Errorf("the status of the failed mint is %v", failed.Status)
 	}
 	for _, want := range []string{"shop", "cart-0", "cart@x", "cloud-platform", "https://app", "node-1"} {
 		if !strings.Contains(string(s.raw), want) {
-			t.Errorf("the trace does not say %s", want)
+			t.Errorf("the trace does not contain %s", want)
 		}
 	}
 	if strings.Contains(string(s.raw), secret) {
-		t.Error("a token is in the trace")
+		t.Error("the trace contains a token")
 	}
 }
 
-func TestWithoutACollectorThereIsNothing(t *testing.T) {
+func TestTracing_NilRecordsNothing(t *testing.T) {
 	var off *Tracing
-	if off.Transport(http.DefaultTransport) != http.DefaultTransport || off.Source(minter{}) != (minter{}) || off.Close() != nil {
-		t.Error("it does something")
+	if off.Transport(http.DefaultTransport) != http.DefaultTransport || off.Source(httpSource{}) != (httpSource{}) || off.Close() != nil {
+		t.Error("a nil Tracing changes the transport or the source, or Close fails")
 	}
 }
 
-func TestACollectorThatIsAwayDelaysNobody(t *testing.T) {
+func TestTracing_LogsUnreachableCollector(t *testing.T) {
 	var log strings.Builder
 	tracing, err := New(t.Context(), "http://127.0.0.1:1", "node-1", slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
@@ -147,13 +147,13 @@ func TestACollectorThatIsAwayDelaysNobody(t *testing.T) {
 	}
 	google := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(google.Close)
-	if _, err := tracing.Source(minter{client: google.Client(), url: google.URL}).AccessToken(t.Context(), identity.Workload{}, nil); err != nil {
+	if _, err := tracing.Source(httpSource{client: google.Client(), url: google.URL}).AccessToken(t.Context(), identity.Workload{}, nil); err != nil {
 		t.Error(err)
 	}
 	if err := tracing.Close(); err != nil {
 		t.Error(err)
 	}
 	if !strings.Contains(log.String(), "traces could not be sent and are lost") {
-		t.Errorf("the log says %q", log.String())
+		t.Errorf("the log is %q", log.String())
 	}
 }

@@ -1,4 +1,4 @@
-{{/* There can be one in a cluster, as it has the metadata address of each node: its names do not depend on the release's. */}}
+{{/* A cluster can have only one installation, because a node has only one metadata address: names do not depend on the release's name. */}}
 {{- define "name" -}}gke-metadata-emulator{{- end }}
 
 {{- define "configMap" -}}
@@ -14,7 +14,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The settings as the environment of the daemon. */}}
+{{/* The settings as environment variables of the daemon. */}}
 {{- define "environment" -}}
 {{- $set := dict }}
 {{- range $flag, $value := .Values.settings }}
@@ -34,10 +34,10 @@
 {{- toYaml $set }}
 {{- end }}
 
-{{/* Where cleanup looks by itself. */}}
+{{/* The default of cleanup --handover-file. */}}
 {{- define "handoverFolder" -}}/run/gke-metadata-emulator{{- end }}
 
-{{/* With impersonation the daemon proves nobody: it needs no tokens of the cluster. */}}
+{{/* With impersonation, Google never sees the KSAs: the daemon requests no KSA tokens. */}}
 {{- define "requestsTokens" -}}
 {{- if ne .Values.settings.credentials "impersonation" }}yes{{ end }}
 {{- end }}
@@ -48,12 +48,12 @@
 
 {{/*
 The default audience of a workload identity provider is its name with https: before it.
-The name stands alone between quotes so that kustomize can replace it.
+The name is quoted separately, which allows kustomize to replace it.
 */}}
 {{- define "audiences" -}}
 {{- $provider := .Values.settings.workloadIdentityProvider }}
 {{- if and (not $provider) (eq .Values.settings.credentials "federation") }}
-{{- fail "settings.workloadIdentityProvider: is needed with federation; see docs/federation.md" }}
+{{- fail "settings.workloadIdentityProvider: is required with settings.credentials=federation; see docs/federation.md" }}
 {{- end }}
 {{- if and (not $provider) (eq .Values.settings.credentials "fake") }}
 {{- $provider = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/demo-pool/providers/demo-provider" }}
@@ -68,7 +68,7 @@ The name stands alone between quotes so that kustomize can replace it.
 {{- range $i, $text := . }}{{ if $i }}, {{ end }}'{{ $text }}'{{ end }}
 {{- end }}
 
-{{/* What the routing and the attestation need of the node, as modes.yaml says: YAML. */}}
+{{/* Capabilities and host folders for the routing and attestation modes, from modes.yaml; the result is YAML. */}}
 {{- define "needs" -}}
 {{- $table := .Files.Get "modes.yaml" | fromYaml }}
 {{- $needs := dict "capabilities" list "read" list "write" list "onNode" false }}
@@ -76,16 +76,16 @@ The name stands alone between quotes so that kustomize can replace it.
 {{- $known := get $table $setting }}
 {{- $mode := get $.Values.settings $setting | default $usual }}
 {{- if not (hasKey $known $mode) }}{{ fail (printf "settings.%s: %q is not known; use one of %s" $setting $mode (keys $known | sortAlpha | join ", ")) }}{{ end }}
-{{- $of := get $known $mode }}
+{{- $requirements := get $known $mode }}
 {{- range $what := list "capabilities" "read" "write" }}
-{{- $_ := set $needs $what (concat (get $needs $what) (get $of $what | default list) | uniq | sortAlpha) }}
+{{- $_ := set $needs $what (concat (get $needs $what) (get $requirements $what | default list) | uniq | sortAlpha) }}
 {{- end }}
-{{- if get $of "onNode" }}{{ $_ := set $needs "onNode" true }}{{ end }}
+{{- if get $requirements "onNode" }}{{ $_ := set $needs "onNode" true }}{{ end }}
 {{- end }}
 {{- toYaml $needs }}
 {{- end }}
 
-{{/* Where the kubelet asks for health: the daemon is in the node's network. */}}
+{{/* Host and port of the kubelet's health probes: the daemon is on the node's network. */}}
 {{- define "probed" -}}
 {{- $listen := .Values.settings.adminListen | default "127.0.0.1:8989" }}
 {{- $port := regexFind "[0-9]+$" $listen }}

@@ -126,7 +126,7 @@ func TestTheDNSJobsHaveTheRightsThatTheyNeed(t *testing.T) {
 	maps := cluster.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
 	for _, distribution := range []string{"kind", "k3s"} { // k3s: the custom ConfigMap is made, and removed
 		t.Run(distribution, func(t *testing.T) {
-			corefile, err := os.ReadFile("../../../dns/testdata/" + distribution + ".Corefile")
+			corefile, err := os.ReadFile("../../../internal/dns/testdata/" + distribution + ".Corefile")
 			if err != nil {
 				t.Fatal(err)
 			}

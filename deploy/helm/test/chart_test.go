@@ -124,7 +124,7 @@ func TestWhatTheChartDoesNotKnowIsRefused(t *testing.T) {
 		values map[string]any
 		text   string
 	}{
-		"nothing":                {nil, "settings.workloadIdentityProvider: is needed with federation"},
+		"nothing":                {nil, "settings.workloadIdentityProvider: is required with settings.credentials=federation"},
 		"a value":                {with("imagee", "x"), "imagee"},
 		"a setting":              {settings(map[string]any{"projectID": "x"}), "projectID"},
 		"a number as a number":   {settings(map[string]any{"projectNumber": 998877665544}), "projectNumber"},

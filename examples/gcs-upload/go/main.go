@@ -1,6 +1,6 @@
-// gcs-upload writes objects to a bucket, reads them back, and hands out signed
-// URLs, as a Deployment in GKE with Workload Identity. It has no key, and no
-// setting for Google but the bucket's name.
+// Command gcs-upload writes objects to a bucket, reads them back, and creates signed
+// URLs, like a Deployment in GKE with Workload Identity. It has no key, and its only
+// setting for Google is the bucket's name.
 package main
 
 import (
@@ -29,13 +29,13 @@ func main() {
 
 func run(ctx context.Context) error {
 	bucket := flag.String("bucket", "", "name of the bucket")
-	every := flag.Duration("every", time.Minute, "time between two rounds")
-	listen := flag.String("listen", ":8080", "where /ready is served")
+	interval := flag.Duration("every", time.Minute, "time between two rounds")
+	listen := flag.String("listen", ":8080", "address of the endpoint /ready")
 	flag.Parse()
 	if *bucket == "" || flag.NArg() > 0 {
 		return fmt.Errorf("usage: gcs-upload --bucket=BUCKET [--every=DURATION] [--listen=ADDRESS]")
 	}
-	folder, err := os.Hostname() // each pod has its own
+	folder, err := os.Hostname() // the pod's name, so each pod has its own folder
 	if err != nil {
 		return err
 	}
@@ -55,13 +55,13 @@ func run(ctx context.Context) error {
 	for {
 		err := r.once(ctx)
 		ready.Store(err == nil)
-		wait := *every
+		delay := *interval
 		if err != nil && ctx.Err() == nil {
 			slog.Error("round failed", "error", err)
-			wait = min(wait, 5*time.Second)
+			delay = min(delay, 5*time.Second)
 		}
 		select {
-		case <-time.After(wait):
+		case <-time.After(delay):
 		case <-ctx.Done():
 			return nil
 		case err := <-served:
@@ -70,7 +70,7 @@ func run(ctx context.Context) error {
 	}
 }
 
-// readiness says whether the last round was good.
+// readiness answers 200 if the last round succeeded.
 func readiness(ready *atomic.Bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/ready" || !ready.Load() {

@@ -20,11 +20,11 @@ const (
 	small = 1 << 10  // one request
 	large = 64 << 20 // a resumable upload in chunks of 16 MiB, the library's default
 
-	roundWithin = 5 * time.Minute
-	urlLife     = 15 * time.Minute
+	roundTimeout = 5 * time.Minute
+	urlLifetime  = 15 * time.Minute
 )
 
-// rounds are what is done again and again.
+// rounds is the work that the program repeats.
 type rounds struct {
 	bucket *storage.BucketHandle
 	folder string // in the bucket
@@ -32,11 +32,11 @@ type rounds struct {
 
 // once writes, lists, reads back and shares two objects.
 func (r rounds) once(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, roundWithin)
+	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
 	for _, size := range []int{small, large} {
 		name := fmt.Sprintf("%s/%d", r.folder, size)
-		if err := r.object(ctx, name, size); err != nil {
+		if err := r.checkObject(ctx, name, size); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -44,7 +44,8 @@ func (r rounds) once(ctx context.Context) error {
 	return nil
 }
 
-func (r rounds) object(ctx context.Context, name string, size int) error {
+// checkObject writes, lists, reads back and shares one object.
+func (r rounds) checkObject(ctx context.Context, name string, size int) error {
 	content := make([]byte, size)
 	rand.Read(content) // never fails
 	if err := r.write(ctx, name, content); err != nil {
@@ -53,11 +54,11 @@ func (r rounds) object(ctx context.Context, name string, size int) error {
 	if err := r.find(ctx, name, size); err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	read, err := r.bucket.Object(name).NewReader(ctx)
+	object, err := r.bucket.Object(name).NewReader(ctx)
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	if err := same(read, content); err != nil {
+	if err := compare(object, content); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
 	if err := r.share(ctx, name, content); err != nil {
@@ -80,7 +81,7 @@ func (r rounds) find(ctx context.Context, name string, size int) error {
 	for {
 		found, err := objects.Next()
 		if errors.Is(err, iterator.Done) {
-			return fmt.Errorf("%s is not there", name)
+			return fmt.Errorf("%s is not listed", name)
 		}
 		if err != nil {
 			return err
@@ -94,19 +95,19 @@ func (r rounds) find(ctx context.Context, name string, size int) error {
 	}
 }
 
-// share makes a URL that anybody can use, and uses it without credentials. There
-// is no key here to sign it with: the library asks the metadata server for the
-// account's address, and IAM to sign in its name.
+// share creates a URL that needs no credentials, and uses it. The program has no key to
+// sign it: the library requests the account's address from the metadata server, and a
+// signature of that account from IAM.
 func (r rounds) share(ctx context.Context, name string, content []byte) error {
 	url, err := r.bucket.SignedURL(name, &storage.SignedURLOptions{
-		Scheme: storage.SigningSchemeV4, Method: http.MethodGet, Expires: time.Now().Add(urlLife),
+		Scheme: storage.SigningSchemeV4, Method: http.MethodGet, Expires: time.Now().Add(urlLifetime),
 	})
 	if err != nil {
 		return err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return errors.New("the URL cannot be parsed") // it is a secret: not in the log
+		return errors.New("the URL cannot be parsed") // without the URL, which is a secret
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -114,20 +115,20 @@ func (r rounds) share(ctx context.Context, name string, content []byte) error {
 	}
 	if response.StatusCode != http.StatusOK {
 		defer response.Body.Close()
-		said, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-		return errors.Join(fmt.Errorf("%s: %s", response.Status, said), err)
+		body, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		return errors.Join(fmt.Errorf("%s: %s", response.Status, body), err)
 	}
-	return same(response.Body, content)
+	return compare(response.Body, content)
 }
 
-// same closes what it reads.
-func same(read io.ReadCloser, content []byte) error {
-	got, err := io.ReadAll(read)
-	if err := errors.Join(err, read.Close()); err != nil {
+// compare reads and closes r, and returns an error if it does not have the content.
+func compare(r io.ReadCloser, content []byte) error {
+	got, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
 		return err
 	}
 	if !bytes.Equal(got, content) {
-		return fmt.Errorf("%d bytes, and not those %d that were written", len(got), len(content))
+		return fmt.Errorf("got %d bytes that differ from the %d written bytes", len(got), len(content))
 	}
 	return nil
 }

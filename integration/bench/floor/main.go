@@ -1,8 +1,8 @@
-// Command floor answers every request with the same bytes, by Go's own HTTP server
-// and nothing else: what no server in Go can be faster than.
+// Command floor answers every request with the same bytes, with Go's own HTTP server and
+// nothing else. No server in Go can be faster.
 //
-// Standard input is the answer, as JSON. Standard output gets the two addresses
-// that it listens on: that of the answer, and that of what it has allocated.
+// It reads the answer from standard input as JSON. It prints the two addresses that it
+// listens on: one for the answer, one for its allocation statistics.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// answer is what the measured server was seen to say.
+// answer is an answer of the measured server.
 type answer struct {
 	Header http.Header
 	Body   []byte

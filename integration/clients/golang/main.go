@@ -1,5 +1,5 @@
-// Command golang is a program with Google's Go libraries, as a pod runs one. It
-// does what the lines of its input say, and answers each with a line of JSON.
+// Command golang is a program with Google's Go libraries, as a pod runs it. It executes
+// the commands on its standard input, and answers each with a line of JSON.
 package main
 
 import (
@@ -86,9 +86,9 @@ func do(command []string) (string, error) {
 	return "", fmt.Errorf("%q is no command", command[0])
 }
 
-var client *storage.Client // for the life of the program, as is usual
+var client *storage.Client // for the lifetime of the program, as usual
 
-// upload writes an object and returns what it then reads.
+// upload writes an object and returns the content that it then reads.
 func upload(ctx context.Context, bucket, name string) (string, error) {
 	if client == nil {
 		made, err := storage.NewClient(context.Background())

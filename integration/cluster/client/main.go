@@ -1,12 +1,12 @@
-// Command client is a workload that asks the metadata server who it is, as the
-// first thing that it does.
+// Command client is a workload that requests its identity from the metadata server as its
+// first action.
 //
 //	client once           write the answer where Kubernetes shows it, and end
 //	client print SERVER   write the answer of a server at IP:PORT to standard output
-//	client serve          answer /first with the first answer, /now with another
-//	                      one, and /lookup?name=NAME with the addresses of a name
+//	client serve          answer /first with the first answer, /now with a new one,
+//	                      and /lookup?name=NAME with the addresses of a name
 //
-// CLIENT_PATIENCE is how long it asks again where it is told to; 20s if empty.
+// CLIENT_PATIENCE is how long it retries if the server asks for it; default: 20s.
 package main
 
 import (
@@ -29,14 +29,14 @@ type client struct {
 	patience time.Duration
 }
 
-// answer is what the metadata server said. It has a token in the clear: it is
-// for an offline Google's only.
+// answer is the metadata server's answer. It contains a token in plain text. Only an
+// offline Google accepts it.
 type answer struct {
 	Email   string        `json:"email"`
 	Token   string        `json:"token"`
 	Started time.Time     `json:"started"`
 	Took    time.Duration `json:"took"`  // from the start to the token
-	Again   int           `json:"again"` // how often it was asked again
+	Again   int           `json:"again"` // number of retries
 	Failed  string        `json:"failed,omitempty"`
 }
 
@@ -89,7 +89,7 @@ func (c client) ask() answer {
 	return a
 }
 
-// get asks again where it is told to, as Google's clients do.
+// get retries if the server asks for it, as Google's clients do.
 func (c client) get(ctx context.Context, a *answer, path string) ([]byte, error) {
 	for {
 		content, later, err := c.try(ctx, path)
@@ -105,14 +105,14 @@ func (c client) get(ctx context.Context, a *answer, path string) ([]byte, error)
 	}
 }
 
-// try also returns when to ask again, if at all.
+// try also returns when to retry, if at all.
 func (c client) try(ctx context.Context, path string) (content []byte, later time.Duration, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.server+"/computeMetadata/v1/instance/service-accounts/default/"+path, nil)
 	if err != nil {
 		return nil, 0, err
 	}
 	request.Header.Set("Metadata-Flavor", "Google")
-	// A connection of its own each time: who calls is found out for each.
+	// Each request has a new connection, because the caller is identified for each connection.
 	request.Close = true
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -123,7 +123,7 @@ func (c client) try(ctx context.Context, path string) (content []byte, later tim
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s: %s", path, response.Status, content)
 	}
-	if seconds, wrong := strconv.Atoi(response.Header.Get("Retry-After")); wrong == nil && response.StatusCode == http.StatusServiceUnavailable {
+	if seconds, failure := strconv.Atoi(response.Header.Get("Retry-After")); failure == nil && response.StatusCode == http.StatusServiceUnavailable {
 		later = time.Duration(seconds) * time.Second
 	}
 	return content, later, err

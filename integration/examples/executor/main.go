@@ -1,11 +1,11 @@
-// Command executor does what kaniko's executor does in its pod, by the same
-// libraries in the same order, for a Dockerfile without RUN: it asks whether it may
-// push, gets the context of Cloud Storage, makes the image, pushes it. It stands in
-// where a test has no kaniko.
+// Command executor does what kaniko's executor does in its pod, with the same libraries in
+// the same order, for a Dockerfile without RUN: it checks whether it can push, downloads
+// the context from Cloud Storage, builds the image, and pushes it. It replaces kaniko if a
+// test has none.
 //
-// Credentials are those that the libraries find: kaniko's keychain is Docker's
-// configuration and then go-containerregistry's of Google, which asks Google's
-// default credentials first, and these the metadata server.
+// The libraries find the credentials: kaniko's keychain is Docker's configuration and then
+// go-containerregistry's keychain for Google, which uses Google's default credentials
+// first, and these use the metadata server.
 package main
 
 import (
@@ -64,7 +64,7 @@ func run() error {
 	if credential == authn.Anonymous {
 		return errors.New("there are no credentials: neither Docker's configuration nor Google's default credentials has any")
 	}
-	said := report{FirstToken: sinceStart()}
+	output := report{FirstToken: sinceStart()}
 	if err := remote.CheckPushPermission(target, keychain, http.DefaultTransport); err != nil {
 		return fmt.Errorf("checking push permissions: %w", err)
 	}
@@ -83,8 +83,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	said.Digest, said.All = digest.String(), sinceStart()
-	return json.NewEncoder(os.Stdout).Encode(said)
+	output.Digest, output.All = digest.String(), sinceStart()
+	return json.NewEncoder(os.Stdout).Encode(output)
 }
 
 // sinceStart is how long this process is there, by the kernel's own clock: it

@@ -1,5 +1,5 @@
-// Package coredns has a real CoreDNS answer as this program tells it to. It is a
-// module of its own, so that the product does not depend on CoreDNS.
+// Package coredns tests the configuration of internal/dns with the real CoreDNS. It is
+// a module of its own, so the product does not depend on CoreDNS.
 package coredns
 
 import (
@@ -32,10 +32,10 @@ import (
 	"gke-metadata-emulator/internal/dns"
 )
 
-// kubernetesPlugin is the one part of the Corefiles that wants a cluster.
+// kubernetesPlugin is the only part of the Corefiles that needs a cluster.
 var kubernetesPlugin = regexp.MustCompile(`(?ms)^ +kubernetes [^{\n]*\{.*?\n *\}\n`)
 
-// upstream knows every name but ours: whatever gets there is an error.
+// upstream is a DNS server that resolves every name to an address of its own.
 func upstream(t *testing.T) string {
 	t.Helper()
 	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -89,7 +89,28 @@ func start(t *testing.T, config dns.Config) string {
 	return ""
 }
 
-func TestCoreDNSAnswersForTheMetadataServer(t *testing.T) {
+// freePort returns a port that was free for UDP and TCP.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := net.Listen("tcp", packets.LocalAddr().String())
+		_ = packets.Close()
+		if err != nil {
+			continue // another process has the port for TCP
+		}
+		_, port, _ := net.SplitHostPort(stream.Addr().String())
+		_ = stream.Close()
+		return port
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return ""
+}
+
+func TestCoreDNS_ResolvesMetadataServer(t *testing.T) {
 	dnsserver.Quiet = true
 	caddy.Quiet = true
 	for name, custom := range map[string]map[string]string{
@@ -101,24 +122,18 @@ func TestCoreDNSAnswersForTheMetadataServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A port of the test's own in the place of 53.
-			free, err := net.ListenPacket("udp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, port, _ := net.SplitHostPort(free.LocalAddr().String())
-			free.Close()
+			port := freePort(t) // instead of 53
 			text := regexp.MustCompile(`(?m)^\.:[0-9]+`).ReplaceAllString(string(corefile), ".:"+port)
 			config, err := dns.Install(dns.Config{Corefile: text, Custom: custom})
 			if err != nil {
 				t.Fatal(err)
 			}
 			address := start(t, config)
-			for _, ask := range []struct {
+			for _, query := range []struct {
 				name  string
 				kind  uint16
 				rcode int
-				want  string // the address
+				want  string // the address; empty for an answer without one
 			}{
 				{"metadata.google.internal.", miekg.TypeA, miekg.RcodeSuccess, "169.254.169.254"},
 				{"Metadata.Google.INTERNAL.", miekg.TypeA, miekg.RcodeSuccess, "169.254.169.254"},
@@ -132,9 +147,9 @@ func TestCoreDNSAnswersForTheMetadataServer(t *testing.T) {
 			} {
 				for _, network := range []string{"udp", "tcp"} {
 					client := &miekg.Client{Net: network, Timeout: 5 * time.Second}
-					answer, _, err := client.ExchangeContext(t.Context(), new(miekg.Msg).SetQuestion(ask.name, ask.kind), address)
+					answer, _, err := client.ExchangeContext(t.Context(), new(miekg.Msg).SetQuestion(query.name, query.kind), address)
 					if err != nil {
-						t.Errorf("%s: %v", ask.name, err)
+						t.Errorf("%s: %v", query.name, err)
 						continue
 					}
 					var got []string
@@ -146,12 +161,12 @@ func TestCoreDNSAnswersForTheMetadataServer(t *testing.T) {
 						}
 					}
 					var want []string
-					if ask.want != "" {
-						want = []string{ask.want}
+					if query.want != "" {
+						want = []string{query.want}
 					}
-					if answer.Rcode != ask.rcode || !slices.Equal(got, want) {
-						t.Errorf("%s %s by %s: %s %v, want %s %v", ask.name, miekg.TypeToString[ask.kind], network,
-							miekg.RcodeToString[answer.Rcode], got, miekg.RcodeToString[ask.rcode], want)
+					if answer.Rcode != query.rcode || !slices.Equal(got, want) {
+						t.Errorf("%s %s by %s: %s %v, want %s %v", query.name, miekg.TypeToString[query.kind], network,
+							miekg.RcodeToString[answer.Rcode], got, miekg.RcodeToString[query.rcode], want)
 					}
 				}
 			}

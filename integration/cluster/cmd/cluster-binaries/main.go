@@ -1,5 +1,5 @@
-// Command cluster-binaries builds the programs of the cluster, ahead of the
-// tests, and ends what a crashed run of them left.
+// Command cluster-binaries builds the programs of the cluster before the tests need them,
+// and removes clusters that crashed tests left.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command kubernetes-binaries builds the programs that the integration tests
-// start, ahead of the tests, and prints where they are.
+// Command kubernetes-binaries builds the programs that the integration tests start, before
+// the tests need them, and prints their paths.
 package main
 
 import (

@@ -1,0 +1,89 @@
+package fakecloud
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+)
+
+var accountID = regexp.MustCompile(`^[a-z][-a-z0-9]{4,28}[a-z0-9]$`)
+
+func (s *Server) createAccount(c *call) (any, error) {
+	id, _, err := s.project(c.PathValue("project"))
+	if err != nil {
+		return nil, err
+	}
+	var request struct {
+		AccountID      string   `json:"accountId"`
+		ServiceAccount resource `json:"serviceAccount"`
+	}
+	if err := c.decode(&request); err != nil {
+		return nil, err
+	}
+	if !accountID.MatchString(request.AccountID) {
+		return nil, refuse(http.StatusBadRequest, "The account ID %q does not have a length between 6 and 30, or is not lower case letters, digits and hyphens.", request.AccountID)
+	}
+	email := request.AccountID + "@" + id + ".iam.gserviceaccount.com"
+	described := resource{"email": email, "projectId": id}
+	maps.Copy(described, request.ServiceAccount)
+	account, err := s.add("projects/"+id+"/serviceAccounts/"+email, described, "Service account "+request.AccountID)
+	if err == nil {
+		s.google.AddServiceAccount(email)
+	}
+	return account, err
+}
+
+func (s *Server) getAccount(c *call) (any, error) {
+	email := c.PathValue("account")
+	_, domain, _ := strings.Cut(email, "@")
+	project, _, _ := strings.Cut(domain, ".")
+	return s.get("projects/" + project + "/serviceAccounts/" + email)
+}
+
+func (s *Server) deleteAccount(c *call) (any, error) {
+	email := c.PathValue("account")
+	_, domain, _ := strings.Cut(email, "@")
+	project, _, _ := strings.Cut(domain, ".")
+	name := "projects/" + project + "/serviceAccounts/" + email
+	if _, err := s.get(name); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	delete(s.resources, name)
+	s.mu.Unlock()
+	s.google.RemoveServiceAccount(email)
+	return resource{}, nil
+}
+
+// setAccountPolicy changes the policy that the offline Google has.
+func (s *Server) setAccountPolicy(c *call) (any, error) {
+	email := strings.TrimSuffix(c.PathValue("call"), ":setIamPolicy")
+	var request setRequest
+	if err := c.decode(&request); err != nil {
+		return nil, err
+	}
+	present, err := s.askGoogle(c, "/v1/projects/"+c.PathValue("project")+"/serviceAccounts/"+email+":getIamPolicy")
+	if err != nil {
+		return nil, err
+	}
+	return s.set(email, present, request.Policy)
+}
+
+// askGoogle asks for a policy with the caller's own token.
+func (s *Server) askGoogle(c *call, path string) (policy, error) {
+	var present policy
+	request := c.Request.Clone(c.Context())
+	request.URL.Path, request.URL.RawPath, request.URL.RawQuery = path, "", ""
+	request.Body = io.NopCloser(bytes.NewReader(nil))
+	answer := httptest.NewRecorder()
+	s.google.ServeHTTP(answer, request)
+	if answer.Code != http.StatusOK {
+		return present, refuse(answer.Code, "%s: %s", path, answer.Body)
+	}
+	return present, json.Unmarshal(answer.Body.Bytes(), &present)
+}
