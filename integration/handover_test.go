@@ -88,7 +88,7 @@ func TestHandover_TokensOutliveAKillDuringAnOutage(t *testing.T) {
 		t.Errorf("the program ended with %v", err)
 	}
 	if info, err := os.Stat(left); err != nil || info.Size() < int64(len(sealed)) {
-		t.Errorf("after the end: %v", err)
+		t.Errorf("after the end: %v, %d %d", err, info.Size(), len(sealed))
 	}
 
 	// Under other settings the tokens are not believed.

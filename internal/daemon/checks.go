@@ -62,7 +62,7 @@ func (s *Serve) checkTracing() error {
 	return nil
 }
 
-// checkHandover returns a [*FlagError] for half of what is needed.
+// checkHandover returns a [*FlagError] if only some of the flags it needs are set.
 func (s *Serve) checkHandover() error {
 	switch {
 	case s.HandoverFile == "" && s.HandoverKeyFile == "":
@@ -151,7 +151,7 @@ func (p Project) factsOptions(program *program, node string) facts.Options {
 	}
 }
 
-// dotted is the project's ID as it stands in names: example.com:proj, a project of
+// dotted is the project's ID in the form that names use: example.com:proj, a project of
 // a domain, is proj.example.com there.
 func (p Project) dotted() string {
 	if domain, id, scoped := strings.Cut(p.ID, ":"); scoped {

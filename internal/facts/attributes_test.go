@@ -100,7 +100,7 @@ func TestAttributesFile_IsReloadedAndRefusedIfInvalid(t *testing.T) {
 		synctest.Wait()
 		counted := func(result string) float64 { return changesCounted(t, registry, result) }
 		// step writes the file, or removes it, and waits for more than one read: the
-		// later ones read what has been read already.
+		// later ones read files that were read before.
 		step := func(document, want string, taken, refused float64) {
 			t.Helper()
 			changed := facts.Changed()

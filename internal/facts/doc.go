@@ -4,6 +4,6 @@
 // Most facts follow from settings. The cluster's UID and the node's zone are read from
 // the API server, and further attributes from a file, while the server runs.
 //
-// The package must not know who asks: facts are the same for every caller. Identities
+// The package must not know the caller: facts are the same for every caller. Identities
 // and tokens are none.
 package facts

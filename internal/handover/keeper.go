@@ -22,7 +22,7 @@ const (
 	maxRetry = time.Minute
 )
 
-// engine is the owner of what is handed over.
+// engine owns the tokens that are handed over.
 type engine interface {
 	Snapshot(size int) []byte // of at most size bytes
 	Restore(snapshot []byte) (restored int, err error)

@@ -22,7 +22,7 @@ type Options struct {
 }
 
 // Run writes one line if the daemon is ready and reached, and otherwise returns an
-// error that says what is missing.
+// error that names the missing part.
 func Run(ctx context.Context, o Options, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
