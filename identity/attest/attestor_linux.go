@@ -82,13 +82,13 @@ func (a *Attestor) Close() {
 // caller applies the policy to the proof of a connection.
 func (a *Attestor) caller(p proof, seen identity.Connection) (identity.Caller, error) {
 	if a.policy == IP {
-		return identity.SourceIP{}.Attest(context.Background(), seen)
+		return identity.SourceIP(seen)
 	}
 	if p.err == nil {
 		return identity.Caller{PodUID: p.podUID, IP: seen.Remote.Addr()}, nil
 	}
 	if errors.Is(p.err, errNoProof) && a.policy == Prefer {
-		caller, err := identity.SourceIP{}.Attest(context.Background(), seen)
+		caller, err := identity.SourceIP(seen)
 		caller.Unrecorded = a.records != nil
 		return caller, err
 	}
