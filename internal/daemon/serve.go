@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,7 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/internal/apiserver"
+	"gke-metadata-emulator/internal/gc"
 	"gke-metadata-emulator/internal/prefetch"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
@@ -129,6 +131,8 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	s.reloadAttributes(g, facts, registry, log)
 	front.serve(g, metadataServer, registry, facts.get().InstanceID, who.Ready, s.Listening)
 	s.removeStartupTaint(g, clients.requests, front.callers.Addr().String(), who.Ready, registry, log)
+	// Only now: what starting needs is less than the floor, and would stay on the heap.
+	defer gc.HoldFloor(gc.DefaultFloor, os.LookupEnv)()
 	log.Info("serving", "node", s.NodeName, "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials, "routing", mode)
 	return g.Wait()
 }
