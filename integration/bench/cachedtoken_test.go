@@ -19,18 +19,6 @@ var (
 	profile = flag.String("profile", "", "write a CPU profile of the daemon with 16 connections to this `folder`")
 )
 
-const (
-	podIP     = "127.0.1.1"
-	tokenPath = "/computeMetadata/v1/instance/service-accounts/default/token"
-)
-
-// loads are those of the cached-token table.
-func loads() []load {
-	return []load{
-		{connections: 1}, {connections: 16}, {connections: 128}, {connections: 16, reconnect: true},
-	}
-}
-
 // A cached token costs little more than a web server that returns constant bytes.
 func TestCachedToken_CostsLittleMoreThanAConstantResponse(t *testing.T) {
 	rounds, window := 1, 100*time.Millisecond
@@ -46,7 +34,7 @@ func TestCachedToken_CostsLittleMoreThanAConstantResponse(t *testing.T) {
 	bare, hard := startFloor(t, floor, response), startFloor(t, floor, response, "-hard")
 
 	var table report
-	for _, l := range loads() {
+	for _, l := range []load{{connections: 1}, {connections: 16}, {connections: 128}, {connections: 16, reconnect: true}} {
 		medians := l.compare(t, rounds, window, daemon, bare, hard)
 		table.add(comparison{load: l, daemon: medians[0], bare: medians[1], hard: medians[2], goals: goalsFor(l)})
 	}

@@ -15,6 +15,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+const (
+	podIP     = "127.0.1.1"
+	tokenPath = "/computeMetadata/v1/instance/service-accounts/default/token"
+)
+
 // load is requests for one path over some connections at a time, each with one request at
 // a time. No two requests are alike: each has its own trace ID. Go's own client would cost
 // more than the measured servers.
