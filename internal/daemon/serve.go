@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/internal/dmi"
 	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/internal/fakepool"
+	"gke-metadata-emulator/internal/gc"
 	"gke-metadata-emulator/internal/podevents"
 	"gke-metadata-emulator/internal/prefetch"
 	"gke-metadata-emulator/internal/startuptaint"
@@ -73,6 +75,8 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		Identity: identities, Tokens: source, Facts: facts.Get, FactsChanged: facts.Changed, IdentityWait: s.IdentityWait, Log: p.log, Metrics: p.registry,
 	}), facts.Get().InstanceID, pods.Ready, s.Listening)
 	s.removeStartupTaint(p, api, listeners.callers.Addr().String(), pods.Ready)
+	// Not earlier: starting needs less memory than the floor, and it would stay on the heap.
+	p.onClose(gc.HoldFloor(gc.DefaultFloor, os.LookupEnv))
 	p.log.Info("serving", "node", s.NodeName, "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials, "routing", listeners.routing)
 	return p.wait()
 }
