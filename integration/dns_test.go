@@ -109,7 +109,7 @@ func TestDNS_InstallAndUninstall(t *testing.T) {
 					t.Errorf("%s: %q and %q, were %q and %q", when, now, nowCustom, before, custom)
 				}
 			}
-			if _, err := c.run(status); err == nil || !strings.Contains(err.Error(), "has not been told") {
+			if _, err := c.run(status); err == nil || !strings.Contains(err.Error(), "does not answer") {
 				t.Errorf("status: %v", err)
 			}
 			shown, err := c.run(installDNS, func(d *daemon.DNS) { d.Yes, d.DryRun = false, true })
@@ -124,7 +124,7 @@ func TestDNS_InstallAndUninstall(t *testing.T) {
 			unchanged("without --yes")
 
 			done, err := c.run(installDNS)
-			if err != nil || done != shown+"CoreDNS notices within two minutes.\n" {
+			if err != nil || done != shown+"CoreDNS reloads its configuration within two minutes.\n" {
 				t.Errorf("%v\n%s", err, done)
 			}
 			if text := c.data(test.in)[test.key]; !strings.Contains(text, "\nmetadata.google.internal:53 metadata:53 {\n") {

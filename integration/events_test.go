@@ -116,12 +116,12 @@ func TestEvents_TellPodOwnersHowToFixRefusals(t *testing.T) {
 	n.google.SetFault(fakegoogle.MethodSTSToken, fakegoogle.Fault{Status: http.StatusUnauthorized})
 	app, object = start("misconfigured", gsa)
 	refused(app, http.StatusForbidden)
-	awaitEvent(t, cluster.Client, object, "MetadataServerMisconfigured", "cluster's operator mends this")
+	awaitEvent(t, cluster.Client, object, "MetadataServerMisconfigured", "cluster's operator fixes this")
 
 	n.google.SetFault(fakegoogle.MethodSTSToken, fakegoogle.Fault{Status: http.StatusServiceUnavailable})
 	app, object = start("down", gsa)
 	refused(app, http.StatusServiceUnavailable)
-	awaitEvent(t, cluster.Client, object, "GoogleTokenUnavailable", "503", "look at the way from the node")
+	awaitEvent(t, cluster.Client, object, "GoogleTokenUnavailable", "503", "check the node's network path")
 	written(5)
 }
 

@@ -74,7 +74,7 @@ func TestFacts_AttributesFileIsReloaded(t *testing.T) {
 
 	write("instance:\n  attributes:\n    team: [red]\n")
 	eventually(t, deadline, "the bad file is refused", func() error {
-		if !strings.Contains(n.log.String(), "line 3: the value of team is not a text") {
+		if !strings.Contains(n.log.String(), "line 3: the value of team is not a string") {
 			return errors.New("not in the log")
 		}
 		return nil

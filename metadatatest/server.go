@@ -104,7 +104,7 @@ func (s *Server) serve() error {
 		Logging: daemon.Logging{Level: "error", Format: "text"},
 		Listen:  freePort, AdminListen: freePort, Credentials: daemon.Fake,
 		Listening: func(clients, _ net.Addr) { listening <- clients.String() },
-		Parts: daemon.Parts{Identity: s.callers, Google: s.google, Tokens: func(next tokens.Source) tokens.Source {
+		Overrides: daemon.Overrides{Identity: s.callers, Google: s.google, Tokens: func(next tokens.Source) tokens.Source {
 			s.faults.next = next
 			return s.faults
 		}},

@@ -93,9 +93,19 @@ func ParseRules(document []byte) (*Rules, error) {
 	return &Rules{allowed: file.Allow, limits: file.Limits, origin: "the rules in the metadata server's policy file"}, nil
 }
 
+// ScopeError is an element of a list of scopes that is not one scope.
+type ScopeError struct {
+	Index int
+	Scope string
+}
+
+func (e *ScopeError) Error() string {
+	return fmt.Sprintf("scopes[%d]: %q is not one scope", e.Index, e.Scope)
+}
+
 // NewLimits makes rules from flags: the GSAs of namespaces, each as NAMESPACE=PATTERN,…;
 // the scopes of all namespaces (nil: all scopes), and the lifetime of their tokens (0:
-// Google's default).
+// Google's default). An error of the scopes is a [*ScopeError].
 func NewLimits(namespaceGSAs, scopes []string, maxLifetime time.Duration) (*Rules, error) {
 	r := &Rules{origin: "the metadata server's flags"}
 	all := namespaceLimits{Namespace: "*", Scopes: scopes}
@@ -143,7 +153,7 @@ func (l *namespaceLimits) complete() error {
 	}
 	for i, scope := range l.Scopes {
 		if scope == "" || strings.ContainsAny(scope, " ,\t\n") {
-			return fmt.Errorf("scopes[%d]: %q is not one scope", i, scope)
+			return &ScopeError{i, scope}
 		}
 	}
 	if l.Scopes != nil {

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"gke-metadata-emulator/conformance"
 	"gke-metadata-emulator/internal/daemon"
 )
 
@@ -25,5 +29,32 @@ func newConformance(env lookupEnv) *cobra.Command {
 		Short: "Compare a metadata server with Google's, case by case",
 		Long: "Compare a metadata server with GKE's as seen from the wire, and print for each case\nwhether it passes and how its truth is known; where it fails, what was expected and\n" +
 			"every byte that was seen, but for tokens. Exit code 1: a case has failed.",
-	}, env, s, func(c *cobra.Command) error { return s.Run(c.Context(), c.OutOrStdout()) }, server, cases)
+	}, env, s, func(c *cobra.Command) error { return runConformance(c.Context(), s, c.OutOrStdout()) }, server, cases)
+}
+
+// runConformance runs the cases and prints their results. Failed cases are an error.
+func runConformance(ctx context.Context, s *daemon.Conformance, stdout io.Writer) error {
+	report := &conformance.Report{}
+	var writeErr error
+	err := conformance.Run(ctx, s.Options(), func(r conformance.Result) {
+		report.Add(r)
+		if s.Output == "text" && writeErr == nil {
+			writeErr = r.Text(stdout)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if s.Output == "json" {
+		writeErr = report.JSON(stdout, s.Target)
+	} else if writeErr == nil {
+		_, writeErr = fmt.Fprintln(stdout, report.Summary())
+	}
+	if writeErr != nil {
+		return fmt.Errorf("write the report: %w", writeErr)
+	}
+	if failed := report.Count(conformance.Fail); failed > 0 {
+		return fmt.Errorf("%s: failed cases: %d", s.Target, failed)
+	}
+	return nil
 }

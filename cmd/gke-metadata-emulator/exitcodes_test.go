@@ -54,19 +54,33 @@ func TestAWrongCommandLineIsExitCode2WithOneLineThatSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestARunThatFailsIsExitCode1(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+func TestListen_AddressInUseIsExitCode2WithARemedy(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
-	for args, parts := range map[string][]string{
-		"standalone --admin-listen 127.0.0.1:0 --listen " + taken.Addr().String():                           {"--listen: ", "address already in use"},
-		"standalone --listen 127.0.0.1:0 --admin-listen " + taken.Addr().String():                           {"--admin-listen: ", "address already in use"},
-		"fakegoogle --listen " + taken.Addr().String():                                                      {"--listen: ", "address already in use"},
-		"standalone --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --fake-listen " + taken.Addr().String(): {"--fake-listen: ", "address already in use"},
-		"cleanup --interface nosuch0":                                                                       {"interface nosuch0"},
+	defer listener.Close()
+	taken := listener.Addr().String()
+	for args, flag := range map[string]string{
+		"standalone --admin-listen 127.0.0.1:0 --listen " + taken:                           "--listen: ",
+		"standalone --listen 127.0.0.1:0 --admin-listen " + taken:                           "--admin-listen: ",
+		"fakegoogle --listen " + taken:                                                      "--listen: ",
+		"standalone --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --fake-listen " + taken: "--fake-listen: ",
 	} {
-		run1(t, nil, strings.Fields(args)...).oneLine(t, exitFailed, parts...)
+		run1(t, nil, strings.Fields(args)...).oneLine(t, exitUsage, flag, taken, "address already in use", "give another port")
 	}
+}
+
+func TestFakeGoogle_BadStateIsExitCode2(t *testing.T) {
+	for _, content := range []string{"accounts: 7", "x: 1\ny: 2\nx: 1\ny: 2\n"} {
+		state := filepath.Join(t.TempDir(), "state.yaml")
+		if err := os.WriteFile(state, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run1(t, nil, "fakegoogle", "--listen", "127.0.0.1:0", "--state", state).oneLine(t, exitUsage, "--state: "+state, "see docs/fakegoogle.md")
+	}
+}
+
+func TestCleanup_FailureIsExitCode1(t *testing.T) {
+	run1(t, nil, "cleanup", "--interface", "nosuch0").oneLine(t, exitFailed, "interface nosuch0")
 }

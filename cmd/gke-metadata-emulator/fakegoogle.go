@@ -1,11 +1,19 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/httpserver"
+	"gke-metadata-emulator/internal/logging"
 )
 
 func newFakeGoogle(env lookupEnv) *cobra.Command {
@@ -19,5 +27,50 @@ func newFakeGoogle(env lookupEnv) *cobra.Command {
 		Use:   "fakegoogle",
 		Short: "Serve an offline Google: STS, IAM, IAM Credentials, OAuth 2.0",
 		Long:  "Serve an offline Google that checks what the real one does: signatures, audiences,\nexpiry, scopes and IAM bindings. Its tokens are worth nothing elsewhere.",
-	}, env, f, func(c *cobra.Command) error { return f.Run(c.Context(), c.ErrOrStderr()) }, fake, logFlags(&f.Logging))
+	}, env, f, func(c *cobra.Command) error { return runFakeGoogle(c.Context(), f, c.ErrOrStderr()) }, fake, logFlags(&f.Logging))
+}
+
+// runFakeGoogle serves until ctx ends.
+func runFakeGoogle(ctx context.Context, f *daemon.FakeGoogle, stderr io.Writer) error {
+	log := logging.New(stderr, f.Level, f.Format)
+	google := fakegoogle.New(fakegoogle.Options{AllowAll: f.AllowAll, TokenLifetime: f.TokenLife, Log: log})
+	if f.State != "" {
+		if err := loadState(google, f.State); err != nil {
+			return daemon.FlagErrorf("state", "see docs/fakegoogle.md", "%s: %v", f.State, err)
+		}
+	}
+	listener, err := daemon.Listen("listen", f.Listen)
+	if err != nil {
+		return err
+	}
+	log.Info("serving", "url", "http://"+listener.Addr().String())
+	return httpserver.Run(ctx, "fake Google", listener, google)
+}
+
+// loadState applies a state file. Relative paths of key sets in it start from the
+// file's folder.
+func loadState(google *fakegoogle.Server, file string) error {
+	document, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	state, err := fakegoogle.ParseState(document)
+	if err != nil {
+		return err
+	}
+	for i := range state.Providers {
+		p := &state.Providers[i]
+		if p.JWKSFile == "" {
+			continue
+		}
+		path := p.JWKSFile
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(file), path)
+		}
+		if p.JWKS, err = os.ReadFile(path); err != nil {
+			return fmt.Errorf("providers[%d].jwksFile: %w", i, err)
+		}
+		p.JWKSFile = ""
+	}
+	return google.Apply(state)
 }

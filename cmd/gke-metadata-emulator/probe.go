@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/probe"
 )
 
 func newProbe(env lookupEnv) *cobra.Command {
@@ -18,5 +19,5 @@ func newProbe(env lookupEnv) *cobra.Command {
 		Use:   "probe",
 		Short: "Say whether the daemon of this node is ready and reached",
 		Long:  "Say whether the daemon of this node is ready, and whether what is sent to the metadata\naddress reaches it and no other server. It is the readiness probe of the DaemonSet.",
-	}, env, s, func(c *cobra.Command) error { return s.Run(c.Context(), c.OutOrStdout()) }, g)
+	}, env, s, func(c *cobra.Command) error { return probe.Run(c.Context(), s.Options(), c.OutOrStdout()) }, g)
 }

@@ -40,7 +40,7 @@ func (s *Serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*
 	var missing error
 	a.cgroups, missing = attest.OpenCgroups(s.CgroupRoot)
 	if missing != nil && s.CgroupRoot != "" {
-		return nil, wrong("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "%v", missing)
+		return nil, FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "%v", missing)
 	}
 	if missing == nil && policy != attest.IP {
 		missing = a.open(s.Listen)

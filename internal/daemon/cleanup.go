@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
-	"os"
-	"path/filepath"
 
+	"gke-metadata-emulator/internal/dmi"
 	"gke-metadata-emulator/internal/handover"
 	"gke-metadata-emulator/routing"
 )
@@ -26,7 +25,7 @@ type Cleanup struct {
 func (c *Cleanup) Complete() error {
 	c.BPFFS = cmp.Or(c.BPFFS, "/sys/fs/bpf")
 	if c.Interface == "" {
-		return wrong("interface", "use lo", "is needed")
+		return FlagErrorf("interface", "use lo", "is needed")
 	}
 	c.DMIProductName = cmp.Or(c.DMIProductName, KindProductName)
 	c.DMIOriginal = cmp.Or(c.DMIOriginal, OriginalProductName)
@@ -37,19 +36,10 @@ func (c *Cleanup) Complete() error {
 	return checkDMI(c.DMIProductName, c.DMIOriginal)
 }
 
-// Run removes every trace of every mode of routing and the tokens that were left for
-// the next instance, and gives the node its DMI product name back; it is no error that
-// nothing is there.
+// Run removes all traces of all routing modes and the tokens that were left for the
+// next instance, and restores the node's DMI product name. It returns nil if there is
+// nothing to remove.
 func (c *Cleanup) Run() error {
 	routes := routing.Options{Interface: c.Interface, BPFFS: c.BPFFS, Log: slog.New(slog.DiscardHandler)}.RemoveAll()
-	tokens := handover.Remove(c.HandoverFile)
-	removeFolderOf(c.HandoverFile)
-	return errors.Join(routes, tokens, productName{c.DMIProductName, c.DMIOriginal}.restore())
-}
-
-// removeFolderOf removes the folder of a file that is gone, if it is one of ours.
-func removeFolderOf(file string) {
-	if folder := filepath.Dir(file); filepath.Base(folder) == "gke-metadata-emulator" {
-		_ = os.Remove(folder) // unless it is a mount, or holds something
-	}
+	return errors.Join(routes, handover.Remove(c.HandoverFile), dmi.ProductName{File: c.DMIProductName, OriginalFile: c.DMIOriginal}.Restore())
 }

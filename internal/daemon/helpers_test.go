@@ -1,10 +1,9 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"flag"
-	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,10 +11,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"gke-metadata-emulator/internal/podtest"
 )
@@ -29,29 +24,13 @@ func TestMain(m *testing.M) {
 
 const testProvider = "//iam.googleapis.com/projects/998877665544/locations/global/workloadIdentityPools/on-prem/providers/cluster-1"
 
-var logging = Logging{Level: "info", Format: "text"}
-
-// cluster is an API server that has what a fake clientset has.
-type cluster struct{ *fake.Clientset }
-
-func (c cluster) Namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
-	return c.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-}
-
-func (c cluster) Node(ctx context.Context, name string) (*corev1.Node, error) {
-	return c.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-}
-
-func (c cluster) PatchNode(ctx context.Context, name string, patch []byte) error {
-	_, err := c.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
-	return err
-}
+var logSettings = Logging{Level: "info", Format: "text"}
 
 // federation is settings that are right, as the flags leave them.
 func federation() *Serve {
 	return &Serve{
 		Project: Project{ID: "prod-project", ClusterName: "kubernetes", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},
-		Logging: logging, NodeName: "node-1",
+		Logging: logSettings, NodeName: "node-1",
 		Listen: "169.254.169.254:80", AdminListen: "127.0.0.1:8989", IdentityWait: 2500 * time.Millisecond, Routing: RoutingAddress, Interface: "lo",
 		Credentials: Federation, Provider: testProvider,
 	}
@@ -79,12 +58,12 @@ func aside(s *Serve) *Serve {
 func standalone() *Standalone {
 	return &Standalone{
 		Project: Project{ClusterName: "kubernetes", ClusterLocation: "local-1", UniverseDomain: "googleapis.com"},
-		Logging: logging, Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8989", Namespace: "default", KSA: "default", Credentials: Fake,
+		Logging: logSettings, Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8989", Namespace: "default", KSA: "default", Credentials: Fake,
 	}
 }
 
-// flagError fails the test where err is not of a flag, on one line, that says what
-// is wrong and what to do.
+// flagError fails the test unless err is one line about a flag, with a problem and a
+// remedy, that contains text.
 func flagError(t *testing.T, err error, flag, text string) {
 	t.Helper()
 	var wrong *FlagError
@@ -109,5 +88,5 @@ func file(t *testing.T, content string) string {
 	return path
 }
 
-// discard is a log that nobody reads.
-var discard = logging.logger(io.Discard)
+// discard is a log without output.
+var discard = slog.New(slog.DiscardHandler)

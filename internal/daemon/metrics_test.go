@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,13 +16,17 @@ import (
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/identity/attest"
 	"gke-metadata-emulator/internal/apiserver"
+	"gke-metadata-emulator/internal/facts"
+	"gke-metadata-emulator/internal/handover"
+	"gke-metadata-emulator/internal/podevents"
 	"gke-metadata-emulator/internal/prefetch"
+	"gke-metadata-emulator/internal/startuptaint"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
 )
 
-// allMetrics are those of all that [Serve.Run] makes, with a child of each vector:
+// allMetrics are those of all components of [Serve.Run], with a child of each vector:
 // a vector without one is not gathered.
 func allMetrics(t *testing.T) *prometheus.Registry {
 	t.Helper()
@@ -41,14 +46,21 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	t.Cleanup(engine.Close)
 	server.New(server.Options{Metrics: r})
 	prefetch.New(prefetch.Options{Metrics: r})
-	newTold(nil, "node-1", &facts{}, r, discard)
+	facts.New(facts.Options{Cluster: &apiserver.Client{}, AttributesFile: "attributes.yaml", Metrics: r})
 	routing.NewRepaired(r)
 	newModes(r)
-	newEventResults(r)
-	newStartupTaint("", nil, "node-1", nil, r, discard)
-	newHandingOver(nil, nil, "", r, discard)
-	newRulesReloader("", nil, r, discard)
-	newAttributesReloader("", attributes{}, &facts{}, r, discard)
+	notifier, err := podevents.New(podevents.Options{Client: &apiserver.Client{}, Metrics: r, Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		_ = notifier.Run(ended)
+	})
+	startuptaint.New(startuptaint.Options{Client: &apiserver.Client{}, Metrics: r})
+	handover.NewKeeper(handover.KeeperOptions{Engine: engine, Metrics: r})
+	newRulesWatcher("", engine, r, discard)
 	return r.Registry
 }
 
@@ -69,9 +81,9 @@ func (r withChildren) MustRegister(all ...prometheus.Collector) {
 }
 
 // child makes one: a vector knows how many labels it has.
-func child[M any](of func(...string) (M, error)) {
+func child[M any](get func(...string) (M, error)) {
 	for values := make([]string, 0, 9); len(values) < cap(values); values = append(values, "") {
-		if _, err := of(values...); err == nil {
+		if _, err := get(values...); err == nil {
 			return
 		}
 	}

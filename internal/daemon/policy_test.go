@@ -2,67 +2,121 @@ package daemon
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"gke-metadata-emulator/tokens"
 )
 
-// rulesTaken are the rules that somebody was given, in turn.
-type rulesTaken []*tokens.Rules
+// engineLog counts the rules that an engine was given, and is the log.
+type engineLog struct {
+	mu    sync.Mutex
+	taken int
+	log   bytes.Buffer
+}
 
-func (r *rulesTaken) SetRules(rules *tokens.Rules) { *r = append(*r, rules) }
+// SetRules implements [rulesTaker].
+func (e *engineLog) SetRules(*tokens.Rules) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.taken++
+}
 
-func TestAChangedPolicyFileIsTakenAndABadOneKeepsWhatHolds(t *testing.T) {
-	const one, two, bad = "allow: []\n", "limits: []\n", "allow:\n- ksa: nonsense\n"
-	file := filepath.Join(t.TempDir(), "policy.yaml")
-	write := func(content string) {
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var taken rulesTaken
-	var logged bytes.Buffer
-	r := newRulesReloader(file, &taken, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&logged, nil)))
-	look := func(what string, wantTaken int, changes, refusals float64, log string) {
-		t.Helper()
-		logged.Reset()
-		r.look()
-		if len(taken) != wantTaken {
-			t.Errorf("%s: %d rules were taken, want %d", what, len(taken), wantTaken)
-		}
-		for result, want := range map[string]float64{"taken": changes, "refused": refusals} {
-			if got := testutil.ToFloat64(r.loads.WithLabelValues(result)); got != want {
-				t.Errorf("%s: %v counted as %s, want %v", what, got, result, want)
+// Write implements [io.Writer].
+func (e *engineLog) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.log.Write(p)
+}
+
+// read returns how many rules were given so far, and the log since the last read.
+func (e *engineLog) read() (taken int, log string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	defer e.log.Reset()
+	return e.taken, e.log.String()
+}
+
+func TestPolicyFile_IsReloadedAndRefusedIfInvalid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const one, two, bad = "allow: []\n", "limits: []\n", "allow:\n- ksa: nonsense\n"
+		file := filepath.Join(t.TempDir(), "policy.yaml")
+		write := func(content string) {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if got := logged.String(); log == "" && got != "" || !strings.Contains(got, log) {
-			t.Errorf("%s: the log says %q, want %q", what, got, log)
+		engine := &engineLog{}
+		registry := prometheus.NewRegistry()
+		w := newRulesWatcher(file, engine, registry, slog.New(slog.NewTextHandler(engine, nil)))
+		expect := func(step string, wantTaken int, changes, refusals float64, log string) {
+			t.Helper()
+			time.Sleep(10 * time.Second) // of the bubble's clock; the file is read several times
+			synctest.Wait()
+			taken, logged := engine.read()
+			if taken != wantTaken {
+				t.Errorf("%s: %d rules were taken, want %d", step, taken, wantTaken)
+			}
+			for result, want := range map[string]float64{"taken": changes, "refused": refusals} {
+				if got := counted(t, registry, "gme_policy_file_changes_total", result); got != want {
+					t.Errorf("%s: %v counted as %s, want %v", step, got, result, want)
+				}
+			}
+			if log == "" && logged != "" || !strings.Contains(logged, log) {
+				t.Errorf("%s: log %q, want %q", step, logged, log)
+			}
 		}
-	}
 
-	write(one)
-	look("at the start", 1, 0, 0, "")
-	look("no change", 1, 0, 0, "")
-	write(two)
-	look("a change", 2, 1, 0, "the policy file has changed")
-	write(bad)
-	look("a mistake", 2, 1, 1, "is neither NAMESPACE/NAME nor NAMESPACE/*")
-	look("the same mistake", 2, 1, 1, "")
-	if err := os.Remove(file); err != nil {
+		write(one)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.Run(ctx) }()
+		expect("at the start", 1, 0, 0, "")
+		expect("no change", 1, 0, 0, "")
+		write(two)
+		expect("a change", 2, 1, 0, "the policy file has changed")
+		write(bad)
+		expect("a mistake", 2, 1, 1, "is neither NAMESPACE/NAME nor NAMESPACE/*")
+		expect("the same mistake", 2, 1, 1, "")
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		expect("removed", 2, 1, 2, "no such file")
+		write(two)
+		expect("restored", 2, 1, 2, "")
+		write(bad)
+		expect("the mistake repeated", 2, 1, 3, "its previous content stays in effect")
+		write(one)
+		expect("fixed", 3, 2, 3, "the policy file has changed")
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// counted is the value of a counter with one label.
+func counted(t *testing.T, registry *prometheus.Registry, name, label string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
 		t.Fatal(err)
 	}
-	look("gone", 2, 1, 2, "no such file")
-	write(two)
-	look("as it was", 2, 1, 2, "")
-	write(bad)
-	look("the mistake again", 2, 1, 3, "what it said before is kept")
-	write(one)
-	look("mended", 3, 2, 3, "the policy file has changed")
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == name && metric.GetLabel()[0].GetValue() == label {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }

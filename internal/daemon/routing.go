@@ -40,25 +40,25 @@ func (s *Serve) checkRouting() error {
 	s.BPFFS = cmp.Or(s.BPFFS, "/sys/fs/bpf")
 	listen, err := netip.ParseAddrPort(s.Listen)
 	if err != nil {
-		return wrong("listen", "give one like 127.0.0.1:8989", "%q is not IP:PORT", s.Listen)
+		return FlagErrorf("listen", "give one like 127.0.0.1:8989", "%q is not IP:PORT", s.Listen)
 	}
 	switch s.Routing {
 	case RoutingEBPF, RoutingNFTables:
 		if isMetadata(listen) {
-			return wrong("listen", "give an address of the node, in a pod by the downward API (status.hostIP), with a port of your choice", "%s contradicts --routing=%s, which sends there what pods send to %s:80", s.Listen, s.Routing, MetadataAddress)
+			return FlagErrorf("listen", "give an address of the node, in a pod by the downward API (status.hostIP), with a port of your choice", "%s contradicts --routing=%s, which sends there what pods send to %s:80", s.Listen, s.Routing, MetadataAddress)
 		}
 		fallthrough
 	case RoutingAuto:
 		if ip := listen.Addr(); !isMetadata(listen) && (ip.IsLoopback() || ip.IsUnspecified()) {
-			return wrong("listen", "give an address of the node, in a pod by the downward API (status.hostIP)", "%s is not one that pods can be sent to by --routing=%s", s.Listen, s.Routing)
+			return FlagErrorf("listen", "give an address of the node, in a pod by the downward API (status.hostIP)", "%s is not one that pods can be sent to by --routing=%s", s.Listen, s.Routing)
 		}
 	case RoutingAddress:
 		if !isMetadata(listen) {
-			return wrong("listen", "use --routing=none and let pods set GCE_METADATA_HOST, or leave it out", "%s contradicts --routing=address, which brings %s:80 to the node", s.Listen, MetadataAddress)
+			return FlagErrorf("listen", "use --routing=none and let pods set GCE_METADATA_HOST, or leave it out", "%s contradicts --routing=address, which brings %s:80 to the node", s.Listen, MetadataAddress)
 		}
 	}
 	if s.Interface == "" && (s.Routing == RoutingAddress || s.Routing == RoutingAuto && isMetadata(listen)) {
-		return wrong("interface", "use lo", "is needed with --routing=%s", s.Routing)
+		return FlagErrorf("interface", "use lo", "is needed with --routing=%s", s.Routing)
 	}
 	return nil
 }
@@ -66,17 +66,17 @@ func (s *Serve) checkRouting() error {
 // openRouted opens the listeners and installs the router to them. The mode address is
 // installed first, because the server listens at its address; any other mode afterwards,
 // when callers can be answered.
-func (s *Serve) openRouted(o routing.Options, mode string, a *attestation) (*front, routing.Router, error) {
+func (s *Serve) openRouted(o routing.Options, mode string, a *attestation) (*listeners, routing.Router, error) {
 	if mode == RoutingAddress {
 		if err := o.Router(mode, netip.AddrPort{}).Install(); err != nil {
 			return nil, nil, err
 		}
 	}
-	front, err := openFront(s.Listen, s.AdminListen)
+	listeners, err := openListeners(s.Listen, s.AdminListen)
 	if err != nil {
 		return nil, nil, err
 	}
-	listens, err := netip.ParseAddrPort(front.callers.Addr().String())
+	listens, err := netip.ParseAddrPort(listeners.callers.Addr().String())
 	if err == nil {
 		err = a.watch(listens)
 	}
@@ -88,21 +88,21 @@ func (s *Serve) openRouted(o routing.Options, mode string, a *attestation) (*fro
 		err = o.RemoveOthers(router)
 	}
 	if err != nil {
-		front.close()
+		listeners.close()
 		return nil, nil, err
 	}
 	if excluder, ok := router.(hostNetworkExcluder); ok && excluder.HostNetworkExcluded() != nil {
-		front.leavesOutNode = true
+		listeners.leavesOutNode = true
 	}
-	front.callers = a.Listener(front.callers)
-	return front, router, nil
+	listeners.callers = a.Listener(listeners.callers)
+	return listeners, router, nil
 }
 
 // chooseRouting returns the mode of the settings, or the one that auto chooses, and the
 // reason.
 func (s *Serve) chooseRouting(o routing.Options) (mode, reason string, err error) {
 	if s.Routing == RoutingEBPF && o.Kubepods == "" {
-		return "", "", wrong("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "the cgroup of all pods was not found, which --routing=ebpf needs")
+		return "", "", FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "the cgroup of all pods was not found, which --routing=ebpf needs")
 	}
 	listen, err := netip.ParseAddrPort(s.Listen)
 	if err != nil {

@@ -41,8 +41,8 @@ func newTestNode(t *testing.T, mode, listen string) *testNode {
 	t.Helper()
 	n := &testNode{t: t, root: podtest.NewCgroup(t)}
 	network := podtest.NewNetwork(t)
-	network.Address(t, "192.0.2.1/32")
-	network.Default(t)
+	network.AddAddress(t, "192.0.2.1/32")
+	network.AddDefaultRoute(t)
 	cart, bill := n.root.Pod(t, "burstable", cartUID), n.root.Pod(t, "", billUID)
 	n.host = cart.Start(t)
 	network.NewPod(t, "bill0", "10.244.0.1", "10.244.0.7").Enter(t)
@@ -106,7 +106,7 @@ func (n *testNode) check(err error) {
 }
 
 // start opens and installs as Run does.
-func (n *testNode) start() (*front, *attestation, string) {
+func (n *testNode) start() (*listeners, *attestation, string) {
 	n.t.Helper()
 	a, err := n.settings.attestation(prometheus.NewRegistry(), discard)
 	if errors.Is(err, os.ErrPermission) {
@@ -116,15 +116,15 @@ func (n *testNode) start() (*front, *attestation, string) {
 	routes := routing.Options{Interface: "lo", BPFFS: n.settings.BPFFS, Kubepods: a.kubepods(), Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
 	mode, _, err := n.settings.chooseRouting(routes)
 	n.check(err)
-	front, _, err := n.settings.openRouted(routes, mode, a)
+	listeners, _, err := n.settings.openRouted(routes, mode, a)
 	if err != nil {
 		_ = a.close()
 	}
 	n.check(err)
-	return front, a, mode
+	return listeners, a, mode
 }
 
-func (n *testNode) wantUID(f *front, a *attestation, p *podtest.Process, family, to, uid string) {
+func (n *testNode) wantUID(f *listeners, a *attestation, p *podtest.Process, family, to, uid string) {
 	n.t.Helper()
 	s, err := p.Connect(family, "-", to)
 	n.check(err)
@@ -153,22 +153,22 @@ func TestRouting_EachModeBringsProvedPodsAndCleanupLeavesNothing(t *testing.T) {
 		t.Run(test.mode+" "+test.listen, func(t *testing.T) {
 			n := newTestNode(t, test.mode, test.listen)
 			for range 2 { // as after a restart
-				front, a, mode := n.start()
+				listeners, a, mode := n.start()
 				if mode != test.chosen {
 					t.Errorf("the mode is %s", mode)
 				}
-				if front.leavesOutNode {
-					t.Error("the front reports that pods of the node's network are not redirected")
+				if listeners.leavesOutNode {
+					t.Error("the listeners report that pods of the node's network are not redirected")
 				}
 				to := test.to
 				if to == "" {
-					to = front.callers.Addr().String()
+					to = listeners.callers.Addr().String()
 				}
 				for _, family := range []string{"4", "6"} {
-					n.wantUID(front, a, n.host, family, to, cartUID)
-					n.wantUID(front, a, n.pod, family, to, billUID)
+					n.wantUID(listeners, a, n.host, family, to, cartUID)
+					n.wantUID(listeners, a, n.pod, family, to, billUID)
 				}
-				front.close()
+				listeners.close()
 				n.check(a.close())
 				if s, err := n.pod.Connect("4", "-", to); err == nil || !strings.Contains(err.Error(), "connection refused") {
 					t.Errorf("after the end of the daemon a pod reaches %v (%v)", s, err)
@@ -196,10 +196,10 @@ func TestReadiness_NamesServerIfNodeIsNotRedirected(t *testing.T) {
 	t.Cleanup(func() { n.check(a.close()) })
 	n.settings.Listen = "192.0.2.1:8988"
 	routes := routing.Options{Interface: "lo", BPFFS: n.settings.BPFFS, Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
-	front, _, err := n.settings.openRouted(routes, RoutingNFTables, a)
+	listeners, _, err := n.settings.openRouted(routes, RoutingNFTables, a)
 	n.check(err)
-	t.Cleanup(front.close)
-	if got, want := front.readyText("42"), readyText("42", "http://192.0.2.1:8988"); got != want {
+	t.Cleanup(listeners.close)
+	if got, want := listeners.nodeURL(), "http://192.0.2.1:8988"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -217,10 +217,10 @@ func TestRouting_ModeReplacesEarlierMode(t *testing.T) {
 	} {
 		n.settings.Routing, n.settings.Listen = test.mode, test.listen
 		t.Log(test.mode, test.listen)
-		front, a, _ := n.start()
-		n.wantUID(front, a, n.host, "4", "169.254.169.254:80", cartUID)
-		n.wantUID(front, a, n.pod, "4", "169.254.169.254:80", billUID)
-		front.close()
+		listeners, a, _ := n.start()
+		n.wantUID(listeners, a, n.host, "4", "169.254.169.254:80", cartUID)
+		n.wantUID(listeners, a, n.pod, "4", "169.254.169.254:80", billUID)
+		listeners.close()
 		n.check(a.close())
 		traces := strings.Join(n.traces(), ", ")
 		for mode, trace := range map[string]string{RoutingEBPF: "pin gke", RoutingNFTables: "table ", RoutingAddress: "address 169.254.169.254"} {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/tokens"
 )
 
@@ -26,9 +27,9 @@ func (e *FlagError) Error() string {
 	return fmt.Sprintf("--%s: %s; %s", e.Flag, e.Problem, e.Remedy)
 }
 
-func wrong(flag, remedy, problem string, args ...any) error {
-	// YAML's errors have several lines; what ends a program has one.
-	return &FlagError{Flag: flag, Problem: strings.ReplaceAll(fmt.Sprintf(problem, args...), "\n", " "), Remedy: remedy}
+// FlagErrorf returns a [*FlagError] on one line; errors of YAML have several.
+func FlagErrorf(flag, remedy, format string, args ...any) error {
+	return &FlagError{Flag: flag, Problem: strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "), Remedy: remedy}
 }
 
 // The values of --credentials.
@@ -66,7 +67,7 @@ type Project struct {
 	AttributesFile  string
 
 	zoneGiven  bool // it does not follow from the cluster's location
-	attributes attributes
+	attributes facts.Attributes
 }
 
 // Google says where Google's services are.
@@ -144,7 +145,7 @@ func (s *Serve) Complete() error {
 		return err
 	}
 	if s.NodeName == "" {
-		return wrong("node-name", "set it to the node's name, in a pod by the downward API (spec.nodeName)", "is needed to watch the pods of this node only")
+		return FlagErrorf("node-name", "set it to the node's name, in a pod by the downward API (spec.nodeName)", "is needed to watch the pods of this node only")
 	}
 	for _, complete := range []func() error{s.credentials, s.policy, s.project, s.checkRouting, s.checkAttestation, s.addresses, s.checkStartupTaint, s.checkProductName, s.checkTracing, s.checkHandover, s.Logging.check} {
 		if err := complete(); err != nil {
@@ -156,42 +157,42 @@ func (s *Serve) Complete() error {
 
 func (s *Serve) credentials() error {
 	if s.Credentials != Impersonation && s.SourceCredentials != "" {
-		return wrong("source-credentials", "use --credentials=impersonation or leave it out", "is not used with --credentials=%s", s.Credentials)
+		return FlagErrorf("source-credentials", "use --credentials=impersonation or leave it out", "is not used with --credentials=%s", s.Credentials)
 	}
 	if s.Credentials == Fake {
 		for _, e := range s.endpoints() {
 			if *e.url != "" {
-				return wrong(e.flag+"-endpoint", "leave it out, or use --credentials=federation", "contradicts --credentials=fake, which brings its own")
+				return FlagErrorf(e.flag+"-endpoint", "leave it out, or use --credentials=federation", "contradicts --credentials=fake, which brings its own")
 			}
 		}
 		s.ID, s.Number = cmp.Or(s.ID, fakeProjectID), cmp.Or(s.Number, fakeProjectNumber)
 		s.Provider = cmp.Or(s.Provider, fakeProvider)
 	} else if s.FakeListen != "" {
-		return wrong("fake-listen", "use --credentials=fake or leave it out", "is not used with --credentials=%s", s.Credentials)
+		return FlagErrorf("fake-listen", "use --credentials=fake or leave it out", "is not used with --credentials=%s", s.Credentials)
 	}
 	s.FakeListen = cmp.Or(s.FakeListen, "127.0.0.1:0")
 	if s.Credentials == Federation && s.Provider == "" {
-		return wrong("workload-identity-provider", "see docs/federation.md, or use --credentials=impersonation on a laptop", "is needed with --credentials=federation")
+		return FlagErrorf("workload-identity-provider", "see docs/federation.md, or use --credentials=impersonation on a laptop", "is needed with --credentials=federation")
 	}
 	if s.Provider != "" && !providerName.MatchString(s.Provider) {
-		return wrong("workload-identity-provider", "give //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER", "%q is not the full name of a provider", s.Provider)
+		return FlagErrorf("workload-identity-provider", "give //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER", "%q is not the full name of a provider", s.Provider)
 	}
 	return nil
 }
 
 func (s *Serve) policy() error {
 	if s.Credentials != Impersonation && s.Policy != "" {
-		return wrong("impersonation-policy", "use --credentials=impersonation or leave it out", "is not used with --credentials=%s, where Google's IAM decides", s.Credentials)
+		return FlagErrorf("impersonation-policy", "use --credentials=impersonation or leave it out", "is not used with --credentials=%s, where Google's IAM decides", s.Credentials)
 	}
 	s.Policy = cmp.Or(s.Policy, PolicyIAM)
 	if err := oneOf("impersonation-policy", s.Policy, PolicyIAM, PolicyFile, PolicyOff); err != nil {
 		return err
 	}
 	if s.Policy == PolicyFile && s.PolicyFile == "" {
-		return wrong("policy-file", "give the path of a file of rules", "is needed with --impersonation-policy=file")
+		return FlagErrorf("policy-file", "give the path of a file of rules", "is needed with --impersonation-policy=file")
 	}
 	if s.Credentials != Impersonation && s.Delegates != "" {
-		return wrong("delegates", "use the annotation iam.gke.io/gcp-service-account-delegates", "is not used with --credentials=%s", s.Credentials)
+		return FlagErrorf("delegates", "use the annotation iam.gke.io/gcp-service-account-delegates", "is not used with --credentials=%s", s.Credentials)
 	}
 	return s.readLimits()
 }
@@ -208,22 +209,22 @@ func (s *Serve) project() error {
 
 func (p *Project) complete() error {
 	if p.ID == "" {
-		return wrong("project-id", "give the ID of the Google project that the pods work in", "is needed")
+		return FlagErrorf("project-id", "give the ID of the Google project that the pods work in", "is needed")
 	}
 	if !projectID.MatchString(p.ID) {
-		return wrong("project-id", "give the ID, not the number or the name", "%q is not the ID of a Google project", p.ID)
+		return FlagErrorf("project-id", "give the ID, not the number or the name", "%q is not the ID of a Google project", p.ID)
 	}
 	if p.Number == "" {
-		return wrong("project-number", "gcloud projects describe "+p.ID+" --format='value(projectNumber)'", "is needed")
+		return FlagErrorf("project-number", "gcloud projects describe "+p.ID+" --format='value(projectNumber)'", "is needed")
 	}
 	if !projectNumber.MatchString(p.Number) {
-		return wrong("project-number", "gcloud projects describe "+p.ID+" --format='value(projectNumber)'", "%q is not a number", p.Number)
+		return FlagErrorf("project-number", "gcloud projects describe "+p.ID+" --format='value(projectNumber)'", "%q is not a number", p.Number)
 	}
 	if p.ClusterName == "" {
-		return wrong("cluster-name", "leave it out for kubernetes", "is empty, so that software that asks for it would be told to wait for ever")
+		return FlagErrorf("cluster-name", "leave it out for kubernetes", "is empty, so that software that asks for it would be told to wait for ever")
 	}
 	if !location.MatchString(p.ClusterLocation) {
-		return wrong("cluster-location", "give a region (europe-west1) or a zone (europe-west1-b)", "%q is neither, and software that reads it fails on other forms", p.ClusterLocation)
+		return FlagErrorf("cluster-location", "give a region (europe-west1) or a zone (europe-west1-b)", "%q is neither, and software that reads it fails on other forms", p.ClusterLocation)
 	}
 	p.zoneGiven = p.Zone != ""
 	if !p.zoneGiven {
@@ -233,10 +234,10 @@ func (p *Project) complete() error {
 		}
 	}
 	if !location.MatchString(p.Zone) || strings.Count(p.Zone, "-") != 2 {
-		return wrong("zone", "give one like europe-west1-b", "%q is not a zone", p.Zone)
+		return FlagErrorf("zone", "give one like europe-west1-b", "%q is not a zone", p.Zone)
 	}
 	if !domain.MatchString(p.UniverseDomain) {
-		return wrong("universe-domain", "give a bare domain like googleapis.com", "%q is not a domain", p.UniverseDomain)
+		return FlagErrorf("universe-domain", "give a bare domain like googleapis.com", "%q is not a domain", p.UniverseDomain)
 	}
 	p.WorkloadPool = cmp.Or(p.WorkloadPool, p.ID+".svc.id.goog")
 	return p.readAttributes()
@@ -248,10 +249,10 @@ func (g *Google) complete(universe string) error {
 		*e.url = strings.TrimSuffix(cmp.Or(*e.url, usual), "/")
 		u, err := url.Parse(*e.url)
 		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-			return wrong(e.flag+"-endpoint", "give one like "+usual, "%q is not a URL", *e.url)
+			return FlagErrorf(e.flag+"-endpoint", "give one like "+usual, "%q is not a URL", *e.url)
 		}
 		if u.Scheme == "http" && !isLoopback(u.Hostname()) {
-			return wrong(e.flag+"-endpoint", "use https", "%q would send tokens in the clear", *e.url)
+			return FlagErrorf(e.flag+"-endpoint", "use https", "%q would send tokens in the clear", *e.url)
 		}
 	}
 	return nil
@@ -271,13 +272,13 @@ func (s *Serve) addresses() error {
 		return err
 	}
 	if s.AdminListen == s.Listen && !strings.HasSuffix(s.Listen, ":0") {
-		return wrong("admin-listen", "use another port", "%s is --listen too, and pods must not reach it", s.AdminListen)
+		return FlagErrorf("admin-listen", "use another port", "%s is --listen too, and pods must not reach it", s.AdminListen)
 	}
 	if err := hostPort("fake-listen", s.FakeListen); err != nil {
 		return err
 	}
 	if s.IdentityWait <= 0 || s.IdentityWait > 20*time.Second {
-		return wrong("identity-wait", "use 2.5s: Node's library gives up after 3s", "%s is not between 0 and 20s", s.IdentityWait)
+		return FlagErrorf("identity-wait", "use 2.5s: Node's library gives up after 3s", "%s is not between 0 and 20s", s.IdentityWait)
 	}
 	return nil
 }
@@ -293,16 +294,16 @@ func oneOf(flag, value string, values ...string) error {
 	if slices.Contains(values, value) {
 		return nil
 	}
-	return wrong(flag, "use one of "+strings.Join(values, ", "), "%q is not known", value)
+	return FlagErrorf(flag, "use one of "+strings.Join(values, ", "), "%q is not known", value)
 }
 
 func hostPort(flag, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || net.ParseIP(host) == nil {
-		return wrong(flag, "give one like 127.0.0.1:8989", "%q is not IP:PORT", address)
+		return FlagErrorf(flag, "give one like 127.0.0.1:8989", "%q is not IP:PORT", address)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return wrong(flag, "give a port from 0 to 65535", "%q is not IP:PORT", address)
+		return FlagErrorf(flag, "give a port from 0 to 65535", "%q is not IP:PORT", address)
 	}
 	return nil
 }
@@ -316,7 +317,7 @@ func isLoopback(host string) bool {
 func readFile(flag, path string) ([]byte, error) {
 	document, err := os.ReadFile(path)
 	if err != nil {
-		return nil, wrong(flag, "give the path of a file that can be read", "%v", err)
+		return nil, FlagErrorf(flag, "give the path of a file that can be read", "%v", err)
 	}
 	return document, nil
 }

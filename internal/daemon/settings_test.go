@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -148,7 +149,7 @@ func TestAWrongSettingOfStandaloneIsAnErrorOfItsFlag(t *testing.T) {
 }
 
 func TestAWrongSettingOfTheOtherCommandsIsAnErrorOfItsFlag(t *testing.T) {
-	fake := FakeGoogle{Logging: logging, Listen: "127.0.0.1:0", TokenLife: time.Hour}
+	fake := FakeGoogle{Logging: logSettings, Listen: "127.0.0.1:0", TokenLife: time.Hour}
 	for _, test := range []struct {
 		spoil func(*FakeGoogle)
 		flag  string
@@ -163,13 +164,6 @@ func TestAWrongSettingOfTheOtherCommandsIsAnErrorOfItsFlag(t *testing.T) {
 		test.spoil(&f)
 		flagError(t, f.Complete(), test.flag, test.text)
 	}
-	for content, text := range map[string]string{"accounts: 7": "see docs/fakegoogle.md", "x: 1\ny: 2\nx: 1\ny: 2\n": "see docs/fakegoogle.md"} {
-		f := fake
-		f.State = file(t, content)
-		flagError(t, f.Run(t.Context(), t.Output()), "state", text)
-	}
-	fake.State = "/nonexistent/state.yaml"
-	flagError(t, fake.Run(t.Context(), t.Output()), "state", fake.State)
 	flagError(t, (&Cleanup{}).Complete(), "interface", "use lo")
 	flagError(t, (&Cleanup{Interface: "lo", HandoverFile: "tokens"}).Complete(), "handover-file", "give a whole path")
 }
@@ -222,5 +216,64 @@ func TestWhatFollowsFromOtherSettingsIsFilledIn(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestServe_StartupTaintMustBeAKey(t *testing.T) {
+	for taint, text := range map[string]string{"": "", "gke-metadata-emulator/not-ready": "", "not-ready": "", "key=value:NoSchedule": "give the key alone", "a/b/c": "give the key alone"} {
+		s := federation()
+		s.StartupTaint = taint
+		err := s.Complete()
+		if text == "" {
+			if err != nil {
+				t.Errorf("%q: %v", taint, err)
+			}
+			continue
+		}
+		flagError(t, err, "startup-taint", text)
+	}
+}
+
+func TestComplete_ChecksTheDMIFiles(t *testing.T) {
+	for _, test := range []struct{ file, original, flag, text string }{
+		{"product_name", "", "dmi-product-name", "/kind/product_name"},
+		{KindProductName, "product_name", "dmi-original", "a file of its own"},
+		{KindProductName, KindProductName, "dmi-original", "a file of its own"},
+	} {
+		s := federation()
+		s.DMIProductName, s.DMIOriginal = test.file, test.original
+		flagError(t, s.Complete(), test.flag, test.text)
+		flagError(t, (&Cleanup{Interface: "lo", DMIProductName: test.file, DMIOriginal: test.original}).Complete(), test.flag, test.text)
+	}
+	s := federation()
+	s.DMIProductName = KindProductName
+	if err := s.Complete(); err != nil || s.DMIOriginal != OriginalProductName {
+		t.Errorf("%v, what it held is kept in %q", err, s.DMIOriginal)
+	}
+}
+
+func TestComplete_RefusesABadAttributesFile(t *testing.T) {
+	s := federation()
+	s.AttributesFile = file(t, "instance:\n  attributes:\n    a: [b]\n")
+	err := s.Complete()
+	if want := "--attributes-file: " + s.AttributesFile + ": line 3: the value of a is not a string; see docs/attributes.md"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func TestProbe_CompleteChecksTheSettings(t *testing.T) {
+	right := Probe{Target: "http://169.254.169.254", AdminListen: "127.0.0.1:8989", Timeout: time.Second}
+	for flag, change := range map[string]func(*Probe){
+		"":             func(*Probe) {},
+		"target":       func(p *Probe) { p.Target = "169.254.169.254" },
+		"admin-listen": func(p *Probe) { p.AdminListen = "8989" },
+		"timeout":      func(p *Probe) { p.Timeout = 0 },
+	} {
+		p := right
+		change(&p)
+		err := p.Complete()
+		if flag == "" && err != nil || flag != "" && (err == nil || !strings.HasPrefix(err.Error(), "--"+flag+": ")) {
+			t.Errorf("--%s: %v", flag, err)
+		}
 	}
 }

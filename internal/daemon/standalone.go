@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/facts"
+	"gke-metadata-emulator/internal/fakepool"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
 )
@@ -35,8 +36,8 @@ type Standalone struct {
 	// Listening is told the addresses that clients and operators connect to, once
 	// they can; nil where nobody wants to know.
 	Listening func(clients, admin net.Addr)
-	// Parts are the zero value in the program itself.
-	Parts Parts
+	// Overrides have the zero value in the program itself.
+	Overrides Overrides
 
 	list *identity.Static
 }
@@ -62,115 +63,114 @@ func (s *Standalone) Complete() error {
 }
 
 func (s *Standalone) identities() error {
-	if s.Parts.Identity != nil {
+	if s.Overrides.Identity != nil {
 		return nil
 	}
 	if s.Identities == "" {
 		if s.GSA == "" {
 			if s.Credentials != Fake {
-				return wrong("gsa", "give the e-mail address of the Google service account to be, or a list in --identities", "is needed with --credentials=%s", s.Credentials)
+				return FlagErrorf("gsa", "give the e-mail address of the Google service account to be, or a list in --identities", "is needed with --credentials=%s", s.Credentials)
 			}
 			s.GSA = "demo@" + s.dotted() + ".iam.gserviceaccount.com"
 		}
 		list, err := identity.SingleIdentity(s.Namespace, s.KSA, s.GSA)
 		if err != nil {
-			return wrong("gsa", "give one like NAME@PROJECT_ID.iam.gserviceaccount.com", "%v", err)
+			return FlagErrorf("gsa", "give one like NAME@PROJECT_ID.iam.gserviceaccount.com", "%v", err)
 		}
 		s.list = list
 		return nil
 	}
 	if s.GSA != "" {
-		return wrong("gsa", "write it into the file", "contradicts --identities")
+		return FlagErrorf("gsa", "write it into the file", "contradicts --identities")
 	}
 	document, err := readFile("identities", s.Identities)
 	if err != nil {
 		return err
 	}
 	if s.list, err = identity.ParseStatic(document); err != nil {
-		return wrong("identities", "see docs/standalone.md", "%s: %v", s.Identities, err)
+		return FlagErrorf("identities", "see docs/standalone.md", "%s: %v", s.Identities, err)
 	}
 	return nil
 }
 
 // Run serves until ctx ends. The settings have been completed. Logs go to stderr.
 func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
-	log := s.logger(stderr)
-	registry := newRegistry()
-	engine := &engineOptions{tokens.Options{
+	p := newProgram(ctx, s.Logging, stderr)
+	defer p.close()
+
+	options := &engineOptions{tokens.Options{
 		WorkloadPool: s.WorkloadPool, IAMCredentialsEndpoint: s.IAMCredentials, IAMEndpoint: s.IAM,
-		HTTPClient: upstreamClient(), Metrics: registry,
-		Policy: tokens.AllowAll{}, // the operator's own list says who is who
+		HTTPClient: p.upstreamClient(), Metrics: p.registry,
+		Policy: tokens.AllowAll{}, // the operator's own list assigns the accounts
 	}}
-	defer engine.HTTPClient.CloseIdleConnections()
 	if s.Credentials == Impersonation {
 		var err error
-		if engine.SourceCredential, err = sourceCredential(s.SourceCredentials, engine.HTTPClient); err != nil {
+		if options.SourceCredential, err = sourceCredential(s.SourceCredentials, options.HTTPClient); err != nil {
 			return err
 		}
 	}
-	front, err := openFront(s.Listen, s.AdminListen)
+	listeners, err := openListeners(s.Listen, s.AdminListen)
 	if err != nil {
 		return err
 	}
-	defer front.close()
-
-	g := newGroup(ctx)
-	if s.Credentials == Fake {
-		google, url, err := s.Parts.startFake(g, s.FakeListen, log)
-		if err != nil {
-			return g.abandon(err)
-		}
-		issuer, err := trustLocalIssuer(google)
-		if err != nil {
-			return g.abandon(err)
-		}
-		engine.Federation = &tokens.Federation{Provider: fakeProvider}
-		engine.federate(url)
-		engine.subjects(issuer)
-		log.Info("the built-in fake Google is used: its tokens are worth nothing elsewhere", "url", url)
-	}
-	source, err := tokens.New(engine.Options)
+	p.onClose(listeners.close)
+	engine, err := s.startEngine(p, options)
 	if err != nil {
-		return g.abandon(err)
+		return err
 	}
-	defer source.Close()
-	facts := s.facts(standaloneNode)
-	facts.now.ClusterUID = "00000000-0000-0000-0000-000000000000"
-	facts.now.Zone, facts.now.Hostname = s.Zone, s.hostname(standaloneNode, s.Zone)
-	metadataServer := server.New(server.Options{
-		Identity: s.Parts.identity(s.list), Tokens: s.Parts.tokens(source), Log: log, Metrics: registry, AllowSource: nearby, AllowHost: unroutable,
-		Facts: facts.get, FactsChanged: facts.changed.Next,
-	})
-	s.reloadAttributes(g, facts, registry, log)
-	front.serve(g, metadataServer, registry, facts.get().InstanceID, func() error { return nil }, s.Listening)
-	log.Info("serving", "listen", front.callers.Addr().String(), "admin", front.admin.Addr().String(), "credentials", s.Credentials)
-	return g.Wait()
+	facts := facts.New(s.factsOptions(p))
+	p.run(facts.Run)
+	listeners.serve(p, server.New(server.Options{
+		Identity: s.Overrides.identity(s.list), Tokens: s.Overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, AllowHost: unroutable,
+		Facts: facts.Get, FactsChanged: facts.Changed,
+	}), facts.Get().InstanceID, func() error { return nil }, s.Listening)
+	p.log.Info("serving", "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials)
+	return p.wait()
 }
 
-// nearby is this machine and private networks, like those of containers. A
-// developer's machine must not give its identity to a café.
+// startEngine makes the token engine, with the built-in fake Google if the settings ask
+// for it.
+func (s *Standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, error) {
+	if s.Credentials == Fake {
+		google := s.Overrides.google(p.log)
+		url, err := p.startFake(s.FakeListen, google)
+		if err != nil {
+			return nil, err
+		}
+		issuer, err := fakepool.TrustLocalIssuer(google, fakeProvider)
+		if err != nil {
+			return nil, err
+		}
+		o.Federation = &tokens.Federation{Provider: fakeProvider}
+		o.useFake(url)
+		o.setSubjects(issuer)
+		p.log.Info("the built-in fake Google is used; no other service accepts its tokens", "url", url)
+	}
+	engine, err := tokens.New(o.Options)
+	if err != nil {
+		return nil, err
+	}
+	p.onClose(engine.Close)
+	return engine, nil
+}
+
+func (s *Standalone) factsOptions(p *program) facts.Options {
+	o := s.Project.factsOptions(p, standaloneNode)
+	o.ClusterUID = "00000000-0000-0000-0000-000000000000"
+	return o
+}
+
+// nearby reports whether an address is of this machine or of a private network, like
+// those of containers: other guests of a public network must not get tokens.
 func nearby(ip netip.Addr) bool { return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() }
 
-// unroutable are names and addresses that nobody else's web page can have. A page of
-// evil.example can have its own name resolved to this machine (DNS rebinding), but
-// then its requests name evil.example.
+// unroutable reports whether a host is one that no public web page can have. A page of
+// evil.example can make its name resolve to this machine (DNS rebinding), but the
+// browser's requests then have the host evil.example.
 func unroutable(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
 	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".internal") || strings.HasSuffix(host, ".localhost")
-}
-
-// trustLocalIssuer makes an issuer of KSA tokens that the fake accepts.
-func trustLocalIssuer(google *fakegoogle.Server) (*tokens.LocalIssuer, error) {
-	issuer, err := tokens.NewLocalIssuer("https://standalone.gke-metadata-emulator.local", time.Now)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := issuer.JWKS()
-	if err != nil {
-		return nil, err
-	}
-	return issuer, google.AddProvider(fakegoogle.Provider{Name: fakeProvider, Issuer: issuer.Issuer(), JWKS: keys})
 }

@@ -159,14 +159,17 @@ func replace(path string, content []byte) error {
 	return os.Rename(unfinished(path), path)
 }
 
-// Remove removes the file and what a crash may have left of it. It is no error that
-// nothing is there.
+// Remove removes the file, and its folder if it is empty and ours. It returns nil if
+// there is no file.
 func Remove(path string) error {
 	var errs []error
 	for _, ours := range []string{path, unfinished(path)} {
 		if err := os.Remove(ours); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
+	}
+	if folder := filepath.Dir(path); filepath.Base(folder) == "gke-metadata-emulator" {
+		_ = os.Remove(folder) // fails for a mount point, and for a folder with other files
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"cmp"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+var (
+	projectID     = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
+	projectNumber = regexp.MustCompile(`^[1-9][0-9]*$`)
+	location      = regexp.MustCompile(`^[a-z0-9]+-[a-z0-9]+(-[a-z0-9]+)?$`)
+	zone          = regexp.MustCompile(`^[a-z0-9]+-[a-z0-9]+-[a-z0-9]+$`)
+	domain        = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+)
+
+// Project is the project and the cluster that the metadata describes.
+type Project struct {
+	ID              string
+	Number          string
+	WorkloadPool    string
+	ClusterName     string
+	ClusterLocation string // a region or a zone
+	Zone            string // of the node; empty: its label, or else DefaultZone
+	AttributesFile  string // empty: no further attributes
+	UniverseDomain  string
+}
+
+func (p *Project) flags(f *pflag.FlagSet) {
+	f.StringVar(&p.ID, "project-id", "", "`ID` of the Google project that pods see as their own (required, except with --credentials=fake)")
+	setPattern(f, "project-id", projectID)
+	f.StringVar(&p.Number, "project-number", "", "`number` of that project (default, with federation: the number in --workload-identity-provider)")
+	setPattern(f, "project-number", projectNumber)
+	f.StringVar(&p.WorkloadPool, "workload-pool", "", "workload identity `pool`, reported as the e-mail address of service accounts without a GSA (default: PROJECT_ID.svc.id.goog)")
+	f.StringVar(&p.ClusterName, "cluster-name", "kubernetes", "`name` of the cluster")
+	f.StringVar(&p.ClusterLocation, "cluster-location", "local-1", "`region` or zone of the cluster")
+	setPattern(f, "cluster-location", location)
+	f.StringVar(&p.Zone, "zone", "", "`zone` of the node (default: its label topology.kubernetes.io/zone, or else derived from --cluster-location)")
+	setPattern(f, "zone", zone)
+	f.StringVar(&p.AttributesFile, "attributes-file", "", "YAML `file` of further instance and project attributes; changes are read while the daemon runs, see docs/attributes.md")
+	f.StringVar(&p.UniverseDomain, "universe-domain", "googleapis.com", "`domain` of Google's APIs")
+	setPattern(f, "universe-domain", domain)
+}
+
+// complete takes the kind of credentials and the number of the provider's project, which
+// is empty if there is no provider.
+func (p *Project) complete(credentials, providerNumber string) error {
+	switch credentials {
+	case Fake:
+		p.ID, p.Number = cmp.Or(p.ID, fakeProjectID), cmp.Or(p.Number, fakeProjectNumber)
+	case Federation:
+		p.Number = cmp.Or(p.Number, providerNumber)
+	}
+	p.WorkloadPool = cmp.Or(p.WorkloadPool, p.ID+".svc.id.goog")
+	return p.check()
+}
+
+func (p *Project) check() error {
+	if p.ID == "" {
+		return FlagErrorf("project-id", "give the ID of the Google project that pods see as their own", "is needed")
+	}
+	if !projectID.MatchString(p.ID) {
+		return FlagErrorf("project-id", "give the ID, not the number or the name", "%q is not the ID of a Google project", p.ID)
+	}
+	numberCommand := "gcloud projects describe " + p.ID + " --format='value(projectNumber)'"
+	if p.Number == "" {
+		return FlagErrorf("project-number", numberCommand, "is needed")
+	}
+	if !projectNumber.MatchString(p.Number) {
+		return FlagErrorf("project-number", numberCommand, "%q is not a number", p.Number)
+	}
+	if p.ClusterName == "" {
+		return FlagErrorf("cluster-name", "leave it out for kubernetes", "is empty, so clients that read it would wait for a value forever")
+	}
+	if !location.MatchString(p.ClusterLocation) {
+		return FlagErrorf("cluster-location", "give a region (europe-west1) or a zone (europe-west1-b)", "%q is neither, and clients that read it fail on other forms", p.ClusterLocation)
+	}
+	if p.Zone != "" && !zone.MatchString(p.Zone) {
+		return FlagErrorf("zone", "give one like europe-west1-b", "%q is not a zone", p.Zone)
+	}
+	if !domain.MatchString(p.UniverseDomain) {
+		return FlagErrorf("universe-domain", "give a bare domain like googleapis.com", "%q is not a domain", p.UniverseDomain)
+	}
+	return nil
+}
+
+// DefaultZone is the zone that follows from the cluster's location.
+func (p *Project) DefaultZone() string {
+	if strings.Count(p.ClusterLocation, "-") == 1 {
+		return p.ClusterLocation + "-a"
+	}
+	return p.ClusterLocation
+}

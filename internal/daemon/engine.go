@@ -1,0 +1,188 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/oauth2"
+
+	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/internal/credential"
+	"gke-metadata-emulator/internal/filewatch"
+	"gke-metadata-emulator/internal/handover"
+	"gke-metadata-emulator/internal/httpserver"
+	"gke-metadata-emulator/internal/tracing"
+	"gke-metadata-emulator/tokens"
+)
+
+// handoverAge is the age at which a hand-over file is useless: by then all its tokens
+// have expired.
+const handoverAge = 2 * time.Hour
+
+// engineOptions are the token engine's, while they are completed.
+type engineOptions struct{ tokens.Options }
+
+// engineOptions are those that follow from settings and files, without the source of
+// KSA tokens.
+func (s *Serve) engineOptions(p *program) (*engineOptions, error) {
+	if err := s.readRules(); err != nil {
+		return nil, err
+	}
+	o := &engineOptions{tokens.Options{
+		WorkloadPool: s.WorkloadPool, Provider: s.Provider,
+		IAMCredentialsEndpoint: s.IAMCredentials, IAMEndpoint: s.IAM,
+		Limits: s.limits, Rules: s.rules, Delegates: s.delegates(),
+		HTTPClient: p.upstreamClient(), Metrics: p.registry,
+	}}
+	if s.Credentials != Impersonation {
+		o.Federation = &tokens.Federation{Provider: s.Provider, STSEndpoint: s.STS}
+		return o, s.trace(p, o)
+	}
+	var err error
+	if o.SourceCredential, err = sourceCredential(s.SourceCredentials, o.HTTPClient); err != nil {
+		return nil, err
+	}
+	switch s.Policy {
+	case PolicyOff:
+		o.Policy = tokens.AllowAll{}
+	case PolicyFile:
+		o.RulesDecide = true
+	}
+	return o, s.trace(p, o)
+}
+
+// trace sends traces of mints to the collector of --otlp-endpoint.
+func (s *Serve) trace(p *program, o *engineOptions) error {
+	if s.OTLPEndpoint == "" {
+		return nil
+	}
+	t, err := tracing.New(p.ctx, s.OTLPEndpoint, s.NodeName, p.log)
+	if err != nil {
+		return err
+	}
+	p.onClose(func() { _ = t.Close() })
+	o.HTTPClient.Transport = t.Transport(o.HTTPClient.Transport)
+	o.Trace = t.Source
+	return nil
+}
+
+// useFake points the engine at a Google all of whose services have one base URL.
+func (o *engineOptions) useFake(url string) {
+	o.Federation.STSEndpoint, o.IAMCredentialsEndpoint, o.IAMEndpoint = url, url, url
+}
+
+// setSubjects sets the source of KSA tokens, if the engine needs any.
+func (o *engineOptions) setSubjects(s tokens.SubjectTokens) {
+	if o.Federation != nil {
+		o.Federation.Subjects = s
+	}
+}
+
+// sourceCredential is the operator's credential for impersonation.
+func sourceCredential(path string, client *http.Client) (oauth2.TokenSource, error) {
+	source, err := credential.Read(path, tokens.CloudPlatform, client)
+	var unusable *credential.Error
+	if errors.As(err, &unusable) {
+		return nil, FlagErrorf("source-credentials", unusable.Remedy, "%s", unusable.Problem)
+	}
+	return source, err
+}
+
+// startFake serves the built-in fake Google and returns its base URL.
+func (p *program) startFake(address string, google *fakegoogle.Server) (string, error) {
+	listener, err := Listen("fake-listen", address)
+	if err != nil {
+		return "", err
+	}
+	p.run(func(ctx context.Context) error { return httpserver.Run(ctx, "fake Google", listener, google) })
+	return "http://" + listener.Addr().(*net.TCPAddr).String(), nil
+}
+
+// startAuditLog opens --audit-log; nil if there is none.
+func (s *Serve) startAuditLog(p *program) (*tokens.AuditLog, error) {
+	var sink io.Writer
+	switch s.AuditLog {
+	case "":
+		return nil, nil
+	case "-":
+		sink = os.Stdout
+	default:
+		file, err := os.OpenFile(s.AuditLog, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, FlagErrorf("audit-log", "give the path of a file that can be written", "%v", err)
+		}
+		sink = file // never closed: it is used until the process ends
+	}
+	log := tokens.NewAuditLog(sink)
+	p.run(func(ctx context.Context) error { log.Run(ctx); return nil })
+	return log, nil
+}
+
+type rulesTaker interface{ SetRules(*tokens.Rules) }
+
+// watchRules puts changes of --policy-file into effect.
+func (s *Serve) watchRules(p *program, engine rulesTaker) {
+	w := newRulesWatcher(s.PolicyFile, engine, p.registry, p.log)
+	if s.PolicyFile != "" {
+		p.run(w.Run)
+	}
+}
+
+func newRulesWatcher(file string, engine rulesTaker, registry prometheus.Registerer, log *slog.Logger) *filewatch.Watcher[*tokens.Rules] {
+	changes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gme_policy_file_changes_total",
+		Help: "Changes of --policy-file, by result: taken, or refused (the previous content stays in effect).",
+	}, []string{"result"})
+	registry.MustRegister(changes)
+	return filewatch.New(filewatch.Options[*tokens.Rules]{
+		Path: file, Title: "policy file", Parse: tokens.ParseRules, Take: engine.SetRules, Changes: changes, Log: log,
+	})
+}
+
+// openHandover reads the key and checks the folder; nil if nothing is handed over.
+func (s *Serve) openHandover() (*handover.File, error) {
+	if s.HandoverFile == "" {
+		return nil, nil
+	}
+	key, err := readFile("handover-key-file", s.HandoverKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	file, err := handover.New(s.HandoverFile, key, handoverAge, time.Now)
+	if errors.Is(err, handover.ErrShortKey) {
+		return nil, FlagErrorf("handover-key-file", "make one by 'head -c 32 /dev/urandom'", "%s holds %d bytes: %v", s.HandoverKeyFile, len(key), err)
+	} else if err != nil {
+		return nil, FlagErrorf("handover-file", "give one on a tmpfs, like "+UsualHandoverFile+": tokens must touch no disk", "%v", err)
+	}
+	return file, nil
+}
+
+// keepHandover gives the engine the tokens of the previous instance, and leaves its own
+// to the next one.
+func (s *Serve) keepHandover(p *program, file *handover.File, engine *tokens.Engine) {
+	if file == nil {
+		return
+	}
+	keeper := handover.NewKeeper(handover.KeeperOptions{File: file, Engine: engine, Owner: s.handoverOwner(), Metrics: p.registry, Log: p.log})
+	keeper.Restore()
+	p.onClose(func() { _ = keeper.Close() })
+	p.run(keeper.Run)
+}
+
+// handoverOwner is the node, and the operator's credential.
+func (s *Serve) handoverOwner() string {
+	var document []byte
+	if s.Credentials == Impersonation {
+		document, _ = os.ReadFile(credential.File(s.SourceCredentials)) // it has been read successfully before
+	}
+	return fmt.Sprintf("%q %x", s.NodeName, sha256.Sum256(document))
+}
