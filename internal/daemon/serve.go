@@ -75,8 +75,8 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 		Identity: identities, Tokens: source, Facts: facts.Get, FactsChanged: facts.Changed, IdentityWait: s.IdentityWait, Log: p.log, Metrics: p.registry,
 	}), facts.Get().InstanceID, pods.Ready, s.Listening)
 	s.removeStartupTaint(p, api, listeners.callers.Addr().String(), pods.Ready)
-	// Before this point, a floor would raise the memory at start.
-	defer gc.HoldFloor(gc.DefaultFloor, os.LookupEnv)()
+	// Not earlier: starting needs less memory than the floor, and it would stay on the heap.
+	p.onClose(gc.HoldFloor(gc.DefaultFloor, os.LookupEnv))
 	p.log.Info("serving", "node", s.NodeName, "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials, "routing", listeners.routing)
 	return p.wait()
 }
