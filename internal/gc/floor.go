@@ -18,7 +18,7 @@ const (
 )
 
 // HoldFloor lets the heap grow to floor bytes before a collection starts, or to twice the
-// live heap if that is more, as without it. Until the returned function is called.
+// live heap if that is more, as Go does by default. It ends when stop is called.
 //
 // With a live heap of 4 MiB, Go collects at 8 MiB: many times a second under load. A memory
 // limit with GOGC=off would collect without pause once the live heap is near the limit, and
