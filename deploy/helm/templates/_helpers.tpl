@@ -14,12 +14,20 @@
 {{- end }}
 {{- end }}
 
+{{/* A setting as text. Numbers are integers; YAML can turn a long one into floating point (1.23e+11). */}}
+{{- define "text" -}}
+{{- if or (kindIs "float64" .) (typeIs "json.Number" .) }}{{ toString . | float64 | printf "%.0f" }}
+{{- else if not (kindIs "invalid" .) }}{{ toString . }}
+{{- end }}
+{{- end }}
+
 {{/* The settings as environment variables of the daemon. */}}
 {{- define "environment" -}}
 {{- $set := dict }}
 {{- range $flag, $value := .Values.settings }}
-{{- if not (eq (toString $value) "") }}
-{{- $_ := set $set (printf "GME_%s" ($flag | snakecase | upper)) (toString $value) }}
+{{- $text := include "text" $value }}
+{{- if $text }}
+{{- $_ := set $set (printf "GME_%s" ($flag | snakecase | upper)) $text }}
 {{- end }}
 {{- end }}
 {{- if .Values.sourceCredentials.secretName }}
@@ -52,9 +60,6 @@ The name is quoted separately, which allows kustomize to replace it.
 */}}
 {{- define "audiences" -}}
 {{- $provider := .Values.settings.workloadIdentityProvider }}
-{{- if and (not $provider) (eq .Values.settings.credentials "federation") }}
-{{- fail "settings.workloadIdentityProvider: is required with settings.credentials=federation; see docs/federation.md" }}
-{{- end }}
 {{- if and (not $provider) (eq .Values.settings.credentials "fake") }}
 {{- $provider = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/demo-pool/providers/demo-provider" }}
 {{- end }}
@@ -75,8 +80,8 @@ The name is quoted separately, which allows kustomize to replace it.
 {{- range $setting, $usual := dict "routing" "address" "attestation" "prefer" }}
 {{- $known := get $table $setting }}
 {{- $mode := get $.Values.settings $setting | default $usual }}
-{{- if not (hasKey $known $mode) }}{{ fail (printf "settings.%s: %q is not known; use one of %s" $setting $mode (keys $known | sortAlpha | join ", ")) }}{{ end }}
-{{- $requirements := get $known $mode }}
+{{- if not (hasKey $known $mode) }}{{ fail (printf "settings.%s: %q is not supported by the chart; use one of %s" $setting $mode (keys $known | sortAlpha | join ", ")) }}{{ end }}
+{{- $requirements := get $known $mode | default dict }}
 {{- range $what := list "capabilities" "read" "write" }}
 {{- $_ := set $needs $what (concat (get $needs $what) (get $requirements $what | default list) | uniq | sortAlpha) }}
 {{- end }}

@@ -45,19 +45,29 @@ func render(deploy string, values map[string]any) (rendered, error) {
 // placeholderProvider is what deploy/federation/kustomization.yaml replaces.
 const placeholderProvider = "//iam.googleapis.com/projects/PROJECT_NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER"
 
+// renderForKustomize renders the chart with the placeholder as provider. The chart's schema
+// accepts only full names, so a stand-in takes the placeholder's place meanwhile.
+func renderForKustomize(deploy string, values map[string]any) (rendered, error) {
+	const standIn = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/stand-in/providers/stand-in"
+	values["settings"] = map[string]any{"projectId": "stand-in", "workloadIdentityProvider": standIn}
+	manifests, err := render(deploy, values)
+	for name, content := range manifests {
+		manifests[name] = strings.ReplaceAll(content, standIn, placeholderProvider)
+	}
+	return manifests, err
+}
+
 // generated is what is made from the chart, by the path below deploy/.
 func generated(deploy string) (map[string]string, error) {
-	manifests, err := render(deploy, map[string]any{
+	manifests, err := renderForKustomize(deploy, map[string]any{
 		"createNamespace":   true,
 		"existingConfigMap": "gke-metadata-emulator", // made by kustomize
-		"settings":          map[string]any{"workloadIdentityProvider": placeholderProvider},
 		"startupTaint":      map[string]any{"enabled": false},
 	})
 	if err != nil {
 		return nil, err
 	}
-	tainted, err := render(deploy, map[string]any{
-		"settings":     map[string]any{"workloadIdentityProvider": placeholderProvider},
+	tainted, err := renderForKustomize(deploy, map[string]any{
 		"startupTaint": map[string]any{"enabled": true},
 	})
 	if err != nil {

@@ -31,7 +31,7 @@ func installations() map[string]map[string]any {
 			"settings":          map[string]any{"credentials": "impersonation", "projectId": "prod-project", "projectNumber": "998877665544", "impersonationPolicy": "file"},
 			"sourceCredentials": map[string]any{"secretName": "source-credentials"},
 			"handover":          map[string]any{"enabled": true, "keySecret": "seal"},
-			"policy":            map[string]any{"rules": []any{map[string]any{"ksa": "team/app", "gsas": []any{"a@prod-project.iam.gserviceaccount.com"}}}},
+			"policy":            map[string]any{"allow": []any{map[string]any{"ksa": "team/app", "gsas": []any{"a@prod-project.iam.gserviceaccount.com"}}}},
 		},
 		"everything": {
 			"image":             map[string]any{"repository": "example.com/gme", "digest": "sha256:" + strings.Repeat("0", 64), "pullPolicy": "Always"},
@@ -127,10 +127,10 @@ func TestWhatTheChartDoesNotKnowIsRefused(t *testing.T) {
 		"nothing":                {nil, "settings.workloadIdentityProvider: is required with settings.credentials=federation"},
 		"a value":                {with("imagee", "x"), "imagee"},
 		"a setting":              {settings(map[string]any{"projectID": "x"}), "projectID"},
-		"a number as a number":   {settings(map[string]any{"projectNumber": 998877665544}), "projectNumber"},
 		"a flag of the chart's":  {settings(map[string]any{"startupTaint": "x"}), "startupTaint"},
-		"a routing mode":         {settings(map[string]any{"routing": "magic"}), `settings.routing: "magic" is not known; use one of address, ebpf, nftables, none`},
-		"an attestation":         {settings(map[string]any{"attestation": "faith"}), `settings.attestation: "faith" is not known; use one of ip, prefer, require`},
+		"a routing mode":         {settings(map[string]any{"routing": "magic"}), "at '/settings/routing': value must be one of '', 'auto', 'ebpf', 'nftables', 'address', 'none'"},
+		"the routing mode auto":  {settings(map[string]any{"routing": "auto"}), `settings.routing: "auto" is not supported by the chart; use one of address, ebpf, nftables, none`},
+		"an attestation":         {settings(map[string]any{"attestation": "faith"}), "at '/settings/attestation': value must be one of '', 'require', 'prefer', 'ip'"},
 		"a digest":               {with("image", map[string]any{"digest": "sha256:x"}), "digest"},
 		"a life":                 {with("admission", map[string]any{"maxTokenSeconds": 60}), "maxTokenSeconds"},
 		"CEL in an audience":     {with("admission", map[string]any{"audiences": []any{"x'] + ['y"}}), "audiences"},
@@ -149,41 +149,6 @@ func TestWhatTheChartDoesNotKnowIsRefused(t *testing.T) {
 				t.Errorf("%v, want an error that holds %q", err, test.text)
 			}
 		})
-	}
-}
-
-// Each setting gets to the daemon under the name of its environment variable.
-func TestEachSettingIsAVariableOfTheDaemon(t *testing.T) {
-	flags, err := os.ReadFile(filepath.Join(deploy, "..", "docs", "flags.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, serve, _ := strings.Cut(string(flags), "\n## serve\n")
-	serve, _, _ = strings.Cut(serve, "\n## ")
-	values, want := map[string]any{}, map[string]string{}
-	for _, row := range flagRow.FindAllStringSubmatch(serve, -1) {
-		if flag := row[1]; !slices.Contains(byChart, flag) {
-			value := "x"
-			if usual := map[string]string{"routing": "address", "attestation": "ip"}[flag]; usual != "" {
-				value = usual
-			}
-			values[camel(flag)] = value
-			want["GME_"+strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))] = value
-		}
-	}
-	if len(want) < 15 {
-		t.Fatalf("docs/flags.md tells of %d flags", len(want))
-	}
-	manifests, err := render(deploy, map[string]any{"settings": values})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got corev1.ConfigMap
-	if err := yaml.UnmarshalStrict([]byte(manifests["configmap.yaml"]), &got); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got.Data); diff != "" {
-		t.Errorf("-flags +chart:\n%s", diff)
 	}
 }
 
@@ -278,7 +243,7 @@ func TestANewSettingRestartsTheDaemonAndNewAttributesDoNot(t *testing.T) {
 	}{
 		"setting": {func(v map[string]any) { v["settings"].(map[string]any)["zone"] = "europe-west1-b" }, true},
 		"policy": {func(v map[string]any) {
-			v["policy"] = map[string]any{"rules": []any{map[string]any{"ksa": "team/app"}}}
+			v["policy"] = map[string]any{"allow": []any{map[string]any{"ksa": "team/app", "gsas": []any{"b@prod-project.iam.gserviceaccount.com"}}}}
 		}, true},
 		"attributes": {func(v map[string]any) { v["attributes"] = map[string]any{"project": map[string]any{}} }, false},
 	} {
