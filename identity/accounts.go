@@ -16,36 +16,38 @@ import (
 
 var serviceAccounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 
-// lingering is how long the service accounts of a namespace stay watched after
-// the last pod that used one has left: CI namespaces fill and empty all day.
-const lingering = 10 * time.Minute
+// watchRetention is how long the service accounts of a namespace stay watched after its
+// last pod has left the node: CI namespaces fill and empty all day.
+const watchRetention = 10 * time.Minute
 
-// accountWatches is the service accounts of the namespaces that have pods here:
-// one watch a namespace, of metadata only. A node of a large cluster must not
-// hold every service account there is.
+// accountWatches watches the service accounts of the namespaces that have pods on this
+// node: one watch for each namespace, of metadata only. A node of a large cluster must not
+// store every service account.
 type accountWatches struct {
-	client  metadata.Interface
-	changed func()
-	failed  func(error)
-	now     func() time.Time
+	client   metadata.Interface
+	onChange func()
+	onError  func(error)
+	now      func() time.Time
+	running  sync.WaitGroup
 
 	mu      sync.Mutex
-	watches map[string]*accountWatch
-	running sync.WaitGroup
+	watches map[string]*accountWatch // by namespace; guarded by mu
 }
 
 type accountWatch struct {
 	informer cache.SharedIndexInformer
 	stop     context.CancelFunc
-	unused   time.Time // since when no pod here is in the namespace; zero while one is
+	// unusedSince is when the namespace's last pod left the node; zero while it has one.
+	// It is guarded by the mutex of accountWatches.
+	unusedSince time.Time
 }
 
-func newAccountWatches(client metadata.Interface, now func() time.Time, changed func(), failed func(error)) *accountWatches {
-	return &accountWatches{client: client, now: now, changed: changed, failed: failed, watches: map[string]*accountWatch{}}
+func newAccountWatches(client metadata.Interface, now func() time.Time, onChange func(), onError func(error)) *accountWatches {
+	return &accountWatches{client: client, now: now, onChange: onChange, onError: onError, watches: map[string]*accountWatch{}}
 }
 
-// follow watches the namespaces in use and stops what has not been used for long.
-// The watches end with ctx.
+// follow watches the namespaces in use, and ends the watches of namespaces that have been
+// unused for [watchRetention]. All watches end with ctx.
 func (a *accountWatches) follow(ctx context.Context, inUse []string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -53,7 +55,7 @@ func (a *accountWatches) follow(ctx context.Context, inUse []string) error {
 	for _, ns := range inUse {
 		used[ns] = true
 		if w := a.watches[ns]; w != nil {
-			w.unused = time.Time{}
+			w.unusedSince = time.Time{}
 			continue
 		}
 		w, err := a.start(ctx, ns)
@@ -65,9 +67,9 @@ func (a *accountWatches) follow(ctx context.Context, inUse []string) error {
 	for ns, w := range a.watches {
 		switch {
 		case used[ns]:
-		case w.unused.IsZero():
-			w.unused = a.now()
-		case a.now().Sub(w.unused) >= lingering:
+		case w.unusedSince.IsZero():
+			w.unusedSince = a.now()
+		case a.now().Sub(w.unusedSince) >= watchRetention:
 			w.stop()
 			delete(a.watches, ns)
 		}
@@ -87,21 +89,21 @@ func (a *accountWatches) start(ctx context.Context, namespace string) (*accountW
 	if err := informer.SetTransform(slimAccount); err != nil {
 		return nil, fmt.Errorf("service account watch: %w", err)
 	}
-	if err := observe(informer, a.changed, a.failed); err != nil {
+	if err := observe(informer, a.onChange, a.onError); err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	a.running.Go(func() { informer.RunWithContext(ctx) })
-	// An empty namespace has no event to tell that its list has come.
+	// The list of an empty namespace raises no event.
 	a.running.Go(func() {
 		if cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-			a.changed()
+			a.onChange()
 		}
 	})
 	return &accountWatch{informer: informer, stop: stop}, nil
 }
 
-// wait returns when every watch has ended, after the context of follow has.
+// wait waits for the end of all watches, after the context of follow has ended.
 func (a *accountWatches) wait() { a.running.Wait() }
 
 func (a *accountWatches) count() int {
@@ -110,7 +112,7 @@ func (a *accountWatches) count() int {
 	return len(a.watches)
 }
 
-// synced says whether the service accounts of a namespace are known.
+// synced reports whether the service accounts of a namespace are known.
 func (a *accountWatches) synced(namespace string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -118,38 +120,21 @@ func (a *accountWatches) synced(namespace string) bool {
 	return w != nil && w.informer.HasSynced()
 }
 
-// get returns the metadata of a service account. An account that the watch has
-// not announced is an error that the next event may resolve, never a nil.
+// get returns the metadata of a service account. For an account that the watch has not
+// announced it returns an error of the reason [NotReady], never nil.
 func (a *accountWatches) get(namespace, name string) (*metav1.PartialObjectMetadata, error) {
 	a.mu.Lock()
 	w := a.watches[namespace]
 	a.mu.Unlock()
 	if w == nil || !w.informer.HasSynced() {
-		return nil, failf(NotReady, "the service accounts of namespace %s have not been read from the API server yet: ask again", namespace)
+		return nil, errorf(NotReady, "the service accounts of namespace %s have not been read from the API server yet: retry", namespace)
 	}
 	o, found, err := w.informer.GetStore().GetByKey(namespace + "/" + name)
 	if err != nil {
 		return nil, &Error{Reason: NotReady, Message: fmt.Sprintf("service account %s/%s", namespace, name), Err: err}
 	}
 	if !found {
-		return nil, failf(NotReady, "service account %s/%s does not exist (yet): kubectl create serviceaccount --namespace %s %s", namespace, name, namespace, name)
+		return nil, errorf(NotReady, "service account %s/%s does not exist (yet): kubectl create serviceaccount --namespace %s %s", namespace, name, namespace, name)
 	}
 	return o.(*metav1.PartialObjectMetadata), nil
-}
-
-// slimAccount keeps the annotations that GKE honours.
-func slimAccount(o any) (any, error) {
-	account, ok := o.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return o, nil // a tombstone
-	}
-	slim := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-		Namespace: account.Namespace, Name: account.Name, UID: account.UID, ResourceVersion: account.ResourceVersion,
-	}}
-	for _, key := range []string{AnnotationGSA, AnnotationDelegates, AnnotationQuotaProject, AnnotationPrincipalEmail} {
-		if value, ok := account.Annotations[key]; ok {
-			metav1.SetMetaDataAnnotation(&slim.ObjectMeta, key, value)
-		}
-	}
-	return slim, nil
 }

@@ -5,54 +5,127 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxDelegates bounds what one annotation can make of a call to Google.
-const maxDelegates = 8
+// The annotations of a Kubernetes service account that GKE supports; see
+// "About Workload Identity Federation for GKE" in Google's documentation.
+const (
+	AnnotationGSA            = "iam.gke.io/gcp-service-account"
+	AnnotationQuotaProject   = "iam.gke.io/credential-quota-project"
+	AnnotationPrincipalEmail = "iam.gke.io/return-principal-id-as-email"
+	// AnnotationDelegates is a JSON list. Google's Secret Manager provider for the
+	// Secrets Store CSI driver reads it together with the annotation of the GSA.
+	AnnotationDelegates = "iam.gke.io/gcp-service-account-delegates"
+)
 
-// gsaAddress is the shape of every address that Google gives a service account,
-// so that no annotation can reach outside its place in a URL. Beside
-// NAME@PROJECT.iam.gserviceaccount.com these are legal: NUMBER-compute@developer.gserviceaccount.com,
-// PROJECT@appspot.gserviceaccount.com, and NAME@PROJECT.DOMAIN.iam.gserviceaccount.com for
-// projects of a domain (Google's "Service account types").
-var gsaAddress = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+$`)
+// annotation is a supported annotation. The parser reads, and the watch keeps, exactly
+// the annotations of [supportedAnnotations].
+type annotation struct {
+	key     string
+	meaning string                               // of a valid value, for the error
+	example string                               // of a valid value, as kubectl's argument
+	set     func(w *Workload, value string) bool // reports whether the value is valid; w changes only if it is
+}
 
-// quotaProject is the ID or the number of a project, that of a domain included.
-var quotaProject = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]*$`)
-
-// annotated reads the KSA's annotations into w.
-func (w *Workload) annotated(annotations map[string]string) error {
-	w.GSA, w.Delegates = annotations[AnnotationGSA], ""
-	w.QuotaProject = annotations[AnnotationQuotaProject]
-	w.PrincipalEmail = annotations[AnnotationPrincipalEmail] == "true"
-	if w.GSA != "" && !ValidGSA(w.GSA) {
-		return w.badAnnotation(AnnotationGSA, &w.GSA, "the e-mail address of a Google service account", "NAME@PROJECT_ID.iam.gserviceaccount.com")
+// supportedAnnotations are in the order in which they are parsed: delegates need a GSA.
+func supportedAnnotations() [4]annotation {
+	return [...]annotation{
+		{AnnotationGSA, "the e-mail address of a Google service account", "NAME@PROJECT_ID.iam.gserviceaccount.com", setGSA},
+		{AnnotationDelegates, "a JSON list of up to 8 e-mail addresses of Google service accounts", `'["NAME@PROJECT_ID.iam.gserviceaccount.com"]'`, setDelegates},
+		{AnnotationQuotaProject, "the ID of a Google project", "PROJECT_ID", setQuotaProject},
+		{AnnotationPrincipalEmail, "", "", setPrincipalEmail}, // every value is valid
 	}
-	if list := annotations[AnnotationDelegates]; list != "" && w.GSA != "" {
-		var delegates []string
-		if json.Unmarshal([]byte(list), &delegates) != nil || len(delegates) > maxDelegates || slices.ContainsFunc(delegates, func(d string) bool { return !ValidGSA(d) }) {
-			w.Delegates, w.GSA = list, ""
-			return w.badAnnotation(AnnotationDelegates, &w.Delegates, "a JSON list of up to 8 e-mail addresses of Google service accounts", `'["NAME@PROJECT_ID.iam.gserviceaccount.com"]'`)
+}
+
+// parseAnnotations reads the annotations of the KSA of w into w. With an error, which is
+// of the reason [BadAnnotation], w has no GSA.
+func (w *Workload) parseAnnotations(values map[string]string) error {
+	w.GSA, w.Delegates, w.QuotaProject, w.PrincipalEmail = "", "", "", false
+	for _, a := range supportedAnnotations() {
+		if value := values[a.key]; value != "" && !a.set(w, value) {
+			w.GSA = ""
+			return badAnnotation(w.KSA, a, value)
 		}
-		w.Delegates = strings.Join(delegates, ",")
-	}
-	if w.QuotaProject != "" && !validQuotaProject(w.QuotaProject) {
-		return w.badAnnotation(AnnotationQuotaProject, &w.QuotaProject, "the ID of a Google project", "PROJECT_ID")
 	}
 	return nil
 }
 
-// badAnnotation takes the value back and says what to put there.
-func (w *Workload) badAnnotation(key string, value *string, what, form string) error {
-	bad := *value
-	*value = ""
-	return failf(BadAnnotation, "annotation %s=%q of service account %s/%s is not %s: "+
+func badAnnotation(ksa ServiceAccount, a annotation, value string) *Error {
+	return errorf(BadAnnotation, "annotation %s=%q of service account %s/%s is not %s: "+
 		"kubectl annotate serviceaccount --overwrite --namespace %s %s %s=%s",
-		key, bad, w.KSA.Namespace, w.KSA.Name, what, w.KSA.Namespace, w.KSA.Name, key, form)
+		a.key, value, ksa.Namespace, ksa.Name, a.meaning, ksa.Namespace, ksa.Name, a.key, a.example)
 }
 
-// validQuotaProject counts apart: a counted repetition is compiled once for each time.
-func validQuotaProject(id string) bool { return len(id) <= 254 && quotaProject.MatchString(id) }
+func setGSA(w *Workload, email string) bool {
+	if !ValidGSA(email) {
+		return false
+	}
+	w.GSA = email
+	return true
+}
 
-// ValidGSA says whether email has the shape of a Google service account's address.
+// maxDelegates bounds the length of a request to Google.
+const maxDelegates = 8
+
+func setDelegates(w *Workload, list string) bool {
+	if w.GSA == "" {
+		return true // ignored
+	}
+	var delegates []string
+	if json.Unmarshal([]byte(list), &delegates) != nil || len(delegates) > maxDelegates ||
+		slices.ContainsFunc(delegates, func(email string) bool { return !ValidGSA(email) }) {
+		return false
+	}
+	w.Delegates = strings.Join(delegates, ",")
+	return true
+}
+
+func setQuotaProject(w *Workload, id string) bool {
+	if !validQuotaProject(id) {
+		return false
+	}
+	w.QuotaProject = id
+	return true
+}
+
+func setPrincipalEmail(w *Workload, value string) bool {
+	w.PrincipalEmail = value == "true"
+	return true
+}
+
+// slimAccount is the transform of the watches: it keeps the supported annotations and
+// drops all else that nothing here reads.
+func slimAccount(o any) (any, error) {
+	account, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return o, nil // a tombstone
+	}
+	slim := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: account.Namespace, Name: account.Name, UID: account.UID, ResourceVersion: account.ResourceVersion,
+	}}
+	for _, a := range supportedAnnotations() {
+		if value, ok := account.Annotations[a.key]; ok {
+			metav1.SetMetaDataAnnotation(&slim.ObjectMeta, a.key, value)
+		}
+	}
+	return slim, nil
+}
+
+// gsaAddress matches every address that Google gives a service account, so no annotation
+// can change the path of a URL. Besides NAME@PROJECT.iam.gserviceaccount.com these are
+// valid: NUMBER-compute@developer.gserviceaccount.com, PROJECT@appspot.gserviceaccount.com,
+// and NAME@PROJECT.DOMAIN.iam.gserviceaccount.com for domain-scoped projects (Google's
+// "Service account types").
+var gsaAddress = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+$`)
+
+// ValidGSA reports whether email has the form of a Google service account's address.
 func ValidGSA(email string) bool { return len(email) <= 254 && gsaAddress.MatchString(email) }
+
+// quotaProject matches the ID or the number of a project, also a domain-scoped one.
+var quotaProject = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]*$`)
+
+// validQuotaProject checks the length itself: a regular expression with a counted
+// repetition is compiled to that many copies.
+func validQuotaProject(id string) bool { return len(id) <= 254 && quotaProject.MatchString(id) }

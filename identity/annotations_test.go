@@ -1,11 +1,17 @@
 package identity
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
 	"strings"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestEveryAddressThatGoogleGivesAServiceAccountIsLegal(t *testing.T) {
+func TestValidGSA_AcceptsAllFormsOfGoogle(t *testing.T) {
 	for _, email := range []string{
 		"cart@shop-project.iam.gserviceaccount.com",
 		"998877665544-compute@developer.gserviceaccount.com",
@@ -19,12 +25,12 @@ func TestEveryAddressThatGoogleGivesAServiceAccountIsLegal(t *testing.T) {
 		strings.Repeat("a", 254-len("@p.iam.gserviceaccount.com")) + "@p.iam.gserviceaccount.com",
 	} {
 		if !ValidGSA(email) {
-			t.Errorf("%s is refused", email)
+			t.Errorf("%s is rejected", email)
 		}
 	}
 }
 
-func TestWhatIsNoAddressIsIllegal(t *testing.T) {
+func TestValidGSA_RejectsOtherText(t *testing.T) {
 	const good = "cart@shop-project.iam.gserviceaccount.com"
 	for _, email := range []string{
 		"", "cart", "@", "cart@", "@shop-project.iam.gserviceaccount.com", "cart@localhost",
@@ -38,56 +44,88 @@ func TestWhatIsNoAddressIsIllegal(t *testing.T) {
 		strings.Repeat("a", 255-len("@p.iam.gserviceaccount.com")) + "@p.iam.gserviceaccount.com",
 	} {
 		if ValidGSA(email) {
-			t.Errorf("%q is legal", email)
+			t.Errorf("%q is accepted", email)
 		}
 	}
 }
 
-func TestAnnotationsThatGKEHonours(t *testing.T) {
-	for name, of := range map[string]struct {
+func TestAnnotations_AreParsedLikeOnGKE(t *testing.T) {
+	for name, test := range map[string]struct {
 		annotations map[string]string
 		want        Workload
 	}{
-		"none":       {nil, Workload{}},
-		"all":        {map[string]string{AnnotationGSA: gsa, AnnotationQuotaProject: "quota", AnnotationPrincipalEmail: "true"}, Workload{GSA: gsa, QuotaProject: "quota", PrincipalEmail: true}},
-		"empty":      {map[string]string{AnnotationGSA: "", AnnotationPrincipalEmail: ""}, Workload{}},
-		"not true":   {map[string]string{AnnotationPrincipalEmail: "false"}, Workload{}},
-		"others'":    {map[string]string{"iam.gke.io/gcp-service-accounts": gsa}, Workload{}},
-		"delegates":  {map[string]string{AnnotationGSA: gsa, AnnotationDelegates: `["a@p.iam.gserviceaccount.com", "b@p.iam.gserviceaccount.com"]`}, Workload{GSA: gsa, Delegates: "a@p.iam.gserviceaccount.com,b@p.iam.gserviceaccount.com"}},
-		"no list":    {map[string]string{AnnotationGSA: gsa, AnnotationDelegates: `[]`}, Workload{GSA: gsa}},
-		"to nobody":  {map[string]string{AnnotationDelegates: `["a@p.iam.gserviceaccount.com"]`}, Workload{}},
-		"taken away": {map[string]string{}, Workload{}},
+		"none":      {nil, Workload{}},
+		"all":       {map[string]string{AnnotationGSA: gsa, AnnotationQuotaProject: "quota", AnnotationPrincipalEmail: "true"}, Workload{GSA: gsa, QuotaProject: "quota", PrincipalEmail: true}},
+		"empty":     {map[string]string{AnnotationGSA: "", AnnotationPrincipalEmail: ""}, Workload{}},
+		"not true":  {map[string]string{AnnotationPrincipalEmail: "false"}, Workload{}},
+		"unknown":   {map[string]string{"iam.gke.io/gcp-service-accounts": gsa}, Workload{}},
+		"delegates": {map[string]string{AnnotationGSA: gsa, AnnotationDelegates: `["a@p.iam.gserviceaccount.com", "b@p.iam.gserviceaccount.com"]`}, Workload{GSA: gsa, Delegates: "a@p.iam.gserviceaccount.com,b@p.iam.gserviceaccount.com"}},
+		"no list":   {map[string]string{AnnotationGSA: gsa, AnnotationDelegates: `[]`}, Workload{GSA: gsa}},
+		"no GSA":    {map[string]string{AnnotationDelegates: `["a@p.iam.gserviceaccount.com"]`}, Workload{}},
+		"removed":   {map[string]string{}, Workload{}},
 	} {
 		var w Workload
-		if err := w.annotated(of.annotations); err != nil || w != of.want {
-			t.Errorf("%s: %+v, %v, want %+v", name, w, err, of.want)
+		if err := w.parseAnnotations(test.annotations); err != nil || w != test.want {
+			t.Errorf("%s: %+v, %v, want %+v", name, w, err, test.want)
 		}
 	}
 }
 
-func TestIllegalAnnotationIsToldWithItsRemedy(t *testing.T) {
+func TestAnnotations_InvalidValueIsErrorWithRemedy(t *testing.T) {
 	w := Workload{KSA: ServiceAccount{Namespace: "shop", Name: "cart"}}
-	err := w.annotated(map[string]string{AnnotationGSA: "not an address"})
+	err := w.parseAnnotations(map[string]string{AnnotationGSA: "not an address"})
 	wantError(t, err, BadAnnotation, `"not an address"`, "kubectl annotate serviceaccount --overwrite --namespace shop cart iam.gke.io/gcp-service-account=")
 	for _, project := range []string{"Billing", "a b", "a\nX-Header: y", "-a", "a/b", strings.Repeat("a", 255)} {
-		err := w.annotated(map[string]string{AnnotationGSA: gsa, AnnotationQuotaProject: project})
+		err := w.parseAnnotations(map[string]string{AnnotationGSA: gsa, AnnotationQuotaProject: project})
 		wantError(t, err, BadAnnotation, "is not the ID of a Google project", "shop cart iam.gke.io/credential-quota-project=PROJECT_ID")
 		if w.QuotaProject != "" {
-			t.Errorf("the workload has it all the same: %s", w.QuotaProject)
+			t.Errorf("the workload has the invalid value %s", w.QuotaProject)
 		}
 	}
-	if err := w.annotated(map[string]string{AnnotationQuotaProject: "example.com:billing-1"}); err != nil || w.QuotaProject != "example.com:billing-1" {
+	if err := w.parseAnnotations(map[string]string{AnnotationQuotaProject: "example.com:billing-1"}); err != nil || w.QuotaProject != "example.com:billing-1" {
 		t.Errorf("%s, %v", w.QuotaProject, err)
 	}
 	if w.GSA != "" {
-		t.Errorf("the workload has it all the same: %s", w.GSA)
+		t.Errorf("the workload has the GSA %s", w.GSA)
 	}
 	for _, list := range []string{"a@p.iam.gserviceaccount.com", `["a"]`, `["a@p.iam.gserviceaccount.com,b@p.iam.gserviceaccount.com"]`, `[1]`, `{}`, `["a@p.iam.gserviceaccount.com"`,
 		"[" + strings.Repeat(`"a@p.iam.gserviceaccount.com",`, 8) + `"a@p.iam.gserviceaccount.com"]`} {
-		err := w.annotated(map[string]string{AnnotationGSA: gsa, AnnotationDelegates: list})
+		err := w.parseAnnotations(map[string]string{AnnotationGSA: gsa, AnnotationDelegates: list})
 		wantError(t, err, BadAnnotation, "is not a JSON list", "shop cart iam.gke.io/gcp-service-account-delegates=")
 		if w.Delegates != "" || w.GSA != "" {
-			t.Errorf("%s: reached all the same: %s through %s", list, w.GSA, w.Delegates)
+			t.Errorf("%s: the workload has the GSA %s and the delegates %s", list, w.GSA, w.Delegates)
+		}
+	}
+}
+
+// Every annotation of the source changes a workload after the transform of the watch, so
+// none is parsed from a constant and forgotten by the transform.
+func TestAnnotations_TransformKeepsAllThatAreParsed(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "annotations.go", nil, 0)
+	check(t, err)
+	var keys []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Annotation") {
+			keys = append(keys, must(strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)))
+		}
+		return true
+	})
+	valid := map[string]string{
+		AnnotationGSA: gsa, AnnotationDelegates: `["a@p.iam.gserviceaccount.com"]`, AnnotationQuotaProject: "quota", AnnotationPrincipalEmail: "true",
+	}
+	if len(keys) != len(valid) {
+		t.Errorf("the source has the annotations %v, the test has values of %v", keys, valid)
+	}
+	for _, key := range keys {
+		account := newAccount("shop", "cart", AnnotationGSA, gsa, key, valid[key], "other", "x")
+		kept := must(slimAccount(account)).(*metav1.PartialObjectMetadata).Annotations
+		var w, without Workload
+		check(t, w.parseAnnotations(kept))
+		if key != AnnotationGSA {
+			check(t, without.parseAnnotations(map[string]string{AnnotationGSA: gsa}))
+		}
+		if w == without || kept["other"] != "" {
+			t.Errorf("%s: the transform keeps %v, which is parsed as %+v", key, kept, w)
 		}
 	}
 }

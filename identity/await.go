@@ -7,15 +7,15 @@ import (
 	"gke-metadata-emulator/internal/change"
 )
 
-// await asks find again after every event until it answers, fails for good, or
-// the context ends; then it returns find's last error. A look-up that the next
-// event may answer fails with NotReady, Unknown or Ambiguous.
-func await[T any](ctx context.Context, s *change.Signal, find func() (T, error)) (T, error) {
+// await repeats a lookup after every event until it succeeds, fails permanently, or the
+// context ends; then it returns the lookup's last error. A lookup that a later event can
+// resolve fails with [NotReady], [Unknown] or [Ambiguous].
+func await[T any](ctx context.Context, events *change.Signal, lookup func() (T, error)) (T, error) {
 	for {
-		// Taken before the look-up: an event between the two must not be missed.
-		next := s.Next()
-		v, err := find()
-		if err == nil || !mayResolve(err) {
+		// Taken before the lookup: an event between the two must not be missed.
+		next := events.Next()
+		v, err := lookup()
+		if err == nil || !isTemporary(err) {
 			return v, err
 		}
 		select {
@@ -26,7 +26,7 @@ func await[T any](ctx context.Context, s *change.Signal, find func() (T, error))
 	}
 }
 
-func mayResolve(err error) bool {
+func isTemporary(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.Reason == NotReady || e.Reason == Unknown || e.Reason == Ambiguous)
 }

@@ -13,42 +13,43 @@ import (
 )
 
 const (
-	confirmTimeout = 300 * time.Millisecond // Ruby's client waits 500 ms in all
-	confirmPause   = 5 * time.Second        // after the API server did not answer
+	confirmTimeout = 300 * time.Millisecond // Ruby's client waits 500 ms in total
+	confirmPause   = 5 * time.Second        // after a failed request
 )
 
-// confirmer asks the API server whether a pod that the watch knows is still
-// there. The watch lags by some milliseconds, in which a new pod may already send
-// from the address of one that is gone. It is asked once for each connection that
-// is known by its address alone, and at most once at a time for each pod.
-type confirmer struct {
-	pods    Pods
-	now     func() time.Time
-	count   func(result string)
-	flights singleflight.Group
-	paused  atomic.Int64 // Unix nanoseconds until when nobody is asked
+// podVerifier confirms with the API server that a pod from the watch still exists. The
+// watch lags by some milliseconds, in which a new pod can already send from the address of
+// a deleted one. Each connection that is identified by its address alone is confirmed
+// once, with at most one request at a time for each pod and address. All methods are safe
+// for concurrent use.
+type podVerifier struct {
+	pods        Pods
+	now         func() time.Time
+	countResult func(result string)
+	requests    singleflight.Group
+	pausedUntil atomic.Int64 // Unix nanoseconds; until then no request is sent
 }
 
-// holds says whether pod still exists with the address ip and has not ended. Where
-// the API server does not answer, the watch is believed: without it no pod is
+// stillOwnsIP reports whether pod still exists, has the address ip and has not ended. If
+// the API server does not answer, the watch is trusted: without an API server no pod is
 // bound to the node or deleted from it either.
-func (c *confirmer) holds(ctx context.Context, pod *corev1.Pod, ip netip.Addr) bool {
-	for again := false; ; again = true {
-		if c.now().UnixNano() < c.paused.Load() {
-			c.count("unavailable")
+func (v *podVerifier) stillOwnsIP(ctx context.Context, pod *corev1.Pod, ip netip.Addr) bool {
+	for retried := false; ; retried = true {
+		if v.now().UnixNano() < v.pausedUntil.Load() {
+			v.countResult("unavailable")
 			return true
 		}
-		mine := false
-		answer := c.flights.DoChan(string(pod.UID)+" "+ip.String(), func() (any, error) {
-			mine = true
-			return c.ask(context.WithoutCancel(ctx), pod, ip), nil
+		leader := false
+		result := v.requests.DoChan(string(pod.UID)+" "+ip.String(), func() (any, error) {
+			leader = true
+			return v.confirm(context.WithoutCancel(ctx), pod, ip), nil
 		})
 		select {
-		case r := <-answer:
-			// An answer that was under way before this connection came is too old
-			// for it; the one after that is not.
-			if held := r.Val.(bool); mine || again || !held {
-				return held
+		case r := <-result:
+			// A request that was sent before this connection was opened is too old to
+			// confirm it. The next request is not.
+			if owns := r.Val.(bool); leader || retried || !owns {
+				return owns
 			}
 		case <-ctx.Done():
 			return false
@@ -56,22 +57,22 @@ func (c *confirmer) holds(ctx context.Context, pod *corev1.Pod, ip netip.Addr) b
 	}
 }
 
-func (c *confirmer) ask(ctx context.Context, pod *corev1.Pod, ip netip.Addr) bool {
+func (v *podVerifier) confirm(ctx context.Context, pod *corev1.Pod, ip netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
-	now, err := c.pods.Pod(ctx, pod.Namespace, pod.Name)
+	current, err := v.pods.Pod(ctx, pod.Namespace, pod.Name)
 	switch {
 	case apierrors.IsNotFound(err):
-		c.count("gone")
+		v.countResult("gone")
 		return false
 	case err != nil:
-		c.paused.Store(c.now().Add(confirmPause).UnixNano())
-		c.count("unavailable")
+		v.pausedUntil.Store(v.now().Add(confirmPause).UnixNano())
+		v.countResult("unavailable")
 		return true
-	case now.UID != pod.UID || !alive(now) || !slices.Contains(ownIPs(now), ip.String()):
-		c.count("gone")
+	case current.UID != pod.UID || !alive(current) || !slices.Contains(ownIPs(current), ip.String()):
+		v.countResult("gone")
 		return false
 	}
-	c.count("held")
+	v.countResult("held")
 	return true
 }

@@ -15,28 +15,28 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// store is an API server that has one pod, or an error in its place. It answers
-// with what it had when it was asked.
+// store is an API server with one pod, or an error instead. Its answer is the state at
+// the start of the request.
 type store struct {
 	mu      sync.Mutex
 	pod     *corev1.Pod
 	err     error
 	latency time.Duration
 	calls   int
-	atOnce  int
-	most    int // calls at once
+	running int
+	peak    int // most calls at once
 }
 
-func (s *store) PodsOf(string) cache.ListerWatcher { panic("only single pods are asked for") }
+func (s *store) WatchPods(string) cache.ListerWatcher { panic("the verifier reads single pods") }
 
 func (s *store) Pod(ctx context.Context, _, _ string) (*corev1.Pod, error) {
 	s.mu.Lock()
 	s.calls++
-	s.atOnce++
-	s.most = max(s.most, s.atOnce)
+	s.running++
+	s.peak = max(s.peak, s.running)
 	pod, err, latency := s.pod, s.err, s.latency
 	s.mu.Unlock()
-	defer s.set(func(s *store) { s.atOnce-- })
+	defer s.set(func(s *store) { s.running-- })
 	select {
 	case <-time.After(latency):
 		return pod, err
@@ -57,30 +57,30 @@ var (
 	gone      = apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, "app")
 )
 
-// newConfirmer makes a confirmer and the results that it counts.
-func newConfirmer(s *store) (*confirmer, map[string]int) {
+// newPodVerifier returns a verifier and its counted results.
+func newPodVerifier(s *store) (*podVerifier, map[string]int) {
 	var mu sync.Mutex
 	results := map[string]int{}
-	return &confirmer{pods: s, now: time.Now, count: func(result string) {
+	return &podVerifier{pods: s, now: time.Now, countResult: func(result string) {
 		mu.Lock()
 		defer mu.Unlock()
 		results[result]++
 	}}, results
 }
 
-func TestPodHoldsItsAddressOnlyWhileTheStoreSaysSo(t *testing.T) {
-	for name, of := range map[string]struct {
+func TestPodVerifier_FollowsStore(t *testing.T) {
+	for name, test := range map[string]struct {
 		stored *corev1.Pod
 		err    error
 		ip     string
-		held   bool
+		owns   bool
 		result string
 	}{
-		"as the watch said":       {confirmed, nil, "10.0.0.1", true, "held"},
+		"same as in the watch":    {confirmed, nil, "10.0.0.1", true, "held"},
 		"its second address":      {confirmed, nil, "2001:db8::1", true, "held"},
 		"terminating":             {newPod("shop", "app", "10.0.0.1", deleting), nil, "10.0.0.1", true, "held"},
 		"deleted":                 {nil, gone, "10.0.0.1", false, "gone"},
-		"created anew":            {newPod("shop", "app", "10.0.0.1", func(p *corev1.Pod) { p.UID = "another" }), nil, "10.0.0.1", false, "gone"},
+		"created again":           {newPod("shop", "app", "10.0.0.1", func(p *corev1.Pod) { p.UID = "another" }), nil, "10.0.0.1", false, "gone"},
 		"succeeded":               {newPod("shop", "app", "10.0.0.1", phase(corev1.PodSucceeded)), nil, "10.0.0.1", false, "gone"},
 		"failed":                  {newPod("shop", "app", "10.0.0.1", phase(corev1.PodFailed)), nil, "10.0.0.1", false, "gone"},
 		"its sandbox has ended":   {newPod("shop", "app", "10.0.0.1", deleting, sandbox(corev1.ConditionFalse)), nil, "10.0.0.1", false, "gone"},
@@ -90,30 +90,30 @@ func TestPodHoldsItsAddressOnlyWhileTheStoreSaysSo(t *testing.T) {
 		"error":                   {nil, apierrors.NewInternalError(errors.New("etcd")), "10.0.0.1", true, "unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, results := newConfirmer(&store{pod: of.stored, err: of.err})
-			if held := c.holds(t.Context(), confirmed, netip.MustParseAddr(of.ip)); held != of.held || results[of.result] != 1 || len(results) != 1 {
-				t.Errorf("held %t, counted %v, want %t, %s", held, results, of.held, of.result)
+			c, results := newPodVerifier(&store{pod: test.stored, err: test.err})
+			if held := c.stillOwnsIP(t.Context(), confirmed, netip.MustParseAddr(test.ip)); held != test.owns || results[test.result] != 1 || len(results) != 1 {
+				t.Errorf("held %t, counted %v, want %t, %s", held, results, test.owns, test.result)
 			}
 		})
 	}
 }
 
-// The pod may have gone between the question and the connection.
-func TestAnswerThatWasUnderWayBeforeTheConnectionIsNotUsedForIt(t *testing.T) {
+// The pod can be deleted between the request and the connection.
+func TestPodVerifier_DoesNotUseOlderRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{pod: confirmed, latency: 100 * time.Millisecond}
-		c, _ := newConfirmer(s)
+		c, _ := newPodVerifier(s)
 		var both sync.WaitGroup
 		both.Go(func() {
-			if !c.holds(t.Context(), confirmed, address) {
-				t.Error("the pod that was there when its connection came does not hold its address")
+			if !c.stillOwnsIP(t.Context(), confirmed, address) {
+				t.Error("a pod that existed when its connection was opened does not own its address")
 			}
 		})
 		time.Sleep(50 * time.Millisecond)
 		s.set(func(s *store) { s.pod, s.err = nil, gone })
 		both.Go(func() {
-			if c.holds(t.Context(), confirmed, address) {
-				t.Error("a connection that came after the pod had gone is believed to be the pod's")
+			if c.stillOwnsIP(t.Context(), confirmed, address) {
+				t.Error("a connection that was opened after the pod was deleted is taken for the pod's")
 			}
 		})
 		both.Wait()
@@ -123,79 +123,79 @@ func TestAnswerThatWasUnderWayBeforeTheConnectionIsNotUsedForIt(t *testing.T) {
 	})
 }
 
-func TestStoreIsAskedAtMostOnceAtATimeForAPod(t *testing.T) {
+func TestPodVerifier_SharesRequestsForPod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{pod: confirmed, latency: 100 * time.Millisecond}
-		c, _ := newConfirmer(s)
+		c, _ := newPodVerifier(s)
 		var all sync.WaitGroup
 		for i := range 100 {
 			all.Go(func() {
 				time.Sleep(time.Duration(i) * time.Millisecond / 2)
-				if !c.holds(t.Context(), confirmed, address) {
-					t.Error("not held")
+				if !c.stillOwnsIP(t.Context(), confirmed, address) {
+					t.Error("the pod does not own its address")
 				}
 			})
 		}
 		all.Wait()
-		if s.most != 1 || s.calls != 2 {
-			t.Errorf("%d calls, %d at once, want the first and one for all who came later", s.calls, s.most)
+		if s.peak != 1 || s.calls != 2 {
+			t.Errorf("%d calls, %d at once, want the first and one for all later connections", s.calls, s.peak)
 		}
 	})
 }
 
-func TestPodsAreConfirmedIndependently(t *testing.T) {
+func TestPodVerifier_ConfirmsPodsIndependently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{pod: confirmed, latency: 100 * time.Millisecond}
-		c, _ := newConfirmer(s)
+		c, _ := newPodVerifier(s)
 		var both sync.WaitGroup
 		for _, pod := range []*corev1.Pod{confirmed, newPod("shop", "other", "10.0.0.2")} {
-			both.Go(func() { c.holds(t.Context(), pod, address) })
+			both.Go(func() { c.stillOwnsIP(t.Context(), pod, address) })
 		}
 		both.Wait()
-		if s.most != 2 {
-			t.Errorf("%d calls at once", s.most)
+		if s.peak != 2 {
+			t.Errorf("%d calls at once", s.peak)
 		}
 	})
 }
 
-func TestFailingAPIServerIsLeftAloneForSomeSecondsAndTheWatchBelieved(t *testing.T) {
+func TestPodVerifier_PausesAfterErrorAndTrustsWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{err: apierrors.NewServiceUnavailable("no leader")}
-		c, results := newConfirmer(s)
-		wantHeld := func(want bool, calls int) {
+		c, results := newPodVerifier(s)
+		wantOwned := func(want bool, calls int) {
 			t.Helper()
-			if held := c.holds(t.Context(), confirmed, address); held != want || s.calls != calls {
+			if held := c.stillOwnsIP(t.Context(), confirmed, address); held != want || s.calls != calls {
 				t.Errorf("held %t after %d calls, want %t after %d", held, s.calls, want, calls)
 			}
 		}
-		wantHeld(true, 1)
+		wantOwned(true, 1)
 		s.set(func(s *store) { s.err = gone })
 		time.Sleep(confirmPause - time.Millisecond)
-		wantHeld(true, 1)
+		wantOwned(true, 1)
 		time.Sleep(time.Millisecond)
-		wantHeld(false, 2)
+		wantOwned(false, 2)
 		if results["unavailable"] != 2 || results["gone"] != 1 {
 			t.Errorf("counted %v", results)
 		}
 	})
 }
 
-func TestHangingAPIServerHoldsAConnectionForLittle(t *testing.T) {
-	for name, of := range map[string]struct{ deadline, want time.Duration }{
+func TestPodVerifier_BoundsWaitForAPIServer(t *testing.T) {
+	for name, test := range map[string]struct{ deadline, want time.Duration }{
 		"its own deadline":      {time.Minute, confirmTimeout},
 		"connection's deadline": {100 * time.Millisecond, 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, _ := newConfirmer(&store{latency: time.Hour})
-				ctx, cancel := context.WithTimeout(t.Context(), of.deadline)
+				c, _ := newPodVerifier(&store{latency: time.Hour})
+				ctx, cancel := context.WithTimeout(t.Context(), test.deadline)
 				defer cancel()
 				start := time.Now()
-				held := c.holds(ctx, confirmed, address)
-				if waited := time.Since(start); waited != of.want || held != (of.want == confirmTimeout) {
-					t.Errorf("held %t after %s, want after %s", held, waited, of.want)
+				held := c.stillOwnsIP(ctx, confirmed, address)
+				if waited := time.Since(start); waited != test.want || held != (test.want == confirmTimeout) {
+					t.Errorf("held %t after %s, want after %s", held, waited, test.want)
 				}
-				time.Sleep(confirmTimeout) // the call ends, whether or not anybody waits
+				time.Sleep(confirmTimeout) // the request ends even if no caller waits
 			})
 		})
 	}

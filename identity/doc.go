@@ -1,12 +1,10 @@
 // Package identity answers one question: who is calling?
 //
-// A [Connection] that the server accepted leads to the [Pod] at its other end,
-// once, when the connection first needs an identity. The pod leads to its
-// [Workload]: the Kubernetes service account (KSA) that it runs as and the
-// Google service account (GSA) that the KSA is annotated with, read at every
-// request, so that a changed annotation takes effect on the next one.
+// The [Pod] at the other end of an accepted [Connection] is looked up once, when the
+// connection first needs an identity. Its [Workload] is looked up at every request: the
+// Kubernetes service account (KSA) of the pod, and the Google service account (GSA) in the
+// KSA's annotation. A changed annotation therefore applies to the next request.
 //
-// Two resolvers exist: [Kubernetes] asks a cluster, [Static] reads a file for
-// machines without a cluster. The package knows nothing of tokens and nothing
-// of HTTP.
+// There are two resolvers: [Kubernetes] watches a cluster, and [Static] reads a file for
+// machines without a cluster. The package must not know tokens or HTTP.
 package identity

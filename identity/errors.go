@@ -6,18 +6,18 @@ import "fmt"
 type Reason string
 
 const (
-	// NotReady: the answer may come with the cluster's next event. Ask again.
+	// NotReady: a later event of the cluster can resolve it. Retry.
 	NotReady Reason = "not_ready"
 	// Unknown: no pod of this node has this address.
 	Unknown Reason = "unknown_source"
 	// Ambiguous: more than one live pod claims this address.
 	Ambiguous Reason = "ambiguous_source"
-	// HostNetwork: the caller shares the node's network, so that its address
-	// does not say which pod it is.
+	// HostNetwork: the caller shares the node's network, and its address does not
+	// identify its pod.
 	HostNetwork Reason = "host_network"
-	// NotAPod: the caller is a process of the node, in no pod's cgroup.
+	// NotAPod: the caller is a process of the node, and is in no pod's cgroup.
 	NotAPod Reason = "not_a_pod"
-	// Unattested: the kernel's proof is required, and there is none.
+	// Unattested: a proof by the kernel is required, and there is none.
 	Unattested Reason = "unattested"
 	// Mismatch: the kernel's proof names one pod and the address another.
 	Mismatch Reason = "proof_mismatch"
@@ -25,15 +25,14 @@ const (
 	NotListed Reason = "not_listed"
 	// Gone: the pod ended while its connection was open.
 	Gone Reason = "pod_gone"
-	// BadAnnotation: the KSA's annotation is not an e-mail address of a Google
-	// service account.
+	// BadAnnotation: an annotation of the KSA has an invalid value.
 	BadAnnotation Reason = "bad_annotation"
 )
 
-// Error says why a caller has no identity, and what to do about it.
+// Error is the reason why a caller has no identity, with the remedy.
 type Error struct {
 	Reason  Reason
-	Message string // for the caller's eyes: names the thing and the remedy
+	Message string // the caller reads it: it names the object and the remedy
 	Err     error  // the cause, if any
 }
 
@@ -46,6 +45,6 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-func failf(reason Reason, format string, args ...any) *Error {
+func errorf(reason Reason, format string, args ...any) *Error {
 	return &Error{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }

@@ -8,10 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// When a pod may hold its address, and for whom that stands.
-func TestLifeOfAPodAndItsAddress(t *testing.T) {
+func TestPod_LifetimeOfAddress(t *testing.T) {
 	kept, lost := []string{"10.0.0.1"}, []string(nil)
-	for name, of := range map[string]struct {
+	for name, test := range map[string]struct {
 		changes []func(*corev1.Pod)
 		alive   bool
 		ips     []string
@@ -30,30 +29,30 @@ func TestLifeOfAPodAndItsAddress(t *testing.T) {
 		"its sandbox is being created again": {[]func(*corev1.Pod){sandbox(corev1.ConditionFalse)}, true, kept, []string{nodeIP}},
 		"host network":                       {[]func(*corev1.Pod){hostNetwork}, true, lost, []string{nodeIP, "10.0.0.1"}},
 		"dual-stack":                         {[]func(*corev1.Pod){ips("10.0.0.1", "2001:db8::1")}, true, []string{"10.0.0.1", "2001:db8::1"}, []string{nodeIP}},
-		"mapped, and spelled otherwise":      {[]func(*corev1.Pod){ips("::ffff:10.0.0.1", "2001:DB8:0::1")}, true, []string{"10.0.0.1", "2001:db8::1"}, []string{nodeIP}},
+		"mapped, in another form":            {[]func(*corev1.Pod){ips("::ffff:10.0.0.1", "2001:DB8:0::1")}, true, []string{"10.0.0.1", "2001:db8::1"}, []string{nodeIP}},
 		"dual-stack node":                    {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.HostIPs = []corev1.HostIP{{IP: nodeIP}, {IP: "2001:db8:ffff::1"}} }}, true, kept, []string{nodeIP, "2001:db8:ffff::1"}},
 		"mapped alone":                       {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIP = "::ffff:10.0.0.1" }}, true, kept, []string{nodeIP}},
 		"no address yet":                     {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIP, p.Status.HostIP = "", "" }}, true, lost, nil},
 		"no address but nonsense":            {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIP = "10.0.0" }}, true, lost, []string{nodeIP}},
 	} {
-		// As it is stored, so that what the store drops is not missed.
-		pod := must(slimPod(newPod("shop", "app", "10.0.0.1", of.changes...))).(*corev1.Pod)
-		if got := alive(pod); got != of.alive {
+		// In the form that the store has.
+		pod := must(slimPod(newPod("shop", "app", "10.0.0.1", test.changes...))).(*corev1.Pod)
+		if got := alive(pod); got != test.alive {
 			t.Errorf("%s: alive %t", name, got)
 		}
-		if got := must(index(alive, ownIPs)(pod)); !slices.Equal(got, of.ips) {
-			t.Errorf("%s: found at %v, want %v", name, got, of.ips)
+		if got := must(indexPods(alive, ownIPs)(pod)); !slices.Equal(got, test.ips) {
+			t.Errorf("%s: found at %v, want %v", name, got, test.ips)
 		}
-		if got := must(index(anyPod, nodeIPs)(pod)); !slices.Equal(got, of.hostIPs) {
-			t.Errorf("%s: addresses of the node %v, want %v", name, got, of.hostIPs)
+		if got := must(indexPods(anyPod, nodeIPs)(pod)); !slices.Equal(got, test.hostIPs) {
+			t.Errorf("%s: addresses of the node %v, want %v", name, got, test.hostIPs)
 		}
 	}
 }
 
 // A shutdown hook flushes its data with the identity that the pod had.
-func TestTerminatingPodKeepsItsIdentityUntilItsSandboxEnds(t *testing.T) {
+func TestPod_KeepsIdentityUntilSandboxEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, newPod("shop", "app", "10.0.0.1"), newAccount("shop", "default", AnnotationGSA, gsa)).run()
+		b := newFixture(t, newPod("shop", "app", "10.0.0.1"), newAccount("shop", "default", AnnotationGSA, gsa)).run()
 		b.update(newPod("shop", "app", "10.0.0.1", deleting, sandbox(corev1.ConditionTrue)))
 		pod := b.wantPodAt("10.0.0.1", "app")
 		if w, err := b.workload(pod); err != nil || w.GSA != gsa {
@@ -67,8 +66,8 @@ func TestTerminatingPodKeepsItsIdentityUntilItsSandboxEnds(t *testing.T) {
 	})
 }
 
-// What nobody reads is not held in memory for each pod of a dense node.
-func TestStoreHoldsOnlyWhatIsRead(t *testing.T) {
+// A dense node has many pods, so memory matters.
+func TestTransforms_DropUnusedFields(t *testing.T) {
 	pod := newPod("shop", "app", "10.0.0.1", func(p *corev1.Pod) {
 		p.Annotations = map[string]string{"large": "value"}
 		p.Spec.Containers = []corev1.Container{{Name: "c", Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "x"}}}}
@@ -81,7 +80,7 @@ func TestStoreHoldsOnlyWhatIsRead(t *testing.T) {
 	slim, err := slimAccount(account)
 	check(t, err)
 	kept := slim.(interface{ GetAnnotations() map[string]string }).GetAnnotations()
-	if err := w.annotated(kept); err != nil || len(kept) != 3 || w != (Workload{GSA: gsa, QuotaProject: "q", PrincipalEmail: true}) {
+	if err := w.parseAnnotations(kept); err != nil || len(kept) != 3 || w != (Workload{GSA: gsa, QuotaProject: "q", PrincipalEmail: true}) {
 		t.Errorf("a KSA is stored with %v, which is read as %+v, %v", kept, w, err)
 	}
 }

@@ -43,7 +43,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// wantError checks the reason of an error, and that its text holds all of texts.
+// wantError checks the reason of an error, and that its text contains all of texts.
 func wantError(t *testing.T, err error, reason Reason, texts ...string) {
 	t.Helper()
 	var e *Error
@@ -60,7 +60,7 @@ func wantError(t *testing.T, err error, reason Reason, texts ...string) {
 	}
 }
 
-// newPod is a pod that runs as the KSA default of its namespace, with changes.
+// newPod returns a pod that runs as the KSA default of its namespace, with changes.
 func newPod(namespace, name, ip string, changes ...func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID("uid of " + name)},
@@ -81,7 +81,7 @@ func deleting(pod *corev1.Pod) { pod.DeletionTimestamp = &metav1.Time{Time: time
 
 func hostNetwork(pod *corev1.Pod) { pod.Spec.HostNetwork = true }
 
-// sandbox sets the condition that says whether the pod has its sandbox.
+// sandbox sets the condition for the pod's sandbox.
 func sandbox(status corev1.ConditionStatus) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		pod.Status.Conditions = append(pod.Status.Conditions,
@@ -98,7 +98,7 @@ func ips(ips ...string) func(*corev1.Pod) {
 	}
 }
 
-// newAccount is a KSA, with annotations as keys and values.
+// newAccount returns a KSA, with annotations as pairs of key and value.
 func newAccount(namespace, name string, annotations ...string) *metav1.PartialObjectMetadata {
 	account := &metav1.PartialObjectMetadata{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
@@ -118,14 +118,14 @@ func newMetadata(objects ...runtime.Object) *metadatafake.FakeMetadataClient {
 	return metadatafake.NewSimpleMetadataClient(scheme, objects...)
 }
 
-// podsOf are those of a fake clientset.
-type podsOf struct{ *fake.Clientset }
+// podsClient reads pods from a fake clientset.
+type podsClient struct{ *fake.Clientset }
 
-func (p podsOf) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+func (p podsClient) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 	return p.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
-func (p podsOf) PodsOf(node string) cache.ListerWatcher {
+func (p podsClient) WatchPods(node string) cache.ListerWatcher {
 	pods, selector := p.CoreV1().Pods(metav1.NamespaceAll), fields.OneTermEqualSelector("spec.nodeName", node).String()
 	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -139,20 +139,19 @@ func (p podsOf) PodsOf(node string) cache.ListerWatcher {
 	}, p.Clientset)
 }
 
-// bench is a resolver that runs against API clients of a test's. It lives in a
-// synctest bubble, whose clock it follows.
-type bench struct {
+// fixture is a resolver with fake API clients, in a synctest bubble.
+type fixture struct {
 	*Kubernetes
 	t        *testing.T
 	pods     *fake.Clientset
 	metadata *metadatafake.FakeMetadataClient
-	attestor attestor // of all callers; nil if they are known by their addresses alone
+	attestor attestor // of all callers; nil if only their addresses are known
 	stop     context.CancelFunc
 	stopped  chan error
 }
 
-// newBench makes a resolver of pods and KSAs that does not run yet.
-func newBench(t *testing.T, objects ...runtime.Object) *bench {
+// newFixture returns a resolver of pods and KSAs that does not run yet.
+func newFixture(t *testing.T, objects ...runtime.Object) *fixture {
 	t.Helper()
 	var pods, accounts []runtime.Object
 	for _, object := range objects {
@@ -162,13 +161,13 @@ func newBench(t *testing.T, objects ...runtime.Object) *bench {
 			accounts = append(accounts, object)
 		}
 	}
-	b := &bench{t: t, pods: fake.NewClientset(pods...), metadata: newMetadata(accounts...), stopped: make(chan error, 1)}
-	b.Kubernetes = must(NewKubernetes(KubernetesOptions{Node: node, Pods: podsOf{b.pods}, Metadata: b.metadata}))
+	b := &fixture{t: t, pods: fake.NewClientset(pods...), metadata: newMetadata(accounts...), stopped: make(chan error, 1)}
+	b.Kubernetes = must(NewKubernetes(KubernetesOptions{Node: node, Pods: podsClient{b.pods}, Metadata: b.metadata}))
 	return b
 }
 
-// run lets it run until the test ends, and returns when it knows what there is.
-func (b *bench) run() *bench {
+// run runs the resolver until the test ends, and waits until it is ready.
+func (b *fixture) run() *fixture {
 	b.t.Helper()
 	var ctx context.Context
 	ctx, b.stop = context.WithCancel(b.t.Context())
@@ -180,17 +179,17 @@ func (b *bench) run() *bench {
 	return b
 }
 
-// from is a connection from an address.
+// from returns a connection from an address.
 func from(ip string) Connection {
 	return Connection{Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), 40000), Local: netip.MustParseAddrPort("169.254.169.254:80")}
 }
 
-// attestor names the caller of a connection, as the kernel would.
+// attestor attests the caller of a connection, as the kernel does.
 type attestor interface {
 	Attest(context.Context, Connection) (Caller, error)
 }
 
-// attestedConn is a connection with what an attestor says of it.
+// attestedConn is a connection whose caller an attestor attests.
 type attestedConn struct {
 	attestor
 	Connection
@@ -200,8 +199,8 @@ func (c attestedConn) Caller() (Caller, error) {
 	return c.Attest(context.Background(), c.Connection)
 }
 
-// podAt asks for the pod at an address, and waits for up to a second.
-func (b *bench) podAt(ip string) (Pod, error) {
+// podAt looks up the pod at an address, and waits for up to a second.
+func (b *fixture) podAt(ip string) (Pod, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Second)
 	defer cancel()
 	conn := from(ip)
@@ -211,35 +210,35 @@ func (b *bench) podAt(ip string) (Pod, error) {
 	return b.Pod(ctx, conn)
 }
 
-func (b *bench) wantPodAt(ip, name string) Pod {
+func (b *fixture) wantPodAt(ip, name string) Pod {
 	b.t.Helper()
 	pod, err := b.podAt(ip)
 	if err != nil || pod.Name != name || pod.UID != "uid of "+name {
-		b.t.Errorf("at %s is pod %q (%s), %v, want %s", ip, pod.Name, pod.UID, err, name)
+		b.t.Errorf("pod at %s is %q (%s), %v, want %s", ip, pod.Name, pod.UID, err, name)
 	}
 	return pod
 }
 
-// workload asks for the workload of a pod, and waits for up to a second.
-func (b *bench) workload(pod Pod) (Workload, error) {
+// workload looks up the workload of a pod, and waits for up to a second.
+func (b *fixture) workload(pod Pod) (Workload, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Second)
 	defer cancel()
 	return b.Workload(ctx, pod)
 }
 
-func (b *bench) create(pod *corev1.Pod) {
+func (b *fixture) create(pod *corev1.Pod) {
 	b.t.Helper()
 	must(b.pods.CoreV1().Pods(pod.Namespace).Create(b.t.Context(), pod, metav1.CreateOptions{}))
 	synctest.Wait()
 }
 
-func (b *bench) update(pod *corev1.Pod) {
+func (b *fixture) update(pod *corev1.Pod) {
 	b.t.Helper()
 	must(b.pods.CoreV1().Pods(pod.Namespace).Update(b.t.Context(), pod, metav1.UpdateOptions{}))
 	synctest.Wait()
 }
 
-func (b *bench) delete(pod *corev1.Pod) {
+func (b *fixture) delete(pod *corev1.Pod) {
 	b.t.Helper()
 	check(b.t, b.pods.CoreV1().Pods(pod.Namespace).Delete(b.t.Context(), pod.Name, metav1.DeleteOptions{}))
 	synctest.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,15 +17,16 @@ import (
 	"gke-metadata-emulator/internal/change"
 )
 
-// sweep is how often namespaces that are no longer in use are looked for.
-const sweep = time.Minute
+// unusedCheckInterval is how often the resolver checks for namespaces that have been
+// unused for [watchRetention].
+const unusedCheckInterval = time.Minute
 
-// Pods is what the API server says of pods (core/v1).
+// Pods reads pods (core/v1) from the API server.
 type Pods interface {
-	// Pod reads one: the answer is as new as the store itself.
+	// Pod reads a pod from the store, not from a cache.
 	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
-	// PodsOf lists and watches those of a node.
-	PodsOf(node string) cache.ListerWatcher
+	// WatchPods lists and watches the pods of a node.
+	WatchPods(node string) cache.ListerWatcher
 }
 
 // KubernetesOptions configures a [Kubernetes] resolver. All but Log, Metrics and Now
@@ -33,25 +35,26 @@ type KubernetesOptions struct {
 	Node     string // the node whose pods may call
 	Pods     Pods
 	Metadata metadata.Interface // for service accounts: list, watch
-	Now      func() time.Time   // time.Now where nil
+	Now      func() time.Time   // default: time.Now
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
 
-// Kubernetes resolves callers from the API server's watches: the pods of one node,
-// and the service accounts of the namespaces that they are in.
+// Kubernetes resolves callers from the API server's watches: the pods of one node, and the
+// service accounts of their namespaces. Its fields are constant, and all methods are safe
+// for concurrent use.
 type Kubernetes struct {
 	node     string
 	pods     *podWatch
 	accounts *accountWatches
-	confirm  *confirmer
+	verifier *podVerifier
 	events   change.Signal
-	work     chan struct{} // holds a value when the namespaces in use may have changed
+	recheck  chan struct{} // has a value if the namespaces in use can have changed; Run receives it
 	metrics  *metrics
 	log      *slog.Logger
 }
 
-// NewKubernetes makes a resolver that knows nothing until [Kubernetes.Run] runs.
+// NewKubernetes returns a resolver that is not ready until [Kubernetes.Run] runs.
 func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	if o.Node == "" {
 		return nil, errors.New("identity: no node name")
@@ -65,16 +68,16 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	k := &Kubernetes{node: o.Node, work: make(chan struct{}, 1), metrics: newMetrics(o.Metrics), log: o.Log}
-	k.confirm = &confirmer{pods: o.Pods, now: o.Now, count: func(result string) { k.metrics.confirmations.WithLabelValues(result).Inc() }}
+	k := &Kubernetes{node: o.Node, recheck: make(chan struct{}, 1), metrics: newMetrics(o.Metrics), log: o.Log}
+	k.verifier = &podVerifier{pods: o.Pods, now: o.Now, countResult: func(result string) { k.metrics.confirmations.WithLabelValues(result).Inc() }}
 	k.accounts = newAccountWatches(o.Metadata, o.Now, k.events.Raise, k.watchFailed("serviceaccounts"))
 	k.metrics.namespaces(o.Metrics, k.accounts.count)
 	var err error
-	k.pods, err = newPodWatch(o.Pods.PodsOf(o.Node), k.podsChanged, k.watchFailed("pods"))
+	k.pods, err = newPodWatch(o.Pods.WatchPods(o.Node), k.podsChanged, k.watchFailed("pods"))
 	return k, err
 }
 
-// Run keeps the watches until ctx ends, and returns when all of them have.
+// Run watches until ctx ends, and returns when all watches have ended.
 func (k *Kubernetes) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer k.accounts.wait()
@@ -84,17 +87,17 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 		k.pods.informer.RunWithContext(ctx)
 	}()
 	defer func() { <-podsDone }()
-	defer stop() // also where it is an error that ends the rest
+	defer stop() // also after an error
 	if cache.WaitForCacheSync(ctx.Done(), k.pods.informer.HasSynced) {
-		k.podsChanged() // an empty node has no event to tell that its list has come
+		k.podsChanged() // the list of an empty node raises no event
 	}
-	ticker := time.NewTicker(sweep)
+	ticker := time.NewTicker(unusedCheckInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-k.work:
+		case <-k.recheck:
 		case <-ticker.C:
 		}
 		if !k.pods.informer.HasSynced() {
@@ -106,15 +109,15 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 	}
 }
 
-// Ready returns nil when the pods of the node and their service accounts are
-// known, and an error that says what is missing before that.
+// Ready returns nil if the pods of the node and their service accounts are known, and an
+// error that names the missing ones if not.
 func (k *Kubernetes) Ready() error {
 	if !k.pods.informer.HasSynced() {
-		return failf(NotReady, "the pods of node %s have not been read from the API server yet", k.node)
+		return errorf(NotReady, "the pods of node %s have not been read from the API server yet", k.node)
 	}
 	for _, ns := range k.pods.namespaces() {
 		if !k.accounts.synced(ns) {
-			return failf(NotReady, "the service accounts of namespace %s have not been read from the API server yet", ns)
+			return errorf(NotReady, "the service accounts of namespace %s have not been read from the API server yet", ns)
 		}
 	}
 	return nil
@@ -123,52 +126,52 @@ func (k *Kubernetes) Ready() error {
 // Pod finds the pod that opened conn. It waits until ctx ends for a pod that the
 // watch has not announced. Its errors are of type [*Error].
 func (k *Kubernetes) Pod(ctx context.Context, conn Connection) (Pod, error) {
-	caller, err := conn.caller(ctx)
+	caller, err := conn.caller()
 	if err != nil {
-		return Pod{}, k.counted(err)
+		return Pod{}, k.countFailure(err)
 	}
-	pod, err := await(ctx, &k.events, func() (*corev1.Pod, error) { return k.find(ctx, caller) })
+	pod, err := await(ctx, &k.events, func() (*corev1.Pod, error) { return k.lookupPod(ctx, caller) })
 	if err != nil {
-		return Pod{}, k.counted(err)
+		return Pod{}, k.countFailure(err)
 	}
 	k.metrics.resolutions.WithLabelValues("ok").Inc()
-	return podOf(pod), nil
+	return callerPod(pod), nil
 }
 
-func (k *Kubernetes) find(ctx context.Context, caller Caller) (*corev1.Pod, error) {
+func (k *Kubernetes) lookupPod(ctx context.Context, caller Caller) (*corev1.Pod, error) {
 	if !k.pods.informer.HasSynced() {
-		return nil, failf(NotReady, "the pods of node %s have not been read from the API server yet: ask again", k.node)
+		return nil, errorf(NotReady, "the pods of node %s have not been read from the API server yet: retry", k.node)
 	}
 	if caller.PodUID != "" {
-		return k.attested(caller)
+		return k.attestedPod(caller)
 	}
 	candidates := k.pods.withIP(caller.IP)
 	if len(candidates) == 0 && k.pods.isHost(caller.IP) {
 		return nil, hostNetworkError(caller.IP)
 	}
-	var holders []*corev1.Pod
+	var owners []*corev1.Pod
 	for _, pod := range candidates {
-		if k.confirm.holds(ctx, pod, caller.IP) {
-			holders = append(holders, pod)
+		if k.verifier.stillOwnsIP(ctx, pod, caller.IP) {
+			owners = append(owners, pod)
 		}
 	}
 	if caller.Unrecorded {
-		for _, pod := range holders {
+		for _, pod := range owners {
 			if !hidesSockets(pod) {
-				return nil, failf(Unattested, "the kernel has no record that pod %s/%s, whose address %s is, opened this connection: "+
-					"who can send packets of his own making can have any address. A pod whose runtime keeps its sockets to itself has a runtimeClassName",
+				return nil, errorf(Unattested, "the kernel has no record that pod %s/%s opened this connection from its address %s, and the address alone can be spoofed: "+
+					"set runtimeClassName if the pod's runtime keeps its sockets to itself (gVisor, Kata)",
 					pod.Namespace, pod.Name, caller.IP)
 			}
 		}
 	}
-	switch len(holders) {
+	switch len(owners) {
 	case 0:
-		return nil, failf(Unknown, "no pod on node %s has the address %s (yet): if this is a pod of the node, ask again; "+
-			"identities are given to pods only", k.node, caller.IP)
+		return nil, errorf(Unknown, "no pod on node %s has the address %s (yet): if the caller is a pod of the node, retry; "+
+			"only pods get an identity", k.node, caller.IP)
 	case 1:
-		return holders[0], nil
+		return owners[0], nil
 	}
-	return nil, ambiguous(caller.IP, holders)
+	return nil, ambiguous(caller.IP, owners)
 }
 
 func ambiguous(ip netip.Addr, pods []*corev1.Pod) *Error {
@@ -176,22 +179,22 @@ func ambiguous(ip netip.Addr, pods []*corev1.Pod) *Error {
 	for i, pod := range pods {
 		names[i] = pod.Namespace + "/" + pod.Name
 	}
-	return failf(Ambiguous, "the address %s is claimed by more than one pod (%s), so that the caller cannot be told: delete the one that has ended", ip, strings.Join(names, ", "))
+	return errorf(Ambiguous, "the address %s is claimed by more than one pod (%s), and the caller cannot be identified by it: delete the pod that has ended", ip, strings.Join(names, ", "))
 }
 
-// Workload reads what the KSA of a pod says now. It waits until ctx ends for a KSA
-// that the watch has not announced. Its errors are of type [*Error].
-func (k *Kubernetes) Workload(ctx context.Context, of Pod) (Workload, error) {
+// Workload reads the KSA of a pod. It waits until ctx ends for a KSA that the watch has
+// not announced. Its errors are of type [*Error].
+func (k *Kubernetes) Workload(ctx context.Context, caller Pod) (Workload, error) {
 	return await(ctx, &k.events, func() (Workload, error) {
-		pod := k.pods.withUID(of.UID)
+		pod := k.pods.withUID(caller.UID)
 		if pod == nil {
-			return Workload{}, k.counted(failf(Gone, "pod %s/%s has ended", of.Namespace, of.Name))
+			return Workload{}, k.countFailure(errorf(Gone, "pod %s/%s has ended", caller.Namespace, caller.Name))
 		}
-		return k.workload(pod, of)
+		return k.workload(pod, caller)
 	})
 }
 
-func (k *Kubernetes) workload(pod *corev1.Pod, of Pod) (Workload, error) {
+func (k *Kubernetes) workload(pod *corev1.Pod, caller Pod) (Workload, error) {
 	name := pod.Spec.ServiceAccountName
 	if name == "" {
 		name = "default"
@@ -200,15 +203,38 @@ func (k *Kubernetes) workload(pod *corev1.Pod, of Pod) (Workload, error) {
 	if err != nil {
 		return Workload{}, err
 	}
-	w := Workload{Pod: of, KSA: ServiceAccount{Namespace: account.Namespace, Name: account.Name, UID: string(account.UID)}}
-	err = w.annotated(account.Annotations)
+	w := Workload{Pod: caller, KSA: ServiceAccount{Namespace: account.Namespace, Name: account.Name, UID: string(account.UID)}}
+	err = w.parseAnnotations(account.Annotations)
 	return w, err
 }
 
+// Workloads returns the workloads of the node's pods that have not ended, newest pod first.
+// Pods whose KSA is not known or has an invalid annotation are left out.
+// [Kubernetes.Changed] reports changes.
+func (k *Kubernetes) Workloads() []Workload {
+	var pods []*corev1.Pod
+	for _, o := range k.pods.informer.GetStore().List() {
+		if pod, ok := o.(*corev1.Pod); ok && alive(pod) {
+			pods = append(pods, pod)
+		}
+	}
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
+	var list []Workload
+	for _, pod := range pods {
+		if w, err := k.workload(pod, callerPod(pod)); err == nil {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
+// Changed returns a channel that the cluster's next event closes.
+func (k *Kubernetes) Changed() <-chan struct{} { return k.events.Next() }
+
 func (k *Kubernetes) podsChanged() {
 	select {
-	case k.work <- struct{}{}:
-	default: // a look is due already
+	case k.recheck <- struct{}{}:
+	default: // a check is pending already
 	}
 	k.events.Raise()
 }
@@ -216,11 +242,11 @@ func (k *Kubernetes) podsChanged() {
 func (k *Kubernetes) watchFailed(resource string) func(error) {
 	return func(err error) {
 		k.metrics.watchErrors.WithLabelValues(resource).Inc()
-		k.log.Warn("watch of the API server failed, it is tried again", "resource", resource, "error", err)
+		k.log.Warn("watch of the API server failed; retrying", "resource", resource, "error", err)
 	}
 }
 
-func (k *Kubernetes) counted(err error) error {
+func (k *Kubernetes) countFailure(err error) error {
 	var e *Error
 	if errors.As(err, &e) {
 		k.metrics.resolutions.WithLabelValues(string(e.Reason)).Inc()

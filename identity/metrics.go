@@ -14,11 +14,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		resolutions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gme_identity_resolutions_total",
-			Help: "Connections whose pod was asked for, by result: ok or the reason why there is none.",
+			Help: "Connections for which the calling pod was looked up, by result: ok, or the reason why there is none.",
 		}, []string{"result"}),
 		confirmations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gme_identity_confirmations_total",
-			Help: "Times that the API server was asked whether a pod known by its address is still there, by result: held, gone, unavailable.",
+			Help: "Requests to the API server that confirm that a pod still has its address, by result: held, gone, unavailable.",
 		}, []string{"result"}),
 		watchErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gme_identity_watch_errors_total",

@@ -14,8 +14,8 @@ import (
 	ktesting "k8s.io/client-go/testing"
 )
 
-// watchesOf counts the watches that are open, by namespace.
-func watchesOf(client *fake.FakeMetadataClient) func() map[string]int {
+// countWatches returns a function that counts the open watches by namespace.
+func countWatches(client *fake.FakeMetadataClient) func() map[string]int {
 	type opened struct {
 		namespace string
 		watch     *watch.RaceFreeFakeWatcher
@@ -38,10 +38,10 @@ func watchesOf(client *fake.FakeMetadataClient) func() map[string]int {
 	}
 }
 
-func TestNamespacesAreWatchedWhileInUseAndSomeTimeAfter(t *testing.T) {
+func TestAccountWatches_OutliveUseByRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newMetadata(newAccount("ci", "builder"))
-		open := watchesOf(client)
+		open := countWatches(client)
 		a := newAccountWatches(client, time.Now, func() {}, func(err error) { t.Error(err) })
 		follow := func(inUse []string, watched ...string) {
 			t.Helper()
@@ -61,12 +61,12 @@ func TestNamespacesAreWatchedWhileInUseAndSomeTimeAfter(t *testing.T) {
 			t.Errorf("not synced, or %v", err)
 		}
 		follow([]string{"shop"}, "shop", "ci") // unused from now on
-		time.Sleep(lingering - 5*time.Second)
+		time.Sleep(watchRetention - 5*time.Second)
 		follow([]string{"shop"}, "shop", "ci")
 		follow([]string{"shop", "ci"}, "shop", "ci") // used again
-		time.Sleep(lingering)
-		follow([]string{"shop"}, "shop", "ci") // its time begins anew
-		time.Sleep(lingering - 5*time.Second)
+		time.Sleep(watchRetention)
+		follow([]string{"shop"}, "shop", "ci") // its retention starts again
+		time.Sleep(watchRetention - 5*time.Second)
 		follow([]string{"shop"}, "shop", "ci")
 		time.Sleep(5 * time.Second)
 		follow([]string{"shop"}, "shop")
@@ -81,40 +81,39 @@ func TestNamespacesAreWatchedWhileInUseAndSomeTimeAfter(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		follow(nil, "shop", "ci")
-		time.Sleep(lingering)
+		time.Sleep(watchRetention)
 		follow(nil)
 		a.wait()
 	})
 }
 
-// The sweep finds what no event tells: that the time is up.
-func TestNamespaceWhosePodsHaveLeftIsForgotten(t *testing.T) {
+// No event reports that the retention of a watch has ended: the periodic check does.
+func TestKubernetes_StopsWatchOfUnusedNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		build, job := newPod("ci", "build", "10.0.0.2"), newPod("ci", "job", "10.0.0.3", phase("Succeeded"))
-		b := newBench(t, newPod("shop", "app", "10.0.0.1"), build, job)
-		open := watchesOf(b.metadata)
+		b := newFixture(t, newPod("shop", "app", "10.0.0.1"), build, job)
+		open := countWatches(b.metadata)
 		b.run()
 		if got := open(); !maps.Equal(got, map[string]int{"shop": 1, "ci": 1}) {
 			t.Errorf("watches of %v", got)
 		}
 		b.delete(build) // the finished job does not count
-		time.Sleep(lingering - time.Second)
+		time.Sleep(watchRetention - time.Second)
 		if got := open(); len(got) != 2 {
-			t.Errorf("watches of %v before the time is up", got)
+			t.Errorf("watches of %v before the retention has ended", got)
 		}
-		time.Sleep(sweep + 2*time.Second)
+		time.Sleep(unusedCheckInterval + 2*time.Second)
 		if got := open(); !maps.Equal(got, map[string]int{"shop": 1}) {
-			t.Errorf("watches of %v after the time was up", got)
+			t.Errorf("watches of %v after the retention has ended", got)
 		}
 	})
 }
 
-// A node of a large cluster holds its own share, and no more.
-func TestOnlyTheNodesPodsAndTheirNamespacesAreAskedFor(t *testing.T) {
+func TestKubernetes_ReadsOnlyNodesPodsAndNamespaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
-		b := newBench(t, newPod("shop", "app", "10.0.0.1"), newPod("shop", "app-2", "10.0.0.2"), newPod("ci", "build", "10.0.0.3"), newAccount("elsewhere", "default"))
-		b.Kubernetes = must(NewKubernetes(KubernetesOptions{Node: node, Pods: podsOf{b.pods}, Metadata: b.metadata, Metrics: registry}))
+		b := newFixture(t, newPod("shop", "app", "10.0.0.1"), newPod("shop", "app-2", "10.0.0.2"), newPod("ci", "build", "10.0.0.3"), newAccount("elsewhere", "default"))
+		b.Kubernetes = must(NewKubernetes(KubernetesOptions{Node: node, Pods: podsClient{b.pods}, Metadata: b.metadata, Metrics: registry}))
 		b.run()
 		for _, action := range b.pods.Actions() {
 			if list, ok := action.(ktesting.ListActionImpl); ok && list.ListRestrictions.Fields.String() != "spec.nodeName="+node {
@@ -130,7 +129,7 @@ func TestOnlyTheNodesPodsAndTheirNamespacesAreAskedFor(t *testing.T) {
 		}
 		slices.Sort(namespaces)
 		if want := []string{"list ci", "list shop", "watch ci", "watch shop"}; !slices.Equal(namespaces, want) {
-			t.Errorf("asked for the service accounts: %v, want %v", namespaces, want)
+			t.Errorf("requests for service accounts: %v, want %v", namespaces, want)
 		}
 		if got, err := testutil.GatherAndCount(registry, "gme_identity_watched_namespaces"); got != 1 || err != nil {
 			t.Errorf("%d gauges, %v", got, err)
@@ -138,6 +137,6 @@ func TestOnlyTheNodesPodsAndTheirNamespacesAreAskedFor(t *testing.T) {
 	})
 }
 
-func TestNodeWithoutPodsIsReady(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { newBench(t).run() })
+func TestKubernetes_IsReadyWithoutPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { newFixture(t).run() })
 }

@@ -12,54 +12,53 @@ import (
 )
 
 const (
-	byIP        = "ip"        // the addresses of pods that have a network of their own
-	byHostIP    = "hostIP"    // the node's addresses, as the pods on it know them
+	byIP        = "ip"        // the addresses of pods that are not in the host network
+	byHostIP    = "hostIP"    // the node's addresses, from the status of its pods
 	byUID       = "uid"       // pods that have not ended
-	byHash      = "hash"      // the same, static ones, by the hash of their files
+	byHash      = "hash"      // static pods that have not ended, by the hash of their files
 	byNamespace = "namespace" // pods that have not ended
 )
 
-// podWatch is the pods of one node: one watch, filtered by the API server.
+// podWatch watches the pods of one node. The API server selects them.
 type podWatch struct {
 	informer cache.SharedIndexInformer
 }
 
-func newPodWatch(pods cache.ListerWatcher, changed func(), failed func(error)) (*podWatch, error) {
+func newPodWatch(pods cache.ListerWatcher, onChange func(), onError func(error)) (*podWatch, error) {
 	w := &podWatch{informer: cache.NewSharedIndexInformer(pods, &corev1.Pod{}, 0, cache.Indexers{
-		byIP:        index(alive, ownIPs),
-		byUID:       index(alive, func(p *corev1.Pod) []string { return []string{string(p.UID)} }),
-		byHash:      index(alive, staticHash),
-		byNamespace: index(alive, func(p *corev1.Pod) []string { return []string{p.Namespace} }),
-		byHostIP:    index(anyPod, nodeIPs),
+		byIP:        indexPods(alive, ownIPs),
+		byUID:       indexPods(alive, func(p *corev1.Pod) []string { return []string{string(p.UID)} }),
+		byHash:      indexPods(alive, staticHash),
+		byNamespace: indexPods(alive, func(p *corev1.Pod) []string { return []string{p.Namespace} }),
+		byHostIP:    indexPods(anyPod, nodeIPs),
 	})}
 	if err := w.informer.SetTransform(slimPod); err != nil {
 		return nil, fmt.Errorf("pod watch: %w", err)
 	}
-	return w, observe(w.informer, changed, failed)
+	return w, observe(w.informer, onChange, onError)
 }
 
-func index(has func(*corev1.Pod) bool, values func(*corev1.Pod) []string) cache.IndexFunc {
+func indexPods(include func(*corev1.Pod) bool, values func(*corev1.Pod) []string) cache.IndexFunc {
 	return func(o any) ([]string, error) {
 		pod, ok := o.(*corev1.Pod)
-		if !ok || !has(pod) {
+		if !ok || !include(pod) {
 			return nil, nil
 		}
 		return values(pod), nil
 	}
 }
 
-// observe calls changed after each event of an informer and failed after each
-// error of its list or watch, which the informer retries with a jittered back-off.
-// The handlers read nothing from what they are given, so that the tombstone of a
-// delete that the watch missed is an event like any other.
-func observe(informer cache.SharedIndexInformer, changed func(), failed func(error)) error {
-	if err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { failed(err) }); err != nil {
+// observe calls onChange after each event of an informer, and onError after each error of
+// its list or watch, which the informer retries with a jittered back-off. The handlers do
+// not read the objects, so the tombstone of a missed delete is an ordinary event.
+func observe(informer cache.SharedIndexInformer, onChange func(), onError func(error)) error {
+	if err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { onError(err) }); err != nil {
 		return fmt.Errorf("informer: %w", err)
 	}
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { changed() },
-		UpdateFunc: func(any, any) { changed() },
-		DeleteFunc: func(any) { changed() },
+		AddFunc:    func(any) { onChange() },
+		UpdateFunc: func(any, any) { onChange() },
+		DeleteFunc: func(any) { onChange() },
 	}); err != nil {
 		return fmt.Errorf("informer: %w", err)
 	}
@@ -75,12 +74,12 @@ func (w *podWatch) withUID(uid string) *corev1.Pod {
 	return nil
 }
 
-// static is the pods that say to mirror the static pod of a hash.
-func (w *podWatch) static(hash string) []*corev1.Pod { return w.indexed(byHash, hash) }
+// withStaticHash returns the pods that claim to mirror the static pod of a hash.
+func (w *podWatch) withStaticHash(hash string) []*corev1.Pod { return w.indexed(byHash, hash) }
 
 func (w *podWatch) isHost(ip netip.Addr) bool { return len(w.indexed(byHostIP, ip.String())) > 0 }
 
-// namespaces are those with a pod here that has not ended.
+// namespaces returns the namespaces of the pods that have not ended.
 func (w *podWatch) namespaces() []string {
 	return w.informer.GetIndexer().ListIndexFuncValues(byNamespace)
 }
@@ -97,10 +96,10 @@ func (w *podWatch) indexed(index, value string) []*corev1.Pod {
 	return pods
 }
 
-// alive says whether a pod may still hold its address and its identity: a pod
-// that is being deleted does, until its sandbox has ended, because its shutdown
-// hooks run until then; one that has succeeded or failed does not, because its
-// address is free for others at once.
+// alive reports whether a pod can still have its address and its identity. A pod that is
+// being deleted has them until its sandbox has ended, because its shutdown hooks run until
+// then. A pod that has succeeded or failed has lost them, because its address is free for
+// other pods at once.
 func alive(pod *corev1.Pod) bool {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return false
@@ -119,7 +118,7 @@ func sandboxEnded(pod *corev1.Pod) bool {
 
 func anyPod(*corev1.Pod) bool { return true }
 
-// ownIPs are the addresses of a pod that has a network of its own.
+// ownIPs returns the addresses of a pod; none if it is in the host network.
 func ownIPs(pod *corev1.Pod) []string {
 	if pod.Spec.HostNetwork {
 		return nil
@@ -127,7 +126,7 @@ func ownIPs(pod *corev1.Pod) []string {
 	return podIPs(pod)
 }
 
-// nodeIPs are the addresses of the node, as a pod on it knows them.
+// nodeIPs returns the addresses of the node, from the status of a pod.
 func nodeIPs(pod *corev1.Pod) []string {
 	ips := appendIP(nil, pod.Status.HostIP)
 	for _, ip := range pod.Status.HostIPs {
@@ -147,7 +146,7 @@ func podIPs(pod *corev1.Pod) []string {
 	return ips
 }
 
-// appendIP adds an address once, in the spelling that a connection's has.
+// appendIP adds an address once, in the canonical form that connections have.
 func appendIP(ips []string, s string) []string {
 	ip, err := netip.ParseAddr(s)
 	if err != nil || slices.Contains(ips, ip.Unmap().String()) {
@@ -156,8 +155,8 @@ func appendIP(ips []string, s string) []string {
 	return append(ips, ip.Unmap().String())
 }
 
-// staticHash is the hash of a static pod's file, under which the kubelet runs it.
-// The API server has a mirror of the pod, with another UID and this annotation.
+// staticHash returns the hash of a static pod's file. It is the pod's UID for the kubelet;
+// the mirror pod of the API server has another UID, and the hash in an annotation.
 func staticHash(pod *corev1.Pod) []string {
 	if hash, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		return []string{hash}
@@ -165,7 +164,7 @@ func staticHash(pod *corev1.Pod) []string {
 	return nil
 }
 
-// slimPod drops what nobody here reads before the pod is stored.
+// slimPod is the transform of the watch: it drops all fields that nothing here reads.
 func slimPod(o any) (any, error) {
 	pod, ok := o.(*corev1.Pod)
 	if !ok {
@@ -184,7 +183,7 @@ func slimPod(o any) (any, error) {
 		},
 	}
 	for _, c := range pod.Spec.Containers {
-		if mayTranslate(c) {
+		if canTranslate(c) {
 			slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{SecurityContext: c.SecurityContext})
 		}
 	}
@@ -199,20 +198,20 @@ func slimPod(o any) (any, error) {
 	return slim, nil
 }
 
-// hidesSockets says whether connections of the pod may be none of the kernel's: its
-// runtime has sockets of its own (gVisor, Kata), or it may have containers within
-// it whose packets it translates (Docker in a pod).
+// hidesSockets reports whether the node's kernel can be without a socket for a connection
+// of the pod: its runtime has sockets of its own (gVisor, Kata), or the pod can translate
+// the packets of nested containers (Docker in a pod).
 func hidesSockets(pod *corev1.Pod) bool {
-	return pod.Spec.RuntimeClassName != nil || slices.ContainsFunc(pod.Spec.Containers, mayTranslate)
+	return pod.Spec.RuntimeClassName != nil || slices.ContainsFunc(pod.Spec.Containers, canTranslate)
 }
 
-func mayTranslate(c corev1.Container) bool {
+func canTranslate(c corev1.Container) bool {
 	s := c.SecurityContext
 	return s != nil && (s.Privileged != nil && *s.Privileged ||
 		s.Capabilities != nil && (slices.Contains(s.Capabilities.Add, "NET_ADMIN") || slices.Contains(s.Capabilities.Add, "ALL")))
 }
 
-func podOf(pod *corev1.Pod) Pod {
-	static := len(staticHash(pod)) > 0 && pod.Spec.ServiceAccountName == "" // which only a kubelet can make
+func callerPod(pod *corev1.Pod) Pod {
+	static := len(staticHash(pod)) > 0 && pod.Spec.ServiceAccountName == "" // only a kubelet can create such a pod
 	return Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Static: static}
 }

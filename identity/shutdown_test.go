@@ -11,15 +11,15 @@ import (
 	ktesting "k8s.io/client-go/testing"
 )
 
-// No goroutine is left: a bubble does not end before all of its own have.
-func TestRunEndsWithItsContext(t *testing.T) {
+// synctest checks that no goroutine is left: a bubble ends after all of its goroutines.
+func TestRun_EndsWithContext(t *testing.T) {
 	for name, objects := range map[string][]runtime.Object{
 		"empty node":         nil,
 		"several namespaces": {newPod("shop", "app", "10.0.0.1"), newPod("ci", "build", "10.0.0.2"), newAccount("shop", "default")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, objects...).run()
+				b := newFixture(t, objects...).run()
 				start := time.Now()
 				b.stop()
 				if err := <-b.stopped; err != nil {
@@ -33,11 +33,11 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestRunEndsWithItsContextAlsoWhereTheAPIServerFails(t *testing.T) {
+func TestRun_EndsWithContextDuringAPIServerFailure(t *testing.T) {
 	for _, resource := range []string{"pods", "serviceaccounts"} {
 		t.Run(resource, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, newPod("shop", "app", "10.0.0.1"))
+				b := newFixture(t, newPod("shop", "app", "10.0.0.1"))
 				fail := func(ktesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("no leader") }
 				b.pods.PrependReactor("list", resource, fail)
 				b.metadata.PrependReactor("list", resource, fail)

@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Static resolves callers from a list, for machines without a cluster. Of the
-// rows that hold a caller's address the most specific one names it.
+// Static resolves callers from a list, for machines without a cluster. The most specific
+// row that contains a caller's address applies. It is constant.
 type Static struct {
 	rows []staticRow
 }
@@ -28,7 +28,7 @@ type staticRow struct {
 // staticFile is the YAML form of the list.
 type staticFile struct {
 	Identities []struct {
-		Address        string `json:"address"`        // an IP or a CIDR; all callers where empty
+		Address        string `json:"address"`        // an IP address or a CIDR range; default: all callers
 		Namespace      string `json:"namespace"`      // default: default
 		ServiceAccount string `json:"serviceAccount"` // default: default
 		GSA            string `json:"gsa"`
@@ -37,8 +37,8 @@ type staticFile struct {
 	} `json:"identities"`
 }
 
-// ParseStatic reads a list of identities in YAML. An unknown field, an address
-// that is none or an address that stands twice is an error that names it.
+// ParseStatic reads a list of identities in YAML. Its errors name an unknown field, an
+// invalid value, or an address that is listed twice.
 func ParseStatic(document []byte) (*Static, error) {
 	var file staticFile
 	if err := yaml.UnmarshalStrict(document, &file); err != nil {
@@ -66,12 +66,11 @@ func ParseStatic(document []byte) (*Static, error) {
 			return nil, fmt.Errorf("identities[%d].quotaProject: %q is not the ID of a Google project", i, w.QuotaProject)
 		}
 		w.KSA.UID = derivedUID("serviceaccount", w.KSA.Namespace, w.KSA.Name)
-		// Two rows may give one KSA different properties: to the resolver they are
-		// different pods.
+		// Rows that give one KSA different properties are different pods.
 		w.Pod = Pod{Namespace: w.KSA.Namespace, Name: w.KSA.Name, UID: derivedUID("pod", w.KSA.Namespace, w.KSA.Name, w.GSA, w.QuotaProject, strconv.FormatBool(w.PrincipalEmail))}
 		for _, prefix := range prefixes {
 			if slices.ContainsFunc(s.rows, func(r staticRow) bool { return r.prefix == prefix }) {
-				return nil, fmt.Errorf("identities[%d].address: %s stands twice, so that its callers cannot be told apart", i, prefix)
+				return nil, fmt.Errorf("identities[%d].address: %s is listed twice; use one identity for each address", i, prefix)
 			}
 			s.rows = append(s.rows, staticRow{prefix, w})
 		}
@@ -80,7 +79,7 @@ func ParseStatic(document []byte) (*Static, error) {
 	return s, nil
 }
 
-// SingleIdentity gives every caller the same identity.
+// SingleIdentity returns a list that gives every caller the same identity.
 func SingleIdentity(namespace, serviceAccount, gsa string) (*Static, error) {
 	document, err := yaml.Marshal(map[string]any{"identities": []map[string]string{{"namespace": namespace, "serviceAccount": serviceAccount, "gsa": gsa}}})
 	if err != nil {
@@ -100,21 +99,22 @@ func parseAddress(s string) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is neither an IP address nor a CIDR range", s)
 	}
-	// In the spelling that a connection's address has.
+	// In the canonical form that connections have.
 	if ip := prefix.Addr(); ip.Is4In6() && prefix.Bits() >= 96 {
 		prefix = netip.PrefixFrom(ip.Unmap(), prefix.Bits()-96)
 	}
 	return []netip.Prefix{prefix.Masked()}, nil
 }
 
-// derivedUID gives what it is derived of the same UID at every start.
-func derivedUID(of ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(of, "/")))
+// derivedUID returns a UID that depends on the parts alone, so restarts do not change it.
+func derivedUID(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "/")))
 	h := hex.EncodeToString(sum[:16])
 	return fmt.Sprintf("%s-%s-%s-%s-%s", h[:8], h[8:12], h[12:16], h[16:20], h[20:])
 }
 
-// Pod implements the resolver. A caller outside the list is unknown.
+// Pod returns the pod that is listed for the address of conn. For an address that is not
+// listed it returns an error of the reason [NotListed].
 func (s *Static) Pod(_ context.Context, conn Connection) (Pod, error) {
 	ip := conn.Remote.Addr().Unmap()
 	for _, row := range s.rows {
@@ -125,17 +125,21 @@ func (s *Static) Pod(_ context.Context, conn Connection) (Pod, error) {
 	return Pod{}, &Error{Reason: NotListed, Message: fmt.Sprintf("no identity is listed for the address %s: add it to the identities file", ip)}
 }
 
-// Workload returns the listed workload of a pod.
+// Workload returns the listed workload of a pod. For another pod it returns an error of the
+// reason [Gone].
 func (s *Static) Workload(_ context.Context, pod Pod) (Workload, error) {
 	for _, row := range s.rows {
 		if row.workload.Pod == pod {
 			return row.workload, nil
 		}
 	}
-	return Workload{}, failf(Gone, "pod %s/%s is no longer listed", pod.Namespace, pod.Name)
+	return Workload{}, errorf(Gone, "pod %s/%s is no longer listed", pod.Namespace, pod.Name)
 }
 
-// Workloads are all that the list holds, each once.
+// Changed returns nil: the list does not change.
+func (s *Static) Changed() <-chan struct{} { return nil }
+
+// Workloads returns all workloads of the list, each once.
 func (s *Static) Workloads() []Workload {
 	var all []Workload
 	for _, row := range s.rows {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// at is the workload of a caller from an address.
+// at returns the workload of a caller from an address.
 func at(t *testing.T, s *Static, ip string) (Workload, error) {
 	t.Helper()
 	pod, err := s.Pod(t.Context(), from(ip))
@@ -15,7 +15,7 @@ func at(t *testing.T, s *Static, ip string) (Workload, error) {
 	return s.Workload(t.Context(), pod)
 }
 
-func TestMostSpecificRowNamesTheCaller(t *testing.T) {
+func TestStatic_MostSpecificRowApplies(t *testing.T) {
 	s := must(ParseStatic([]byte(`
 identities:
 - {address: 10.0.0.0/8, serviceAccount: eight}
@@ -47,12 +47,12 @@ identities:
 		}
 	}
 	if got := len(s.Workloads()); got != 8 {
-		t.Errorf("%d workloads, want 8: everybody stands for two ranges", got)
+		t.Errorf("%d workloads, want 8: everybody has two ranges", got)
 	}
 }
 
 // The names of KSAs may be left out: nobody gets another row's account for that.
-func TestRowsOfOneAccountKeepTheirOwnProperties(t *testing.T) {
+func TestStatic_RowsOfOneAccountKeepTheirProperties(t *testing.T) {
 	s := must(ParseStatic([]byte(`
 identities:
 - {address: 10.0.0.1, gsa: one@p.iam.gserviceaccount.com}
@@ -78,7 +78,7 @@ identities:
 	}
 }
 
-func TestCallerWithoutARowIsNotListed(t *testing.T) {
+func TestStatic_CallerWithoutRowIsNotListed(t *testing.T) {
 	s := must(ParseStatic([]byte("identities: [{address: 10.0.0.0/24}]")))
 	_, err := at(t, s, "10.0.1.0")
 	wantError(t, err, NotListed, "10.0.1.0", "identities file")
@@ -86,8 +86,8 @@ func TestCallerWithoutARowIsNotListed(t *testing.T) {
 	wantError(t, err, Gone)
 }
 
-func TestMistakesInTheListAreNamed(t *testing.T) {
-	for _, of := range []struct{ document, want string }{
+func TestStatic_ErrorsNameField(t *testing.T) {
+	for _, test := range []struct{ document, want string }{
 		{"", "the list is empty"},
 		{"identities: []", "the list is empty"},
 		{"identities: [{adress: 10.0.0.1}]", `unknown field "adress"`},
@@ -95,25 +95,25 @@ func TestMistakesInTheListAreNamed(t *testing.T) {
 		{"identities: [{}, {address: 10.0.0.300}]", `identities[1].address: "10.0.0.300" is neither an IP address nor a CIDR range`},
 		{"identities: [{address: host.example.com}]", `"host.example.com" is neither`},
 		{"identities: [{address: 10.0.0.0/33}]", `"10.0.0.0/33" is neither`},
-		{"identities: [{address: 10.0.0.1}, {address: 10.0.0.1}]", "identities[1].address: 10.0.0.1/32 stands twice"},
-		{"identities: [{address: 10.0.0.1}, {address: 10.0.0.1/32}]", "10.0.0.1/32 stands twice"},
-		{"identities: [{address: 10.0.0.0/24}, {address: 10.0.0.9/24}]", "10.0.0.0/24 stands twice"},
-		{"identities: [{address: 10.0.0.1}, {address: '::ffff:10.0.0.1'}]", "10.0.0.1/32 stands twice"},
-		{"identities: [{address: '2001:db8::1'}, {address: '2001:DB8:0::1'}]", "2001:db8::1/128 stands twice"},
-		{"identities: [{}, {}]", "0.0.0.0/0 stands twice"},
-		{"identities: [{}, {address: 0.0.0.0/0}]", "0.0.0.0/0 stands twice"},
+		{"identities: [{address: 10.0.0.1}, {address: 10.0.0.1}]", "identities[1].address: 10.0.0.1/32 is listed twice"},
+		{"identities: [{address: 10.0.0.1}, {address: 10.0.0.1/32}]", "10.0.0.1/32 is listed twice"},
+		{"identities: [{address: 10.0.0.0/24}, {address: 10.0.0.9/24}]", "10.0.0.0/24 is listed twice"},
+		{"identities: [{address: 10.0.0.1}, {address: '::ffff:10.0.0.1'}]", "10.0.0.1/32 is listed twice"},
+		{"identities: [{address: '2001:db8::1'}, {address: '2001:DB8:0::1'}]", "2001:db8::1/128 is listed twice"},
+		{"identities: [{}, {}]", "0.0.0.0/0 is listed twice"},
+		{"identities: [{}, {address: 0.0.0.0/0}]", "0.0.0.0/0 is listed twice"},
 		{"identities: [{quotaProject: a b}]", `identities[0].quotaProject: "a b" is not the ID of a Google project`},
 		{"identities: [{gsa: me}]", `identities[0].gsa: "me" is not the e-mail address of a Google service account`},
 		{"identities: {", "identities: "},
 	} {
-		if _, err := ParseStatic([]byte(of.document)); err == nil || !strings.Contains(err.Error(), of.want) {
-			t.Errorf("%q: %v, want %s", of.document, err, of.want)
+		if _, err := ParseStatic([]byte(test.document)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q: %v, want %s", test.document, err, test.want)
 		}
 	}
 }
 
-// A token is bound to UIDs: a restart must not make others of them.
-func TestUIDsAreTheSameAtEveryStart(t *testing.T) {
+// A token is bound to UIDs, so they must survive a restart.
+func TestStatic_UIDsAreStable(t *testing.T) {
 	list := []byte("identities: [{namespace: shop, serviceAccount: cart, gsa: cart@p.iam.gserviceaccount.com}, {address: 10.0.0.1, namespace: shop, serviceAccount: other}]")
 	one, two := must(ParseStatic(list)), must(ParseStatic(list))
 	first, second := must(at(t, one, "10.0.0.9")), must(at(t, two, "10.0.0.9"))
@@ -135,7 +135,7 @@ func TestUIDsAreTheSameAtEveryStart(t *testing.T) {
 	}
 }
 
-func TestSingleIdentityIsEverybodys(t *testing.T) {
+func TestStatic_SingleIdentityIsForAllCallers(t *testing.T) {
 	s := must(SingleIdentity("shop", "cart", gsa))
 	for _, ip := range []string{"10.0.0.1", "2001:db8::1", "127.0.0.1"} {
 		w, err := at(t, s, ip)
@@ -147,6 +147,6 @@ func TestSingleIdentityIsEverybodys(t *testing.T) {
 		t.Errorf("%d workloads", got)
 	}
 	if _, err := SingleIdentity("shop", "cart", "nobody"); err == nil {
-		t.Error("an address that is none is taken")
+		t.Error("an invalid GSA is accepted")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// gap ends a watch whose events since have been lost.
+// gap ends a watch after which events are missed.
 type gap struct {
 	name string
 	end  func(*watch.FakeWatcher)
@@ -27,13 +27,13 @@ func gaps() []gap {
 	}
 }
 
-// A delete that the watch missed comes as a tombstone, with the next list.
-func TestDeletesThatTheWatchMissedAreSeenWithTheNextList(t *testing.T) {
+// The informer makes a tombstone of a missed delete at the next list.
+func TestTombstone_MissedDeleteIsSeenInNextList(t *testing.T) {
 	for _, gap := range gaps() {
 		t.Run(gap.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				gone := newPod("shop", "gone", "10.0.0.1")
-				b := newBench(t, gone, newPod("shop", "stays", "10.0.0.2"), newAccount("shop", "default", AnnotationGSA, gsa), newAccount("shop", "stays"))
+				b := newFixture(t, gone, newPod("shop", "stays", "10.0.0.2"), newAccount("shop", "default", AnnotationGSA, gsa), newAccount("shop", "stays"))
 				podWatches, accountWatches := b.watches("pods"), b.watches("serviceaccounts")
 				b.run()
 				var tombstones atomic.Int32
@@ -47,7 +47,7 @@ func TestDeletesThatTheWatchMissedAreSeenWithTheNextList(t *testing.T) {
 				pod, stays := b.wantPodAt("10.0.0.1", "gone"), b.wantPodAt("10.0.0.2", "stays")
 				must(b.workload(pod))
 
-				b.delete(gone) // of which the watch says nothing
+				b.delete(gone) // the watch does not report it
 				check(t, b.metadata.Resource(serviceAccounts).Namespace("shop").Delete(t.Context(), "default", metav1.DeleteOptions{}))
 				must(b.workload(pod))
 				gap.end((*podWatches)[0])
@@ -70,11 +70,10 @@ func TestDeletesThatTheWatchMissedAreSeenWithTheNextList(t *testing.T) {
 	}
 }
 
-// A KSA that is deleted and created anew under running pods has another UID, and
-// its pods go on.
-func TestAccountThatIsCreatedAnewIsThePodsAgain(t *testing.T) {
+// A KSA that is deleted and created again has another UID. Its pods keep running.
+func TestAccount_RecreatedAccountIsUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, newPod("shop", "app", "10.0.0.1"), newAccount("shop", "default", AnnotationGSA, gsa)).run()
+		b := newFixture(t, newPod("shop", "app", "10.0.0.1"), newAccount("shop", "default", AnnotationGSA, gsa)).run()
 		pod := b.wantPodAt("10.0.0.1", "app")
 		if w := must(b.workload(pod)); w.GSA != gsa || w.KSA.UID != "uid of KSA default" {
 			t.Errorf("workload %+v", w)
@@ -84,9 +83,9 @@ func TestAccountThatIsCreatedAnewIsThePodsAgain(t *testing.T) {
 		synctest.Wait()
 		_, err := b.workload(pod)
 		wantError(t, err, NotReady)
-		anew := newAccount("shop", "default", AnnotationGSA, "other@p.iam.gserviceaccount.com")
-		anew.UID = "another"
-		check(t, b.metadata.Tracker().Create(serviceAccounts, anew, "shop"))
+		recreated := newAccount("shop", "default", AnnotationGSA, "other@p.iam.gserviceaccount.com")
+		recreated.UID = "another"
+		check(t, b.metadata.Tracker().Create(serviceAccounts, recreated, "shop"))
 		synctest.Wait()
 		if w := must(b.workload(pod)); w.GSA != "other@p.iam.gserviceaccount.com" || w.KSA.UID != "another" {
 			t.Errorf("workload %+v", w)
@@ -94,22 +93,22 @@ func TestAccountThatIsCreatedAnewIsThePodsAgain(t *testing.T) {
 	})
 }
 
-func TestTransformsLeaveTombstonesAlone(t *testing.T) {
+func TestTombstone_PassesTransforms(t *testing.T) {
 	tombstone := cache.DeletedFinalStateUnknown{Key: "shop/app", Obj: newPod("shop", "app", "10.0.0.1")}
 	for name, transform := range map[string]cache.TransformFunc{"pods": slimPod, "service accounts": slimAccount} {
 		if got, err := transform(tombstone); err != nil || got != any(tombstone) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
-	if values, err := index(alive, ownIPs)(tombstone); err != nil || values != nil {
+	if values, err := indexPods(alive, ownIPs)(tombstone); err != nil || values != nil {
 		t.Errorf("indexed as %v, %v", values, err)
 	}
 }
 
-// watches takes the watches of a resource over, so that only the test says what
-// they tell; it returns those that are opened. After the first one of each
-// namespace the resource version is too old to go on from.
-func (b *bench) watches(resource string) *[]*watch.FakeWatcher {
+// watches replaces the watches of a resource by watches that the test controls, and
+// returns the opened ones. When the first one has ended, the resource version is too old
+// to continue.
+func (b *fixture) watches(resource string) *[]*watch.FakeWatcher {
 	opened := &[]*watch.FakeWatcher{}
 	react := func(ktesting.Action) (bool, watch.Interface, error) {
 		if len(*opened) == 1 && (*opened)[0].IsStopped() {

@@ -1,37 +1,24 @@
 package identity
 
-import (
-	"net/netip"
-)
+import "net/netip"
 
-// The annotations of a Kubernetes service account that GKE honours; see
-// "About Workload Identity Federation for GKE" in Google's documentation.
-const (
-	AnnotationGSA            = "iam.gke.io/gcp-service-account"
-	AnnotationQuotaProject   = "iam.gke.io/credential-quota-project"
-	AnnotationPrincipalEmail = "iam.gke.io/return-principal-id-as-email"
-	// AnnotationDelegates is a JSON list, honoured by Google's Secret Manager provider
-	// for the Secrets Store CSI driver beside the one for the GSA.
-	AnnotationDelegates = "iam.gke.io/gcp-service-account-delegates"
-)
-
-// Connection is an accepted TCP connection: who is calling is a property of it,
-// never of a header in a request.
+// Connection is an accepted TCP connection. It determines the caller; a header of a
+// request never does.
 type Connection struct {
 	Remote netip.AddrPort // the caller's end
 	Local  netip.AddrPort // our end
-	// Attested is the accepted connection, if its listener attests the caller; nil if
-	// nothing is known of the caller but its address.
+	// Attested is the accepted connection if its listener attests the caller. It is nil
+	// if only the caller's address is known.
 	Attested Attested
 }
 
-// Pod is the pod at the other end of a connection. It does not change while the
-// connection lives.
+// Pod is the pod at the other end of a connection. It is constant for the connection.
 type Pod struct {
 	Namespace string
 	Name      string
 	UID       string
-	// Static: the kubelet runs it from a file, and the API server has only its mirror.
+	// Static is set if the kubelet runs the pod from a file. The API server has only a
+	// mirror of such a pod.
 	Static bool
 }
 
@@ -39,23 +26,23 @@ type Pod struct {
 type ServiceAccount struct {
 	Namespace string
 	Name      string
-	UID       string // a KSA that is deleted and created anew has another UID
+	UID       string // changes if the KSA is deleted and created again
 }
 
-// Workload is a pod with what its KSA says at the moment of the request.
+// Workload is a pod with the properties of its KSA at the moment of the request.
 type Workload struct {
 	Pod Pod
 	KSA ServiceAccount
-	// GSA is the e-mail address of the Google service account that the KSA is
-	// annotated with; empty where it is not annotated.
+	// GSA is the e-mail address of the Google service account in the KSA's annotation;
+	// empty if the KSA has none.
 	GSA string
-	// Delegates are the service accounts through which the GSA is reached, the first
-	// that the KSA may use before the last that may use the GSA, with commas between.
+	// Delegates is the delegate chain to the GSA, separated by commas. The KSA may
+	// impersonate the first delegate, and the last one may impersonate the GSA.
 	Delegates string
-	// QuotaProject is the project that Google bills the calls of this workload
-	// to; empty for Google's default.
+	// QuotaProject is the project that Google bills for the calls of this workload;
+	// empty for Google's default.
 	QuotaProject string
-	// PrincipalEmail says that the KSA wants its principal identifier shown
-	// where a service account's e-mail address stands otherwise.
+	// PrincipalEmail is set if the KSA's principal identifier is to be returned in
+	// place of a service account's e-mail address.
 	PrincipalEmail bool
 }

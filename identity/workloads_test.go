@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-func TestTheNewestPodsComeFirst(t *testing.T) {
+func TestWorkloads_NewestPodsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		objects := []runtime.Object{newAccount("shop", "default")}
 		for _, age := range []int{5, 1, 4, 9, 2, 8} {
@@ -20,7 +20,7 @@ func TestTheNewestPodsComeFirst(t *testing.T) {
 				pod.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Duration(age) * time.Minute))
 			}))
 		}
-		b := newBench(t, objects...).run()
+		b := newFixture(t, objects...).run()
 		var got []string
 		for _, w := range b.Workloads() {
 			got = append(got, w.Pod.Name)

@@ -82,7 +82,7 @@ func newAudited(t testing.TB) *audited {
 	a.Node(t, a.node, map[string]string{corev1.LabelTopologyZone: nodeZone})
 	a.ns = a.Namespace(t, "team-")
 	a.countBytes()
-	a.cgroups.Below(t, "kubepods") // as the kubelet makes it
+	a.cgroups.NewChild(t, "kubepods") // as the kubelet makes it
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		t.Fatal(err)

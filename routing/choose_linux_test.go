@@ -84,7 +84,7 @@ func traces(t *testing.T, o Options) []string {
 func TestOptions_RemoveOthersKeepsOneMode(t *testing.T) {
 	n, o := newOptions(t)
 	skipWithoutModes(t, o)
-	n.network.Default(t) // without a route the kernel sends no packet that a table could redirect
+	n.network.AddDefaultRoute(t) // without a route the kernel sends no packet that a table could redirect
 	before := traces(t, o)
 	n.server("192.0.2.1:8987", "ours")
 	pod := n.pod.Start(t)

@@ -35,7 +35,7 @@ func newNode(t *testing.T) *node {
 	n := &node{t: t, root: podtest.NewCgroup(t), network: podtest.NewNetwork(t)}
 	n.pod = n.root.Pod(t, "burstable", podUID)
 	n.EBPF = EBPF{Cgroup: filepath.Join(string(n.root), "kubepods"), Pins: filepath.Join(podtest.NewBPFFS(t), "gke-metadata-emulator")}
-	n.network.Address(t, "192.0.2.1/32")
+	n.network.AddAddress(t, "192.0.2.1/32")
 	t.Cleanup(func() {
 		if err := n.Remove(); err != nil {
 			t.Error(err)
@@ -100,12 +100,12 @@ func (n *node) wantReaches(p *podtest.Process, family, address, want string) {
 
 func TestEBPF_RedirectsPodsOnly(t *testing.T) {
 	n := newNode(t)
-	n.network.Address(t, "169.254.169.254/32")
+	n.network.AddAddress(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
 	n.server("169.254.169.254:8080", "other-port")
 	n.server("192.0.2.1:8987", "ours")
 	n.server("192.0.2.1:80", "other-address")
-	pod, daemon := n.pod.Start(t), n.root.Below(t, "system.slice/kubelet.service").Start(t)
+	pod, daemon := n.pod.Start(t), n.root.NewChild(t, "system.slice/kubelet.service").Start(t)
 	n.wantReaches(pod, "4", "169.254.169.254:80", "cloud") // otherwise the rest proves nothing
 	n.wantReaches(pod, "6", "[::ffff:169.254.169.254]:80", "cloud")
 
@@ -137,7 +137,7 @@ func TestEBPF_RedirectsPodWithOwnNetwork(t *testing.T) {
 // Between two instances a connection is refused: it never reaches the server behind.
 func TestEBPF_OutlivesInstallerAndSwitchesTarget(t *testing.T) {
 	n := newNode(t)
-	n.network.Address(t, "169.254.169.254/32")
+	n.network.AddAddress(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
 	first := n.server("192.0.2.1:8987", "first")
 	pod := n.pod.Start(t)
@@ -174,7 +174,7 @@ func TestEBPF_OutlivesInstallerAndSwitchesTarget(t *testing.T) {
 
 func TestEBPF_RefusesConnectionWithoutTarget(t *testing.T) {
 	n := newNode(t)
-	n.network.Address(t, "169.254.169.254/32")
+	n.network.AddAddress(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
 	n.install("[2001:db8::1]:8987") // a socket of IPv4 cannot reach it
 	n.wantReaches(n.pod.Start(t), "4", "169.254.169.254:80", "operation not permitted")
@@ -197,7 +197,7 @@ func attached(t *testing.T, cgroup string, hook ebpf.AttachType) int {
 
 func TestEBPF_InstallAndRemoveAreIdempotent(t *testing.T) {
 	n := newNode(t)
-	n.network.Address(t, "169.254.169.254/32")
+	n.network.AddAddress(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
 	n.server("192.0.2.1:8987", "ours")
 	pod := n.pod.Start(t)
@@ -296,7 +296,7 @@ func TestEBPF_FollowsRecreatedCgroup(t *testing.T) {
 	n.server("192.0.2.1:8987", "ours")
 	n.install("192.0.2.1:8987")
 	old := n.Cgroup
-	n.Cgroup = string(n.root.Below(t, "recreated"))
+	n.Cgroup = string(n.root.NewChild(t, "recreated"))
 	n.install("192.0.2.1:8987")
 	n.wantReaches(podtest.Cgroup(n.Cgroup).Pod(t, "", podUID).Start(t), "4", "169.254.169.254:80", "ours")
 	deadline := time.Now().Add(time.Minute)

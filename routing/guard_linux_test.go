@@ -38,9 +38,9 @@ func TestGuard_StopsPacketsWithoutSocket(t *testing.T) {
 	n.server("169.254.169.254:80", "cloud")
 	n.server("169.254.169.254:53", "resolver")
 	n.network.Enter(t)
-	daemon := n.root.Below(t, "system.slice/kubelet.service").Start(t)
+	daemon := n.root.NewChild(t, "system.slice/kubelet.service").Start(t)
 	n.network.NewPod(t, "vm0", "10.244.0.1", "10.244.0.7").Enter(t)
-	vm, pod := n.root.Below(t, "system.slice/vm").Start(t), n.pod.Start(t)
+	vm, pod := n.root.NewChild(t, "system.slice/vm").Start(t), n.pod.Start(t)
 	n.network.Enter(t)
 	n.server("192.0.2.1:8987", "ours")
 	n.wantReaches(vm, "4", "169.254.169.254:80", "cloud") // otherwise the rest proves nothing

@@ -30,7 +30,7 @@ func newTable(t *testing.T, target string) (*node, *NFTables) {
 	t.Helper()
 	n := &node{t: t, root: podtest.NewCgroup(t), network: podtest.NewNetwork(t)}
 	n.pod = n.root.Pod(t, "burstable", podUID)
-	n.network.Address(t, "192.0.2.1/32")
+	n.network.AddAddress(t, "192.0.2.1/32")
 	table := &NFTables{
 		Cgroup: filepath.Join(string(n.root), "kubepods"), Target: netip.MustParseAddrPort(target),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Repaired: NewRepaired(prometheus.NewRegistry()),
@@ -70,11 +70,11 @@ func counts(t *testing.T, n *NFTables) map[string]uint64 {
 
 func TestNFTables_RedirectsPodsOnly(t *testing.T) {
 	n, table := newTable(t, "192.0.2.1:8987")
-	n.network.Address(t, "169.254.169.254/32")
+	n.network.AddAddress(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
 	n.server("169.254.169.254:8080", "other-port")
 	n.server("192.0.2.1:8987", "ours")
-	hostNetwork, daemon := n.pod.Start(t), n.root.Below(t, "system.slice/kubelet.service").Start(t)
+	hostNetwork, daemon := n.pod.Start(t), n.root.NewChild(t, "system.slice/kubelet.service").Start(t)
 	n.network.NewPod(t, "pod0", "10.244.0.1", "10.244.0.7").Enter(t)
 	pod := n.root.Pod(t, "", "22222222-2f0e-4d0a-9a53-3f1f4a3f7c22").Start(t)
 	n.network.Enter(t)
@@ -96,12 +96,12 @@ func TestNFTables_RedirectsPodsOnly(t *testing.T) {
 // A node of kind sees a part of the hierarchy only, and cannot know the levels above.
 func TestNFTables_RedirectsPodsOfContainerNode(t *testing.T) {
 	n, table := newTable(t, "192.0.2.1:8987")
-	n.root = n.root.Below(t, "docker/node-1/kubelet.slice")
+	n.root = n.root.NewChild(t, "docker/node-1/kubelet.slice")
 	table.Cgroup = filepath.Join(string(n.root), "kubepods")
-	n.network.Address(t, "169.254.169.254/32")
+	n.network.AddAddress(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
 	n.server("192.0.2.1:8987", "ours")
-	hostNetwork, daemon := n.root.Pod(t, "burstable", podUID).Start(t), n.root.Below(t, "kubelet").Start(t)
+	hostNetwork, daemon := n.root.Pod(t, "burstable", podUID).Start(t), n.root.NewChild(t, "kubelet").Start(t)
 	check(t, table.Install())
 	n.wantReaches(hostNetwork, "4", "169.254.169.254:80", "ours")
 	n.wantReaches(daemon, "4", "169.254.169.254:80", "cloud")
@@ -110,7 +110,7 @@ func TestNFTables_RedirectsPodsOfContainerNode(t *testing.T) {
 // Otherwise a connection from before the table would continue to the other server.
 func TestNFTables_ForgetsConnectionsToOtherServers(t *testing.T) {
 	n, table := newTable(t, "192.0.2.1:8987")
-	n.network.Address(t, "169.254.169.254/32")
+	n.network.AddAddress(t, "169.254.169.254/32")
 	n.server("169.254.169.254:80", "cloud")
 	n.server("192.0.2.1:8987", "ours")
 	hold, err := nftables.New()
@@ -207,7 +207,7 @@ func keep(t *testing.T, n *node, table *NFTables) {
 func TestNFTables_RepairsChangedTable(t *testing.T) {
 	ours := func(n *NFTables) *nftables.Table { return &nftables.Table{Name: tableName, Family: n.family()} }
 	n, table := newTable(t, "192.0.2.1:8987")
-	n.network.Address(t, "169.254.169.254/32")
+	n.network.AddAddress(t, "169.254.169.254/32")
 	n.server("192.0.2.1:8987", "ours")
 	check(t, table.Install())
 	keep(t, n, table)
@@ -283,8 +283,8 @@ func TestNFTables_NeedsNoOtherCapability(t *testing.T) {
 
 func TestNFTables_IPv6TargetUsesIPv6Table(t *testing.T) {
 	n, table := newTable(t, "[2001:db8::1]:8987")
-	n.network.Address(t, "2001:db8::1/128")
-	n.network.Address(t, "fd20:ce::254/128")
+	n.network.AddAddress(t, "2001:db8::1/128")
+	n.network.AddAddress(t, "fd20:ce::254/128")
 	waitForIPv6(t)
 	n.server("[2001:db8::1]:8987", "ours")
 	check(t, table.Install())

@@ -38,7 +38,7 @@ type proof struct {
 }
 
 // errNoProof says that the kernel knows nothing of the connection's other end.
-var errNoProof = errors.New("the kernel has no record of who opened the connection")
+var errNoProof = errors.New("the kernel has no record of the process that opened the connection")
 
 // New makes an attestor. It attests the connections that come through its listener.
 func New(o Options) (*Attestor, error) {
@@ -82,13 +82,13 @@ func (a *Attestor) Close() {
 // caller applies the policy to the proof of a connection.
 func (a *Attestor) caller(p proof, seen identity.Connection) (identity.Caller, error) {
 	if a.policy == IP {
-		return identity.SourceIP{}.Attest(context.Background(), seen)
+		return identity.SourceIP(seen)
 	}
 	if p.err == nil {
 		return identity.Caller{PodUID: p.podUID, IP: seen.Remote.Addr()}, nil
 	}
 	if errors.Is(p.err, errNoProof) && a.policy == Prefer {
-		caller, err := identity.SourceIP{}.Attest(context.Background(), seen)
+		caller, err := identity.SourceIP(seen)
 		caller.Unrecorded = a.records != nil
 		return caller, err
 	}
@@ -102,10 +102,10 @@ func (a *Attestor) prove(t Tuple, seen identity.Connection) proof {
 	}
 	cgroup, by, err := a.cgroup(t, seen)
 	if err != nil {
-		return a.counted(t, by, proof{err: err})
+		return a.count(t, by, proof{err: err})
 	}
 	uid, err := a.cgroups.PodUID(cgroup)
-	return a.counted(t, by, proof{uid, err})
+	return a.count(t, by, proof{uid, err})
 }
 
 func (a *Attestor) cgroup(t Tuple, seen identity.Connection) (id uint64, by string, err error) {
@@ -114,8 +114,8 @@ func (a *Attestor) cgroup(t Tuple, seen identity.Connection) (id uint64, by stri
 		if id, found, err = a.records.Take(t); found || err != nil {
 			return id, "record", err
 		}
-		if before, ok := a.translated(t, seen); ok {
-			if id, found, err = a.records.Take(before); found || err != nil {
+		if original, ok := a.translated(t, seen); ok {
+			if id, found, err = a.records.Take(original); found || err != nil {
 				return id, "record", err
 			}
 		}
@@ -128,15 +128,15 @@ func (a *Attestor) cgroup(t Tuple, seen identity.Connection) (id uint64, by stri
 
 // translated is the connection as the client sees it where not only the server's end was
 // translated, which is all that a socket tells.
-func (a *Attestor) translated(t Tuple, seen identity.Connection) (before Tuple, found bool) {
+func (a *Attestor) translated(t Tuple, seen identity.Connection) (original Tuple, found bool) {
 	if t.Server == seen.Local {
 		return Tuple{}, false
 	}
-	before, found = a.conntrack.before(seen)
-	return before, found && before != t
+	original, found = a.conntrack.originalTuple(seen)
+	return original, found && original != t
 }
 
-func (a *Attestor) counted(t Tuple, by string, p proof) proof {
+func (a *Attestor) count(t Tuple, by string, p proof) proof {
 	var noPod *NotAPodError
 	switch {
 	case p.err == nil, errors.Is(p.err, errNoProof):
@@ -146,7 +146,7 @@ func (a *Attestor) counted(t Tuple, by string, p proof) proof {
 		by = "gone"
 	default:
 		by = "error"
-		a.log.Error("the kernel could not be asked who opened a connection", "caller", t.Client, "error", p.err)
+		a.log.Error("cannot read from the kernel which pod opened a connection", "caller", t.Client, "error", p.err)
 	}
 	a.metrics.proofs.WithLabelValues(by).Inc()
 	if ctx := context.Background(); a.log.Enabled(ctx, slog.LevelDebug) {

@@ -85,8 +85,8 @@ func TestDebugLogSaysHowEachConnectionIsProved(t *testing.T) {
 func TestProcessOfNoPodIsRefused(t *testing.T) {
 	for _, policy := range []Policy{Require, Prefer} {
 		b := newBench(t, benchOptions{policy: policy})
-		b.root.Below(t, "system.slice/sshd.service").Start(t).MustConnect(metadata)
-		b.wantRefused(b.accept(), identity.NotAPod, "system.slice/sshd.service: identities are given to pods only")
+		b.root.NewChild(t, "system.slice/sshd.service").Start(t).MustConnect(metadata)
+		b.wantRefused(b.accept(), identity.NotAPod, "system.slice/sshd.service: only pods get an identity")
 		b.wantProofs(map[string]int{"no_pod": 1})
 	}
 }
@@ -94,9 +94,9 @@ func TestProcessOfNoPodIsRefused(t *testing.T) {
 // A user may have cgroups of his own, and name them as he likes.
 func TestUsersCgroupThatIsNamedLikeAPodIsNone(t *testing.T) {
 	b := newBench(t, benchOptions{policy: Prefer})
-	b.root.Below(t, "user.slice/user@1000.service/kubepods/burstable/pod"+cart+"/x").Start(t).MustConnect(metadata)
+	b.root.NewChild(t, "user.slice/user@1000.service/kubepods/burstable/pod"+cart+"/x").Start(t).MustConnect(metadata)
 	b.wantRefused(b.accept(), identity.NotAPod, "user.slice")
-	b.cart.Below(t, "kubepods/burstable/pod"+bill).Start(t).MustConnect(metadata)
+	b.cart.NewChild(t, "kubepods/burstable/pod"+bill).Start(t).MustConnect(metadata)
 	b.wantPod(b.accept(), cart)
 }
 
@@ -196,10 +196,7 @@ func recordEnds(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 	_ = b.accept().Close() // to both ends
-	for range 100 {
-		if b.records() == 0 {
-			break
-		}
+	for deadline := time.Now().Add(time.Minute); b.records() != 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if n := b.records(); n != 0 {
@@ -220,18 +217,17 @@ func TestRecordEndsWhenTheServerHasClosed(t *testing.T) {
 		t.Fatalf("%d records", n)
 	}
 	_ = unattested.Close()
-	for range 100 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if b.records() == 0 {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("the record of a connection that the server has closed is still there")
 }
 
 func TestOtherConnectionsAreNotRecorded(t *testing.T) {
 	b := newBench(t, benchOptions{policy: Require})
-	b.node.Address(t, "192.0.2.7/32")
+	b.node.AddAddress(t, "192.0.2.7/32")
 	other := listen(t, "192.0.2.7:80")
 	p := b.cart.Start(t)
 	p.MustConnect("192.0.2.7:80")
@@ -243,7 +239,7 @@ func TestOtherConnectionsAreNotRecorded(t *testing.T) {
 
 func TestContainerThatHasEndedIsSaidSo(t *testing.T) {
 	b := newBench(t, benchOptions{policy: Prefer})
-	container := b.cart.Below(t, "shortlived")
+	container := b.cart.NewChild(t, "shortlived")
 	p := container.Start(t)
 	p.MustConnect(metadata)
 	p.Move(b.cart) // its socket stays open

@@ -32,13 +32,13 @@ func openConntrack() (conntrack, error) {
 
 func (c conntrack) close() { c.socket.Close() }
 
-// before returns a connection as it was before the kernel translated its addresses.
+// originalTuple returns a connection as it was before the kernel translated its addresses.
 // Usually only the server's end differs. The client's port differs too if the translated
 // connection would equal one that still has an entry, for example of an earlier pod with
 // the same address. It needs the capability NET_ADMIN. See struct nf_conntrack_tuple, and
 // ctnetlink's attributes in the kernel's
 // include/uapi/linux/netfilter/nfnetlink_conntrack.h.
-func (c conntrack) before(seen identity.Connection) (before Tuple, found bool) {
+func (c conntrack) originalTuple(seen identity.Connection) (original Tuple, found bool) {
 	client, server := seen.Remote.Addr().Unmap(), seen.Local.Addr().Unmap()
 	family, from, to := uint8(unix.AF_INET), nl.CTA_IP_V4_SRC, nl.CTA_IP_V4_DST
 	if client.Is6() {
@@ -60,19 +60,19 @@ func (c conntrack) before(seen identity.Connection) (before Tuple, found bool) {
 	if err != nil || len(answers) != 1 || len(answers[0]) < nl.SizeofNfgenmsg {
 		return Tuple{}, false // no entry or no permission: treated as not translated
 	}
-	original := attribute(answers[0][nl.SizeofNfgenmsg:], nl.CTA_TUPLE_ORIG)
+	attributes := attribute(answers[0][nl.SizeofNfgenmsg:], nl.CTA_TUPLE_ORIG)
 	end := func(address, port uint16) (netip.AddrPort, bool) {
-		ip, ok := netip.AddrFromSlice(attribute(original, nl.CTA_TUPLE_IP, address))
-		number := attribute(original, nl.CTA_TUPLE_PROTO, port)
+		ip, ok := netip.AddrFromSlice(attribute(attributes, nl.CTA_TUPLE_IP, address))
+		number := attribute(attributes, nl.CTA_TUPLE_PROTO, port)
 		if !ok || len(number) != 2 {
 			return netip.AddrPort{}, false
 		}
 		return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(number)), true
 	}
 	var ok bool
-	before.Client, found = end(uint16(from), nl.CTA_PROTO_SRC_PORT)
-	before.Server, ok = end(uint16(to), nl.CTA_PROTO_DST_PORT)
-	return before, found && ok
+	original.Client, found = end(uint16(from), nl.CTA_PROTO_SRC_PORT)
+	original.Server, ok = end(uint16(to), nl.CTA_PROTO_DST_PORT)
+	return original, found && ok
 }
 
 // attribute returns the content of a nested attribute; nil if it does not exist.

@@ -24,7 +24,7 @@ func TestAttestor_KnowsPodWithTranslatedPort(t *testing.T) {
 		port   = 40000
 	)
 	b := newBench(t, benchOptions{policy: Require})
-	b.node.Address(t, "192.0.2.1/32")
+	b.node.AddAddress(t, "192.0.2.1/32")
 	plain := listen(t, target)
 	table := routing.NFTables{
 		Cgroup: filepath.Join(string(b.root), "kubepods"), Target: netip.MustParseAddrPort(target),

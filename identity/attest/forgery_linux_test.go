@@ -25,12 +25,12 @@ func remove(t testing.TB, path string) {
 	}
 }
 
-// The thief has added the victim's address to its own interface: the kernel says
+// The spoofer has added the victim's address to its own interface: the kernel says
 // who it is all the same.
 func TestPodWithAnothersAddressIsItself(t *testing.T) {
 	for _, policy := range []Policy{Require, Prefer} {
 		b := newBench(t, benchOptions{policy: policy})
-		b.node.NewPod(t, "thief0", "10.244.0.1", "10.244.0.66", "10.244.0.7").Enter(t)
+		b.node.NewPod(t, "spoofer0", "10.244.0.1", "10.244.0.66", "10.244.0.7").Enter(t)
 		if _, err := b.bill.Start(t).Connect("4", "10.244.0.7:0", metadata); err != nil {
 			t.Fatal(err)
 		}
@@ -47,8 +47,8 @@ func TestPodWithAnothersAddressIsItself(t *testing.T) {
 func TestAddressAloneIsBelievedOnlyWherePreferred(t *testing.T) {
 	for _, policy := range []Policy{Require, Prefer, IP} {
 		b := newBench(t, benchOptions{policy: policy})
-		b.node.NewPod(t, "thief0", "10.244.0.1", "10.244.0.7").Enter(t)
-		b.root.Below(t, "system.slice/vm").Start(t).MustConnect(metadata)
+		b.node.NewPod(t, "spoofer0", "10.244.0.1", "10.244.0.7").Enter(t)
+		b.root.NewChild(t, "system.slice/vm").Start(t).MustConnect(metadata)
 		c := b.accept()
 		if policy == Require {
 			b.wantRefused(c, identity.Unattested, "no proof of which pod calls from 10.244.0.7, and --attestation=require")
@@ -62,7 +62,7 @@ func TestAddressAloneIsBelievedOnlyWherePreferred(t *testing.T) {
 func TestListenerAtTheClientsPortIsNotTheClient(t *testing.T) {
 	b := newBench(t, benchOptions{policy: Require, noRecorder: true})
 	b.node.NewPod(t, "pod0", "10.244.0.1", "10.244.0.7").Enter(t)
-	p := b.root.Below(t, "system.slice/vm").Start(t)
+	p := b.root.NewChild(t, "system.slice/vm").Start(t)
 	b.node.Enter(t)
 	listen(t, "0.0.0.0:40123")
 	if _, err := p.Connect("4", "10.244.0.7:40123", metadata); err != nil {
@@ -71,15 +71,15 @@ func TestListenerAtTheClientsPortIsNotTheClient(t *testing.T) {
 	b.wantRefused(b.accept(), identity.Unattested, "no proof")
 }
 
-// The thief makes up the packets of the victim, whose address leads to the thief,
+// The spoofer makes up the packets of the victim, whose address leads to the spoofer,
 // as after a forged answer of ARP. The kernel's TCP has opened no connection, so it
 // has proved none.
 func TestForgedPacketsProveNothing(t *testing.T) {
 	for _, policy := range []Policy{Require, Prefer} {
 		b := newBench(t, benchOptions{policy: policy})
-		thief := b.node.NewPod(t, "thief0", "10.244.0.1", "10.244.0.66")
-		b.node.Divert(t, "10.244.0.7", "thief0")
-		thief.Enter(t)
+		spoofer := b.node.NewPod(t, "spoofer0", "10.244.0.1", "10.244.0.66")
+		b.node.Divert(t, "10.244.0.7", "spoofer0")
+		spoofer.Enter(t)
 		if err := b.bill.Start(t).Forge("10.244.0.7:40007", metadata); err != nil {
 			t.Fatal(err)
 		}

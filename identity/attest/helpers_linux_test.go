@@ -51,7 +51,7 @@ func newBench(t testing.TB, o benchOptions) *bench {
 	t.Helper()
 	b := &bench{t: t, root: podtest.NewCgroup(t), node: podtest.NewNetwork(t), registry: prometheus.NewRegistry()}
 	b.cart, b.bill = b.root.Pod(t, "burstable", cart), b.root.Pod(t, "besteffort", bill)
-	b.node.Address(t, "169.254.169.254/32")
+	b.node.AddAddress(t, "169.254.169.254/32")
 
 	cgroups, err := OpenCgroups(string(b.root))
 	if err != nil {

@@ -15,38 +15,38 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// load is requests for one path over some connections at a time, each with one
-// request at a time. Go's own client would cost more than the servers that are to
-// be measured.
+const (
+	podIP     = "127.0.1.1"
+	tokenPath = "/computeMetadata/v1/instance/service-accounts/default/token"
+)
+
+// load is requests for one path over some connections at a time, each with one request at
+// a time. No two requests are alike: each has its own trace ID. Go's own client would cost
+// more than the measured servers.
 type load struct {
-	from        string // the client's IP address
+	sourceIP    string
 	path        string
 	connections int
 	reconnect   bool // a new connection for each request
-	differing   bool // no two requests are the same to the byte
 }
 
 func (l load) String() string {
-	name := fmt.Sprintf("%d connections", l.connections)
 	if l.reconnect {
-		name += ", each for one request"
+		return fmt.Sprintf("%d, new for each request", l.connections)
 	}
-	if l.differing {
-		name += ", no two requests alike"
-	}
-	return name
+	return fmt.Sprintf("%d kept", l.connections)
 }
 
 // outcome is the result of a load.
 type outcome struct {
 	requests  int
-	took      time.Duration
+	elapsed   time.Duration
 	latencies []time.Duration // sorted
 }
 
-func (o outcome) perSecond() float64 { return float64(o.requests) / o.took.Seconds() }
+func (o outcome) perSecond() float64 { return float64(o.requests) / o.elapsed.Seconds() }
 
-// percentile is of 0 to 100.
+// percentile returns a latency; p is from 0 to 100.
 func (o outcome) percentile(p float64) time.Duration {
 	if len(o.latencies) == 0 {
 		return 0
@@ -54,36 +54,38 @@ func (o outcome) percentile(p float64) time.Duration {
 	return o.latencies[min(int(float64(len(o.latencies))*p/100), len(o.latencies)-1)]
 }
 
-// run sends requests to a server until the time is over. An answer that is not 200 is an error.
-func (l load) run(ctx context.Context, address string, d time.Duration) (outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, d+10*time.Second)
+// run sends requests to a server for the length of a window. A response other than 200 is
+// an error.
+func (l load) run(ctx context.Context, address string, window time.Duration) (outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, window+10*time.Second)
 	defer cancel()
-	each := make([][]time.Duration, l.connections)
+	latencies := make([][]time.Duration, l.connections)
 	start := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
-	for i := range each {
+	for i := range latencies {
 		g.Go(func() (err error) {
-			each[i], err = l.client(ctx, i, address, start.Add(d))
+			latencies[i], err = l.client(ctx, i, address, start.Add(window))
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return outcome{}, fmt.Errorf("%s of %s: %w", l.path, address, err)
+		return outcome{}, fmt.Errorf("GET %s from %s: %w", l.path, address, err)
 	}
-	o := outcome{took: time.Since(start), latencies: slices.Concat(each...)}
+	o := outcome{elapsed: time.Since(start), latencies: slices.Concat(latencies...)}
 	o.requests = len(o.latencies)
 	slices.Sort(o.latencies)
 	return o, nil
 }
 
 func (l load) client(ctx context.Context, i int, address string, until time.Time) ([]time.Duration, error) {
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.from)}}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.sourceIP)}}
 	closing := ""
 	if l.reconnect {
 		closing = "Connection: close\r\n"
 	}
-	request := []byte("GET " + l.path + " HTTP/1.1\r\nHost: metadata.google.internal\r\nUser-Agent: bench\r\nMetadata-Flavor: Google\r\n" + closing + fmt.Sprintf("X-Number: %d-00000000\r\n\r\n", i))
-	number := request[len(request)-12 : len(request)-4]
+	// The trace ID is the number of the connection and that of its request.
+	request := []byte("GET " + l.path + " HTTP/1.1\r\nHost: metadata.google.internal\r\nUser-Agent: bench\r\nMetadata-Flavor: Google\r\n" + closing + fmt.Sprintf("X-Cloud-Trace-Context: %016d%016d\r\n\r\n", i, 0))
+	number := request[len(request)-20 : len(request)-4]
 	var conn net.Conn
 	reader := bufio.NewReader(nil)
 	defer func() {
@@ -103,13 +105,11 @@ func (l load) client(ctx context.Context, i int, address string, until time.Time
 			}
 			reader.Reset(conn)
 		}
-		if l.differing {
-			increment(number)
-		}
+		increment(number)
 		if _, err := conn.Write(request); err != nil {
 			return nil, err
 		}
-		if err := readAnswer(reader); err != nil {
+		if err := readResponse(reader); err != nil {
 			return nil, err
 		}
 		done := time.Now()
@@ -125,7 +125,7 @@ func (l load) client(ctx context.Context, i int, address string, until time.Time
 	return latencies, nil
 }
 
-// increment counts in decimal digits, and wraps around.
+// increment adds one to a decimal number in ASCII. It wraps around.
 func increment(digits []byte) {
 	for i := len(digits) - 1; i >= 0; i-- {
 		if digits[i]++; digits[i] <= '9' {
@@ -137,8 +137,8 @@ func increment(digits []byte) {
 
 var contentLength = []byte("Content-Length: ")
 
-// readAnswer reads one answer of a server that always gives a Content-Length.
-func readAnswer(r *bufio.Reader) error {
+// readResponse reads one response of a server that always sends Content-Length.
+func readResponse(r *bufio.Reader) error {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func readAnswer(r *bufio.Reader) error {
 		}
 	}
 	if length < 0 {
-		return errors.New("an answer without Content-Length")
+		return errors.New("the response has no Content-Length")
 	}
 	_, err = r.Discard(length)
 	return err

@@ -30,7 +30,7 @@ type node struct {
 	google  *fakegoogle.Running
 	binary  string
 	ns      string
-	linked  sync.Map // KSAs
+	linked  sync.Map // names of KSAs
 }
 
 func newNode(t testing.TB) *node {
@@ -49,7 +49,7 @@ func newNode(t testing.TB) *node {
 	return n
 }
 
-// pod runs one of a KSA, which is made and linked with a GSA when it is new.
+// pod runs a pod of a KSA. A new KSA is created and linked to a GSA.
 func (n *node) pod(ksa, ip string) *corev1.Pod {
 	n.t.Helper()
 	if _, known := n.linked.LoadOrStore(ksa, true); !known {
@@ -84,17 +84,17 @@ func (n *node) attested(pod *corev1.Pod) []string {
 	return []string{"--attestation", "require", "--cgroup-root", string(root)}
 }
 
-// daemon starts one as on a node. Its log is as a DaemonSet's.
-func (n *node) daemon(more ...string) *program {
+// daemon starts the product as on a node, with the log level of the DaemonSet.
+func (n *node) daemon(flags ...string) *program {
 	n.t.Helper()
 	return startDaemon(n.t, n.binary, append([]string{
 		"serve", "--node-name", nodeName, "--kubeconfig", n.cluster.Kubeconfig(), "--routing", "none", "--attestation", "ip",
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--project-id", projectID, "--workload-identity-provider", provider,
 		"--sts-endpoint", n.google.URL, "--iam-credentials-endpoint", n.google.URL,
-	}, more...)...)
+	}, flags...)...)
 }
 
-// awaitToken returns when a pod gets one.
+// awaitToken returns when a pod gets a token.
 func (n *node) awaitToken(p *program, ip string) {
 	n.t.Helper()
 	client := kubernetes.Client(n.t, ip)

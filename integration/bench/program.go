@@ -36,11 +36,11 @@ func buildProgram(t testing.TB, folder, pkg string) string {
 	return file
 }
 
-// startFloor starts the floor with an answer for all requests.
-func startFloor(t testing.TB, binary string, answer []byte) *program {
+// startFloor starts a floor, which returns the recorded response for every request.
+func startFloor(t testing.TB, binary string, recorded []byte, args ...string) *program {
 	t.Helper()
-	cmd := exec.Command(binary)
-	cmd.Stdin = bytes.NewReader(answer)
+	cmd := exec.Command(binary, args...)
+	cmd.Stdin = bytes.NewReader(recorded)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func startFloor(t testing.TB, binary string, answer []byte) *program {
 	return &program{address: addresses[0], metrics: "http://" + addresses[1], pid: cmd.Process.Pid}
 }
 
-// startDaemon starts the product and returns when it reports that it serves.
+// startDaemon starts the product and returns when it logs "serving".
 func startDaemon(t testing.TB, binary string, args ...string) *program {
 	t.Helper()
 	cmd := exec.Command(binary, args...)
@@ -69,8 +69,7 @@ func startDaemon(t testing.TB, binary string, args ...string) *program {
 		output.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "msg=serving") {
 			go func() { _, _ = io.Copy(io.Discard, log) }()
-			p := &program{address: field(lines.Text(), " listen="), metrics: "http://" + field(lines.Text(), " admin=") + "/metrics", pid: cmd.Process.Pid}
-			return p
+			return &program{address: field(lines.Text(), " listen="), metrics: "http://" + field(lines.Text(), " admin=") + "/metrics", pid: cmd.Process.Pid}
 		}
 	}
 	t.Fatalf("%s ended: %s", binary, output.String())
@@ -98,13 +97,13 @@ func start(t testing.TB, cmd *exec.Cmd) {
 // proc(5).
 const clockTick = 10 * time.Millisecond
 
-// cpu is the time that the process had a processor, in steps of 10 ms.
+// cpu is the process's user and system time, in steps of 10 ms.
 func (p *program) cpu() (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
 	if err != nil {
 		return 0, err
 	}
-	// The name, which may have spaces, is in parentheses; utime and stime are the
+	// The name, which can contain spaces, is in parentheses; utime and stime are the
 	// 14th and 15th field.
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
@@ -116,7 +115,7 @@ func (p *program) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, errors.Join(err, err2)
 }
 
-// metric is the sum of a counter or a gauge, over all its labels.
+// metric returns the sum of a counter or a gauge over all its labels.
 func (p *program) metric(ctx context.Context, name string) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -132,8 +131,8 @@ func (p *program) metric(ctx context.Context, name string) (float64, error) {
 	sum, found := 0.0, false
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		processes, value, _ := strings.Cut(lines.Text(), " ")
-		if of, _, _ := strings.Cut(processes, "{"); of != name {
+		series, value, _ := strings.Cut(lines.Text(), " ")
+		if metric, _, _ := strings.Cut(series, "{"); metric != name {
 			continue
 		}
 		v, err := strconv.ParseFloat(value, 64)

@@ -58,8 +58,8 @@ func (c *Client) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, 
 	return into[corev1.Pod](ctx, c.rest.Get().Namespace(namespace).Resource("pods").Name(name))
 }
 
-// PodsOf returns a list and watch of the pods of a node, which the API server selects.
-func (c *Client) PodsOf(node string) cache.ListerWatcher {
+// WatchPods returns a list and watch of the pods of a node, which the API server selects.
+func (c *Client) WatchPods(node string) cache.ListerWatcher {
 	return cache.NewListWatchFromClient(c.rest, "pods", metav1.NamespaceAll, fields.OneTermEqualSelector("spec.nodeName", node))
 }
 

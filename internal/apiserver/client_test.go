@@ -139,9 +139,9 @@ func TestClient_DeletesConfigMapOfSameVersionOnly(t *testing.T) {
 	}
 }
 
-func TestClient_ListsPodsOfNode(t *testing.T) {
+func TestClient_WatchPodsListsPodsOfNode(t *testing.T) {
 	s := &fakeServer{answer: &corev1.PodList{Items: []corev1.Pod{{ObjectMeta: meta("shop", "cart")}}}}
-	listed, err := cache.ToListerWithContext(s.client(t).PodsOf("node-1")).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
+	listed, err := cache.ToListerWithContext(s.client(t).WatchPods("node-1")).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,8 +43,8 @@ func newTestNode(t *testing.T, mode, listen string) *testNode {
 	t.Helper()
 	n := &testNode{t: t, root: podtest.NewCgroup(t)}
 	network := podtest.NewNetwork(t)
-	network.Address(t, "192.0.2.1/32")
-	network.Default(t)
+	network.AddAddress(t, "192.0.2.1/32")
+	network.AddDefaultRoute(t)
 	cart, bill := n.root.Pod(t, "burstable", cartUID), n.root.Pod(t, "", billUID)
 	n.host = cart.Start(t)
 	network.NewPod(t, "bill0", "10.244.0.1", "10.244.0.7").Enter(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
@@ -13,6 +14,7 @@ import (
 	"gke-metadata-emulator/internal/dmi"
 	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/internal/fakepool"
+	"gke-metadata-emulator/internal/gc"
 	"gke-metadata-emulator/internal/handover"
 	"gke-metadata-emulator/internal/podevents"
 	"gke-metadata-emulator/internal/prefetch"
@@ -85,6 +87,8 @@ func Serve(ctx context.Context, settings *config.Serve, stderr io.Writer, listen
 		Identity: identities, Tokens: source, Facts: facts.Get, FactsChanged: facts.Changed, IdentityWait: s.Pods.IdentityWait, Log: p.log, Metrics: p.registry,
 	}), facts.Get().InstanceID, pods.Ready, listening)
 	s.removeStartupTaint(p, api, listeners.callers.Addr().String(), pods.Ready)
+	// Not earlier: starting needs less memory than the floor, and it would stay on the heap.
+	p.onClose(gc.HoldFloor(gc.DefaultFloor, os.LookupEnv))
 	p.log.Info("serving", "node", s.Node.Name, "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials.Kind, "routing", listeners.routing)
 	return p.wait()
 }

@@ -35,8 +35,8 @@ func NewCgroup(t testing.TB) Cgroup {
 	return ""
 }
 
-// Below creates a cgroup at a relative path, with its parents.
-func (c Cgroup) Below(t testing.TB, path string) Cgroup {
+// NewChild creates a cgroup at a relative path, with its parents.
+func (c Cgroup) NewChild(t testing.TB, path string) Cgroup {
 	t.Helper()
 	below := filepath.Join(string(c), path)
 	if err := os.MkdirAll(below, 0o755); err != nil {
@@ -77,5 +77,5 @@ func removeAll(path string) error {
 // Pod creates the cgroup of a pod's container, with the names of the cgroupfs driver.
 func (c Cgroup) Pod(t testing.TB, class, uid string) Cgroup {
 	t.Helper()
-	return c.Below(t, filepath.Join("kubepods", class, "pod"+uid, strings.Repeat("c0ffee00", 8)))
+	return c.NewChild(t, filepath.Join("kubepods", class, "pod"+uid, strings.Repeat("c0ffee00", 8)))
 }

@@ -117,15 +117,15 @@ func setUp(t testing.TB, name string, addresses ...string) netlink.Link {
 	return link
 }
 
-// Address adds an address to the loopback interface of n, which the thread is in.
-func (n Network) Address(t testing.TB, address string) {
+// AddAddress adds an address to the loopback interface of n, which the thread is in.
+func (n Network) AddAddress(t testing.TB, address string) {
 	t.Helper()
 	setUp(t, "lo", address)
 }
 
-// Default adds a default route to n, which the thread is in. Nodes have one: a
+// AddDefaultRoute adds a default route to n, which the thread is in. Nodes have one: a
 // connection without a route fails before it can be redirected.
-func (n Network) Default(t testing.TB) {
+func (n Network) AddDefaultRoute(t testing.TB) {
 	t.Helper()
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

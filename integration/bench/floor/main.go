@@ -1,12 +1,16 @@
-// Command floor answers every request with the same bytes, with Go's own HTTP server and
-// nothing else. No server in Go can be faster.
+// Command floor returns the same bytes for every request, with Go's own HTTP server and
+// nothing else. No server that is built on net/http can be faster.
 //
-// It reads the answer from standard input as JSON. It prints the two addresses that it
-// listens on: one for the answer, one for its allocation statistics.
+// With -hard it also has the product's protection against slow and large requests, and the
+// two headers that the product adds to every response.
+//
+// It reads the response from standard input as JSON. It prints the two addresses that it
+// listens on: one for the response, one for its allocation statistics.
 package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,25 +19,27 @@ import (
 	"time"
 )
 
-// answer is an answer of the measured server.
-type answer struct {
+// response is a recorded response of the measured server.
+type response struct {
 	Header http.Header
 	Body   []byte
 }
 
 func main() {
-	if err := serve(); err != nil {
+	hard := flag.Bool("hard", false, "use the timeouts, the header limit and the headers of the product")
+	flag.Parse()
+	if err := serve(*hard); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func serve() error {
-	var a answer
-	if err := json.NewDecoder(os.Stdin).Decode(&a); err != nil {
-		return fmt.Errorf("standard input is no answer: %w", err)
+func serve(hard bool) error {
+	var r response
+	if err := json.NewDecoder(os.Stdin).Decode(&r); err != nil {
+		return fmt.Errorf("decode the response from standard input: %w", err)
 	}
-	answers, err := net.Listen("tcp", "127.0.0.1:0")
+	responses, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -41,27 +47,36 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(answers.Addr(), allocations.Addr())
+	server := &http.Server{Handler: r}
+	if hard {
+		harden(server)
+	} else {
+		delete(r.Header, "Metadata-Flavor")
+		delete(r.Header, "Server")
+	}
+	fmt.Println(responses.Addr(), allocations.Addr())
 	failed := make(chan error, 2)
-	go func() { failed <- listen(allocations, http.HandlerFunc(mallocs)) }()
-	go func() { failed <- listen(answers, a) }()
+	go func() { failed <- (&http.Server{Handler: http.HandlerFunc(mallocs)}).Serve(allocations) }()
+	go func() { failed <- server.Serve(responses) }()
 	return <-failed
 }
 
-func listen(l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-	return server.Serve(l)
+// harden sets what server/server.go of the product sets.
+func harden(s *http.Server) {
+	s.ReadTimeout, s.ReadHeaderTimeout = 5*time.Second, 5*time.Second
+	s.WriteTimeout, s.IdleTimeout = 30*time.Second, 2*time.Minute
+	s.MaxHeaderBytes = 16 << 10
 }
 
-func (a answer) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (r response) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	header := w.Header()
-	for name, values := range a.Header {
+	for name, values := range r.Header {
 		header[name] = values
 	}
-	_, _ = w.Write(a.Body)
+	_, _ = w.Write(r.Body)
 }
 
-// mallocs is in the form of Prometheus, as is the measured server's.
+// mallocs responds in the text format of Prometheus, as the measured server does.
 func mallocs(w http.ResponseWriter, _ *http.Request) {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)

@@ -14,18 +14,18 @@ import (
 	"gke-metadata-emulator/internal/change"
 )
 
-func TestEventBetweenTheLookUpAndTheWaitIsNotMissed(t *testing.T) {
+func TestAwait_SeesEventBetweenLookupAndWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s change.Signal
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		looks := 0
+		lookups := 0
 		got, err := await(ctx, &s, func() (int, error) {
-			if looks++; looks == 1 {
-				s.Raise() // just after the look, and nothing ever again
-				return 0, failf(NotReady, "not yet")
+			if lookups++; lookups == 1 {
+				s.Raise() // just after the lookup, and no event follows
+				return 0, errorf(NotReady, "not yet")
 			}
-			return looks, nil
+			return lookups, nil
 		})
 		if err != nil || got != 2 {
 			t.Errorf("%d, %v", got, err)
@@ -33,12 +33,12 @@ func TestEventBetweenTheLookUpAndTheWaitIsNotMissed(t *testing.T) {
 	})
 }
 
-// In real time, for the race detector's eyes.
-func TestNoWaiterMissesItsEvent(t *testing.T) {
+// In real time, for the race detector.
+func TestAwait_NoWaiterMissesEvent(t *testing.T) {
 	const events = 500
 	var s change.Signal
 	var now atomic.Int64
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var all sync.WaitGroup
 	for i := range 200 {
@@ -46,7 +46,7 @@ func TestNoWaiterMissesItsEvent(t *testing.T) {
 			for want := int64(i); want <= events; want += 97 {
 				if _, err := await(ctx, &s, func() (int64, error) {
 					if got := now.Load(); got < want {
-						return 0, failf(Unknown, "at %d, not %d", got, want)
+						return 0, errorf(Unknown, "at %d, not %d", got, want)
 					}
 					return want, nil
 				}); err != nil {
@@ -62,7 +62,7 @@ func TestNoWaiterMissesItsEvent(t *testing.T) {
 	all.Wait()
 }
 
-func TestWaitEndsAtTheDeadlineWithTheLastError(t *testing.T) {
+func TestAwait_EndsAtDeadlineWithLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s change.Signal
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -73,23 +73,23 @@ func TestWaitEndsAtTheDeadlineWithTheLastError(t *testing.T) {
 				s.Raise()
 			}
 		}()
-		looks, start := 0, time.Now()
-		_, err := await(ctx, &s, func() (int, error) { looks++; return 0, failf(NotReady, "look %d", looks) })
-		wantError(t, err, NotReady, "look 4")
+		lookups, start := 0, time.Now()
+		_, err := await(ctx, &s, func() (int, error) { lookups++; return 0, errorf(NotReady, "lookup %d", lookups) })
+		wantError(t, err, NotReady, "lookup 4")
 		if waited := time.Since(start); waited != time.Minute {
 			t.Errorf("after %s", waited)
 		}
 	})
 }
 
-func TestOnlyWhatAnEventMayResolveIsWaitedFor(t *testing.T) {
+func TestAwait_WaitsOnlyForTemporaryErrors(t *testing.T) {
 	resolvable := map[Reason]bool{NotReady: true, Unknown: true, Ambiguous: true}
 	for _, reason := range []Reason{NotReady, Unknown, Ambiguous, HostNetwork, NotListed, Gone, BadAnnotation} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			start := time.Now()
-			_, err := await(ctx, new(change.Signal), func() (int, error) { return 0, fmt.Errorf("wrapped: %w", failf(reason, "")) })
+			_, err := await(ctx, new(change.Signal), func() (int, error) { return 0, fmt.Errorf("wrapped: %w", errorf(reason, "")) })
 			wantError(t, err, reason)
 			if waited := time.Since(start) > 0; waited != resolvable[reason] {
 				t.Errorf("%s: waited %t", reason, waited)
@@ -98,10 +98,10 @@ func TestOnlyWhatAnEventMayResolveIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A KSA that the watch has not announced is an error, never an empty workload.
-func TestAccountThatIsNotAnnouncedYetIsWaitedFor(t *testing.T) {
+// A KSA that the watch has not announced is an error, not an empty workload.
+func TestAccount_WaitsForAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, newPod("shop", "app", "10.0.0.1", func(p *corev1.Pod) { p.Spec.ServiceAccountName = "cart" })).run()
+		b := newFixture(t, newPod("shop", "app", "10.0.0.1", func(p *corev1.Pod) { p.Spec.ServiceAccountName = "cart" })).run()
 		pod := b.wantPodAt("10.0.0.1", "app")
 		w, err := b.workload(pod)
 		wantError(t, err, NotReady, "service account shop/cart does not exist (yet)", "kubectl create serviceaccount --namespace shop cart")
@@ -122,9 +122,9 @@ func TestAccountThatIsNotAnnouncedYetIsWaitedFor(t *testing.T) {
 	})
 }
 
-func TestAnnotationChangeIsReadByTheNextRequest(t *testing.T) {
+func TestAnnotations_ChangeAppliesToNextRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, newPod("shop", "app", "10.0.0.1"), newAccount("shop", "default")).run()
+		b := newFixture(t, newPod("shop", "app", "10.0.0.1"), newAccount("shop", "default")).run()
 		pod := b.wantPodAt("10.0.0.1", "app")
 		for _, gsa := range []string{"", gsa, "other@p.iam.gserviceaccount.com", ""} {
 			check(t, b.metadata.Tracker().Update(serviceAccounts, newAccount("shop", "default", AnnotationGSA, gsa), "shop"))
@@ -144,9 +144,9 @@ func TestAnnotationChangeIsReadByTheNextRequest(t *testing.T) {
 	})
 }
 
-func TestNothingIsKnownBeforeTheFirstList(t *testing.T) {
+func TestKubernetes_IsNotReadyBeforeFirstList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, newPod("shop", "app", "10.0.0.1"), newAccount("shop", "default"))
+		b := newFixture(t, newPod("shop", "app", "10.0.0.1"), newAccount("shop", "default"))
 		wantError(t, b.Ready(), NotReady, node)
 		_, err := b.podAt("10.0.0.1")
 		wantError(t, err, NotReady, "the pods of node "+node+" have not been read")
