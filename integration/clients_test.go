@@ -23,6 +23,7 @@ import (
 
 	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/daemon"
 	"gke-metadata-emulator/tokens"
 )
@@ -53,21 +54,21 @@ func targets(t *testing.T) map[string]target {
 
 func startStandalone(t *testing.T) string {
 	t.Helper()
-	s := &daemon.Standalone{
-		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Namespace: "default", KSA: "default", Credentials: daemon.Fake,
-		// The same as serve's: Google's Go library keeps them for the process.
-		Project: daemon.Project{ID: projectID, Number: projectNumber, ClusterName: "kubernetes", ClusterLocation: "local-1", UniverseDomain: "googleapis.com"},
-		Logging: daemon.Logging{Level: "debug", Format: "json"},
-	}
+	s := config.NewStandalone()
+	s.Listen = config.Listen{Address: "127.0.0.1:0", Admin: "127.0.0.1:0"}
+	// The same as serve's: Google's Go library keeps them for the process.
+	s.Project.ID, s.Project.Number = projectID, projectNumber
+	s.Logging = config.Logging{Level: "debug", Format: "json"}
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
 	listening := make(chan string, 1)
-	s.Listening = func(clients, _ net.Addr) { listening <- clients.String() }
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	log := new(standintest.Log)
-	go func() { ended <- s.Run(ctx, log) }()
+	go func() {
+		ended <- daemon.Standalone(ctx, s, daemon.Overrides{}, log, func(clients, _ net.Addr) { listening <- clients.String() })
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

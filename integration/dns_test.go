@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/daemon"
 	"gke-metadata-emulator/internal/dns"
 )
@@ -63,9 +65,10 @@ func (c *coredns) data(name string) map[string]string {
 }
 
 // run runs a command of dns and returns its output.
-func (c *coredns) run(command func(*daemon.DNS, context.Context, *bytes.Buffer) error, change ...func(*daemon.DNS)) (string, error) {
+func (c *coredns) run(command func(context.Context, *config.DNSEdit, io.Writer) error, change ...func(*config.DNSEdit)) (string, error) {
 	c.t.Helper()
-	d := &daemon.DNS{Kubeconfig: cluster.Kubeconfig(), Namespace: c.namespace, ConfigMap: "coredns", CustomConfigMap: "coredns-custom", Yes: true}
+	d := config.NewDNSEdit()
+	d.DNS.Kubernetes.Kubeconfig, d.DNS.Namespace, d.Yes = cluster.Kubeconfig(), c.namespace, true
 	for _, f := range change {
 		f(d)
 	}
@@ -75,13 +78,13 @@ func (c *coredns) run(command func(*daemon.DNS, context.Context, *bytes.Buffer) 
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	var printed bytes.Buffer
-	err := command(d, ctx, &printed)
+	err := command(ctx, d, &printed)
 	return printed.String(), err
 }
 
-func installDNS(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error { return d.Install(ctx, w) }
-func uninstall(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error  { return d.Uninstall(ctx, w) }
-func status(d *daemon.DNS, ctx context.Context, w *bytes.Buffer) error     { return d.Status(ctx, w) }
+func status(ctx context.Context, d *config.DNSEdit, w io.Writer) error {
+	return daemon.DNSStatus(ctx, &config.DNSStatus{DNS: d.DNS}, w)
+}
 
 // Each way that clusters keep their DNS configuration: shown, changed, changed back.
 func TestDNS_InstallAndUninstall(t *testing.T) {
@@ -112,18 +115,18 @@ func TestDNS_InstallAndUninstall(t *testing.T) {
 			if _, err := c.run(status); err == nil || !strings.Contains(err.Error(), "does not answer") {
 				t.Errorf("status: %v", err)
 			}
-			shown, err := c.run(installDNS, func(d *daemon.DNS) { d.Yes, d.DryRun = false, true })
+			shown, err := c.run(daemon.InstallDNS, func(d *config.DNSEdit) { d.Yes, d.DryRun = false, true })
 			if err != nil || !strings.Contains(shown, "+metadata.google.internal:53 metadata:53 {\n") {
 				t.Errorf("%v\n%s", err, shown)
 			}
 			unchanged("after a dry run")
-			var refused *daemon.FlagError
-			if repeated, err := c.run(installDNS, func(d *daemon.DNS) { d.Yes = false }); !errors.As(err, &refused) || refused.Flag != "yes" || repeated != shown {
+			var refused *config.FlagError
+			if repeated, err := c.run(daemon.InstallDNS, func(d *config.DNSEdit) { d.Yes = false }); !errors.As(err, &refused) || refused.Flag != "yes" || repeated != shown {
 				t.Errorf("without --yes: %v\n%s", err, repeated)
 			}
 			unchanged("without --yes")
 
-			done, err := c.run(installDNS)
+			done, err := c.run(daemon.InstallDNS)
 			if err != nil || done != shown+"CoreDNS reloads its configuration within two minutes.\n" {
 				t.Errorf("%v\n%s", err, done)
 			}
@@ -133,14 +136,14 @@ func TestDNS_InstallAndUninstall(t *testing.T) {
 			if output, err := c.run(status); err != nil || output != "The cluster's DNS answers for the metadata server.\n" {
 				t.Errorf("status: %v %q", err, output)
 			}
-			if repeated, err := c.run(installDNS); err != nil || repeated != "Nothing to change.\n" {
+			if repeated, err := c.run(daemon.InstallDNS); err != nil || repeated != "Nothing to change.\n" {
 				t.Errorf("second install: %v\n%s", err, repeated)
 			}
-			if _, err := c.run(uninstall); err != nil {
+			if _, err := c.run(daemon.UninstallDNS); err != nil {
 				t.Error(err)
 			}
 			unchanged("after uninstall")
-			if repeated, err := c.run(uninstall); err != nil || repeated != "Nothing to change.\n" {
+			if repeated, err := c.run(daemon.UninstallDNS); err != nil || repeated != "Nothing to change.\n" {
 				t.Errorf("second uninstall: %v\n%s", err, repeated)
 			}
 		})
@@ -184,13 +187,13 @@ func TestDNS_KeepsConcurrentChanges(t *testing.T) {
 				}
 			})
 			for range 5 {
-				if _, err := c.run(installDNS); err != nil {
+				if _, err := c.run(daemon.InstallDNS); err != nil {
 					t.Error(err)
 				}
 				if _, err := c.run(status); err != nil {
 					t.Error(err)
 				}
-				if _, err := c.run(uninstall); err != nil {
+				if _, err := c.run(daemon.UninstallDNS); err != nil {
 					t.Error(err)
 				}
 			}
@@ -209,7 +212,7 @@ func TestDNS_UnknownConfigurationIsLeftAlone(t *testing.T) {
 	c.create("odd", map[string]string{"Corefile": odd}, nil)
 	c.create("kube-dns", map[string]string{"stubDomains": "{}"}, nil)
 	for name, text := range map[string]string{"odd": "line 2: the server block binds its own addresses", "kube-dns": "kube-dns has no key Corefile", "nosuch": "not found"} {
-		if _, err := c.run(installDNS, func(d *daemon.DNS) { d.ConfigMap = name }); err == nil || !strings.Contains(err.Error(), text) {
+		if _, err := c.run(daemon.InstallDNS, func(d *config.DNSEdit) { d.DNS.ConfigMap = name }); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v, want %q", name, err, text)
 		}
 	}

@@ -15,12 +15,12 @@ import (
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/kubernetes"
-	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/config"
 )
 
 // telling is a daemon that reports refusals as events on pods, with the rights that deploy/
 // gives it.
-func telling(s *daemon.Serve) { s.Events = true }
+func telling(s *config.Serve) { s.Pods.Events = true }
 
 // eventsOn are the events of a pod, as kubectl describe finds them.
 func eventsOn(t testing.TB, client clientset.Interface, pod *corev1.Pod) []corev1.Event {

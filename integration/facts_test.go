@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gke-metadata-emulator/integration/kubernetes"
-	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/config"
 )
 
 // Facts from the API server are available to a pod that requests them while the daemon
@@ -41,14 +41,14 @@ func TestFacts_OfClusterAndNode(t *testing.T) {
 		n.stop()
 	}
 
-	unlabelled := startNode(t, func(s *daemon.Serve) {
-		s.NodeName += "-unlabelled"
-		cluster.Node(t, s.NodeName, nil)
+	unlabelled := startNode(t, func(s *config.Serve) {
+		s.Node.Name += "-unlabelled"
+		cluster.Node(t, s.Node.Name, nil)
 	})
 	if got, want := unlabelled.pod(t, "127.0.1.1").value("instance/zone"), "projects/"+projectNumber+"/zones/europe-west1-a"; got != want {
 		t.Errorf("zone of a node without label: %q, want %q", got, want)
 	}
-	given := startNode(t, func(s *daemon.Serve) { s.Zone = "us-east1-c" })
+	given := startNode(t, func(s *config.Serve) { s.Project.Zone = "us-east1-c" })
 	if got, want := given.pod(t, "127.0.1.1").value("instance/zone"), "projects/"+projectNumber+"/zones/us-east1-c"; got != want {
 		t.Errorf("zone that was given: %q, want %q", got, want)
 	}
@@ -64,7 +64,7 @@ func TestFacts_AttributesFileIsReloaded(t *testing.T) {
 		}
 	}
 	ns := cluster.Namespace(t, "team-")
-	n := startNode(t, func(s *daemon.Serve) { s.AttributesFile = file }).ready(t)
+	n := startNode(t, func(s *config.Serve) { s.Project.AttributesFile = file }).ready(t)
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "default", Node: n.name, IP: "127.0.1.1"})
 	app := n.pod(t, "127.0.1.1")
 	first := app.get("instance/attributes/team")

@@ -33,7 +33,7 @@ func TestHandover_TokensOutliveAKillDuringAnOutage(t *testing.T) {
 	cluster.KSA(t, ns, "app", annotated(writer))
 	google.Bind(writer, "roles/iam.workloadIdentityUser", principal(ns, "app"))
 	s := settings(t, cluster, google)
-	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.NodeName, IP: "127.0.1.1"})
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.Node.Name, IP: "127.0.1.1"})
 
 	program, ended, n := start(t, google, s, flags...)
 	app := n.ready(t).pod(t, "127.0.1.1")

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"gke-metadata-emulator/integration/kubernetes"
-	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/config"
 )
 
 const tokenPath = "instance/service-accounts/default/token"
@@ -106,7 +106,7 @@ func TestIdentity_TerminatingPodKeepsIt(t *testing.T) {
 
 // Two pods listed with one address are none until one of them is gone.
 func TestIdentity_AddressOfTwoPodsIsRefused(t *testing.T) {
-	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 200 * time.Millisecond }).ready(t)
+	n := startNode(t, func(s *config.Serve) { s.Pods.IdentityWait = 200 * time.Millisecond }).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "a", annotated(writer))
 	cluster.KSA(t, ns, "b", annotated(reader))
@@ -172,7 +172,7 @@ func TestIdentity_EarlyRequestWaits(t *testing.T) {
 // need no identity do not wait.
 func TestIdentity_UnknownSourceIsRefused(t *testing.T) {
 	const wait = 300 * time.Millisecond
-	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = wait }).ready(t)
+	n := startNode(t, func(s *config.Serve) { s.Pods.IdentityWait = wait }).ready(t)
 	stranger := n.pod(t, "127.0.1.99")
 	start := time.Now()
 	got := stranger.get(tokenPath)
@@ -189,7 +189,7 @@ func TestIdentity_UnknownSourceIsRefused(t *testing.T) {
 
 // A pod of another node is a stranger here.
 func TestIdentity_PodOnAnotherNodeIsRefused(t *testing.T) {
-	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 100 * time.Millisecond }).ready(t)
+	n := startNode(t, func(s *config.Serve) { s.Pods.IdentityWait = 100 * time.Millisecond }).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "default", Node: "elsewhere", IP: "127.0.1.1"})
 	if got := n.pod(t, "127.0.1.1").get(tokenPath); got.status != http.StatusServiceUnavailable {
@@ -220,7 +220,7 @@ func TestIdentity_HostNetworkPodIsRefused(t *testing.T) {
 // A KSA that is deleted and recreated under a running pod works, even on the pod's open
 // connection.
 func TestIdentity_RecreatedKSAWorks(t *testing.T) {
-	n := startNode(t, func(s *daemon.Serve) { s.IdentityWait = 200 * time.Millisecond }).ready(t)
+	n := startNode(t, func(s *config.Serve) { s.Pods.IdentityWait = 200 * time.Millisecond }).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", annotated(writer))
 	n.link(ns, "app", writer)

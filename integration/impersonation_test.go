@@ -9,7 +9,7 @@ import (
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/integration/kubernetes"
-	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/config"
 )
 
 const developer = "developer@example.com"
@@ -18,9 +18,9 @@ const developer = "developer@example.com"
 const denialRemembered = 10 * time.Second
 
 // impersonating turns a node to impersonation with one source credential.
-func impersonating(path string, change ...func(*daemon.Serve)) func(*daemon.Serve) {
-	return func(s *daemon.Serve) {
-		s.Credentials, s.Provider, s.SourceCredentials, s.Number = daemon.Impersonation, "", path, projectNumber
+func impersonating(path string, change ...func(*config.Serve)) func(*config.Serve) {
+	return func(s *config.Serve) {
+		s.Credentials.Kind, s.Provider.Name, s.Credentials.Source, s.Project.Number = config.Impersonation, "", path, projectNumber
 		for _, f := range change {
 			f(s)
 		}
@@ -127,11 +127,11 @@ func TestImpersonation_Policies(t *testing.T) {
 	rules := writeFile(t, "policy.yaml", fmt.Appendf(nil, "allow:\n- ksa: %s/uploader\n  gsas: [%s]\n", ns, writer))
 	for _, policy := range []struct {
 		name     string
-		change   func(*daemon.Serve)
+		change   func(*config.Serve)
 		impostor int
 	}{
-		{"file", func(s *daemon.Serve) { s.Policy, s.PolicyFile = daemon.PolicyFile, rules }, http.StatusForbidden},
-		{"off", func(s *daemon.Serve) { s.Policy = daemon.PolicyOff }, http.StatusOK},
+		{"file", func(s *config.Serve) { s.Policy.Impersonation, s.Policy.File = config.PolicyFile, rules }, http.StatusForbidden},
+		{"off", func(s *config.Serve) { s.Policy.Impersonation = config.PolicyOff }, http.StatusOK},
 	} {
 		t.Run(policy.name, func(t *testing.T) {
 			n := startNodeOn(t, cluster, google, impersonating(file, policy.change)).ready(t)
@@ -155,8 +155,8 @@ func TestImpersonation_Policies(t *testing.T) {
 // Without a credential, or with a cluster's own issuer alone, --credentials=fake
 // gives tokens that the built-in Google vouches for.
 func TestFakeCredentials_TrustTheCluster(t *testing.T) {
-	n := startNode(t, func(s *daemon.Serve) {
-		s.Credentials, s.Provider, s.Google = daemon.Fake, "", daemon.Google{}
+	n := startNode(t, func(s *config.Serve) {
+		s.Credentials.Kind, s.Provider.Name, s.Google = config.Fake, "", config.Google{}
 	}).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", annotated(writer))

@@ -14,11 +14,11 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/config"
 )
 
 // lagging puts a daemon behind a path to the API server on which watches lag.
-func lagging(t testing.TB, lag time.Duration) func(*daemon.Serve) {
+func lagging(t testing.TB, lag time.Duration) func(*config.Serve) {
 	t.Helper()
 	transport, err := rest.TransportFor(&rest.Config{TLSClientConfig: cluster.Config.TLSClientConfig})
 	if err != nil {
@@ -41,8 +41,8 @@ func lagging(t testing.TB, lag time.Duration) func(*daemon.Serve) {
 	}
 	server := httptest.NewTLSServer(proxy) // clientcmd sends no token without TLS
 	t.Cleanup(server.CloseClientConnections)
-	return func(s *daemon.Serve) {
-		config, err := clientcmd.LoadFromFile(s.Kubeconfig)
+	return func(s *config.Serve) {
+		config, err := clientcmd.LoadFromFile(s.Kubernetes.Kubeconfig)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,8 +50,8 @@ func lagging(t testing.TB, lag time.Duration) func(*daemon.Serve) {
 			c.Server = server.URL
 			c.CertificateAuthorityData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 		}
-		s.Kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-		if err := clientcmd.WriteToFile(*config, s.Kubeconfig); err != nil {
+		s.Kubernetes.Kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+		if err := clientcmd.WriteToFile(*config, s.Kubernetes.Kubeconfig); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,17 +21,17 @@ import (
 	"gke-metadata-emulator/integration/internal/checkout"
 	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
-	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/config"
 )
 
 // When the daemon has ended, no goroutine of it is left.
 func TestDaemon_LeavesNoGoroutine(t *testing.T) {
 	google := newGoogle(t, cluster)
 	before := goleak.IgnoreCurrent()
-	for _, credentials := range []string{daemon.Federation, daemon.Fake} {
-		n := startNodeOn(t, cluster, google, func(s *daemon.Serve) {
-			if s.Credentials = credentials; credentials == daemon.Fake {
-				s.Provider, s.Google = "", daemon.Google{}
+	for _, credentials := range []string{config.Federation, config.Fake} {
+		n := startNodeOn(t, cluster, google, func(s *config.Serve) {
+			if s.Credentials.Kind = credentials; credentials == config.Fake {
+				s.Provider.Name, s.Google = "", config.Google{}
 			}
 		}).ready(t)
 		ns := cluster.Namespace(t, "team-")
@@ -63,7 +63,7 @@ func TestSIGTERM_DrainsRequests(t *testing.T) {
 	cluster.KSA(t, ns, "app", annotated(writer))
 	google.Bind(writer, "roles/iam.workloadIdentityUser", principal(ns, "app"))
 	s := settings(t, cluster, google)
-	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.NodeName, IP: "127.0.1.1"})
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.Node.Name, IP: "127.0.1.1"})
 
 	program, ended, n := start(t, google, s)
 	n.ready(t)
@@ -103,9 +103,9 @@ func TestSIGTERM_DrainsRequests(t *testing.T) {
 
 // start starts the program as a node's daemon, and waits until it listens. The channel gets
 // the error with which the program ends.
-func start(t testing.TB, google *fakegoogle.Running, s *daemon.Serve, args ...string) (*exec.Cmd, <-chan error, *node) {
+func start(t testing.TB, google *fakegoogle.Running, s *config.Serve, args ...string) (*exec.Cmd, <-chan error, *node) {
 	t.Helper()
-	program := exec.Command(binary(t), append([]string{"serve", "--node-name", s.NodeName, "--kubeconfig", s.Kubeconfig, "--routing", "none", "--attestation", "ip",
+	program := exec.Command(binary(t), append([]string{"serve", "--node-name", s.Node.Name, "--kubeconfig", s.Kubernetes.Kubeconfig, "--routing", "none", "--attestation", "ip",
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workload-identity-provider", provider,
 		"--sts-endpoint", google.URL, "--iam-credentials-endpoint", google.URL, "--log-format", "json"}, args...)...)
 	// Every other setting comes from the environment.
@@ -118,7 +118,7 @@ func start(t testing.TB, google *fakegoogle.Running, s *daemon.Serve, args ...st
 	ended := make(chan error, 1)
 	go func() { ended <- program.Wait() }()
 	t.Cleanup(func() { _ = program.Process.Kill() })
-	n := &node{name: s.NodeName, google: google, cluster: cluster, log: log}
+	n := &node{name: s.Node.Name, google: google, cluster: cluster, log: log}
 	eventually(t, deadline, "the program listens", func() error {
 		line := grep(strings.ReplaceAll(log.String(), `{"time`, "\n"+`{"time`), `{"time`)
 		if !strings.Contains(line, `"msg":"serving"`) {
@@ -160,8 +160,8 @@ func TestAPIServerOutage(t *testing.T) {
 	own.KSA(t, ns, "app", annotated(writer))
 	google.Bind(writer, "roles/iam.workloadIdentityUser", principal(ns, "app"))
 	s := settings(t, own, google)
-	s.IdentityWait = 3 * time.Second // longer than any answer that does not wait
-	own.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.NodeName, IP: "127.0.1.1"})
+	s.Pods.IdentityWait = 3 * time.Second // longer than any answer that does not wait
+	own.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "app", KSA: "app", Node: s.Node.Name, IP: "127.0.1.1"})
 	if err := own.StopAPIServer(); err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestAPIServerOutage(t *testing.T) {
 	for _, path := range []string{"project/project-id", "project/numeric-project-id", "instance/id", "instance/attributes/cluster-name"} {
 		app.value(path)
 	}
-	if took := time.Since(start); took >= s.IdentityWait {
+	if took := time.Since(start); took >= s.Pods.IdentityWait {
 		t.Errorf("static keys took %s without the API server", took)
 	}
 	if got := app.get(tokenPath); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
@@ -236,7 +236,7 @@ func TestAPIServerOutage(t *testing.T) {
 			if got := n.pod(t, "127.0.1.1").grant().Principal; got != "serviceAccount:"+writer {
 				t.Errorf("while the API server %s: %s", outage.name, got)
 			}
-			if took := time.Since(start); took >= s.IdentityWait {
+			if took := time.Since(start); took >= s.Pods.IdentityWait {
 				t.Errorf("while the API server %s: connection %d took %s for a token, as long as if it waited for the API server", outage.name, i, took)
 			}
 		}

@@ -19,9 +19,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/identity/attest"
 	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/routing"
 )
 
 const (
@@ -90,7 +93,7 @@ func newGoogle(t testing.TB, c *kubernetes.Cluster) *fakegoogle.Running {
 const identityWait = 15 * time.Second
 
 // settings are the settings of a node in federation mode.
-func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *daemon.Serve {
+func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *config.Serve {
 	t.Helper()
 	kubeconfig, err := c.KubeconfigFor(t.Context(), daemonName, daemonName)
 	if err != nil {
@@ -102,27 +105,30 @@ func settings(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running) *
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	return &daemon.Serve{
-		NodeName: name, Kubeconfig: kubeconfig,
-		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Routing: daemon.RoutingNone, IdentityWait: identityWait,
-		Attestation: daemon.AttestationIP, // the pods of these tests are addresses
-		Credentials: daemon.Federation, Provider: provider,
-		Project: daemon.Project{ID: projectID, ClusterName: "cluster-1", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},
-		Google:  daemon.Google{STS: google.URL, IAMCredentials: google.URL, IAM: google.URL},
-		Logging: daemon.Logging{Level: "debug", Format: "json"}, AuditLog: filepath.Join(t.TempDir(), "audit.log"),
-	}
+	s := config.NewServe()
+	s.Node.Name, s.Kubernetes.Kubeconfig = name, kubeconfig
+	s.Listen = config.Listen{Address: "127.0.0.1:0", Admin: "127.0.0.1:0"}
+	s.Routing.Mode = routing.ModeNone
+	s.Attestation.Policy = string(attest.IP) // the pods of these tests are addresses
+	s.Pods = config.Pods{IdentityWait: identityWait}
+	s.Provider.Name = provider
+	s.Project.ID, s.Project.ClusterName, s.Project.ClusterLocation = projectID, "cluster-1", "europe-west1"
+	s.Google = config.Google{STS: google.URL, IAMCredentials: google.URL, IAM: google.URL}
+	s.Logging = config.Logging{Level: "debug", Format: "json"}
+	s.Audit.Log = filepath.Join(t.TempDir(), "audit.log")
+	return s
 }
 
 // asInstalled sets the log level and the audit log as they are without flags, so cached
 // tokens take the short path.
-func asInstalled(s *daemon.Serve) { s.Logging.Level, s.AuditLog = "info", "" }
+func asInstalled(s *config.Serve) { s.Logging.Level, s.Audit.Log = "info", "" }
 
-func startNode(t testing.TB, change ...func(*daemon.Serve)) *node {
+func startNode(t testing.TB, change ...func(*config.Serve)) *node {
 	t.Helper()
 	return startNodeOn(t, cluster, newGoogle(t, cluster), change...)
 }
 
-func startNodeOn(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, change ...func(*daemon.Serve)) *node {
+func startNodeOn(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, change ...func(*config.Serve)) *node {
 	t.Helper()
 	s := settings(t, c, google)
 	for _, f := range change {
@@ -131,20 +137,21 @@ func startNodeOn(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running
 	return run(t, c, google, s)
 }
 
-func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *daemon.Serve) *node {
+func run(t testing.TB, c *kubernetes.Cluster, google *fakegoogle.Running, s *config.Serve) *node {
 	t.Helper()
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{name: s.NodeName, google: google, cluster: c, log: new(standintest.Log), audit: s.AuditLog}
+	n := &node{name: s.Node.Name, google: google, cluster: c, log: new(standintest.Log), audit: s.Audit.Log}
 	listening := make(chan struct{})
-	s.Listening = func(pods, admin net.Addr) {
-		n.addr, n.admin = pods.String(), admin.String()
-		close(listening)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, n.log) }()
+	go func() {
+		ended <- daemon.Serve(ctx, s, n.log, func(pods, admin net.Addr) {
+			n.addr, n.admin = pods.String(), admin.String()
+			close(listening)
+		})
+	}()
 	n.stop = sync.OnceFunc(func() {
 		n.refuseTokensInPages(t)
 		cancel()

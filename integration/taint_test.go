@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 
-	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/config"
 )
 
 // As on a node that joins with a taint: the daemon takes it off when it is ready, by
@@ -30,8 +30,8 @@ func TestStartupTaint_IsRemovedOnceReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer events.Stop()
-	n := startNode(t, func(s *daemon.Serve) {
-		s.NodeName, s.Kubeconfig, s.StartupTaint = name, daemonOn(t, cluster, name), startupTaint
+	n := startNode(t, func(s *config.Serve) {
+		s.Node.Name, s.Kubernetes.Kubeconfig, s.StartupTaint.Key = name, daemonOn(t, cluster, name), startupTaint
 	})
 	for event := range events.ResultChan() {
 		node, ok := event.Object.(*corev1.Node)

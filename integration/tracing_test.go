@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"gke-metadata-emulator/integration/kubernetes"
-	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/internal/config"
 )
 
 // A mint is one trace with a span for each call to Google. A cached token has no trace.
@@ -26,7 +26,7 @@ func TestTracing_MintHasASpanForEachCall(t *testing.T) {
 		batches <- body
 	}))
 	t.Cleanup(sink.Close)
-	n := startNode(t, func(s *daemon.Serve) { s.OTLPEndpoint = sink.URL }).ready(t)
+	n := startNode(t, func(s *config.Serve) { s.Tracing.OTLPEndpoint = sink.URL }).ready(t)
 	ns := cluster.Namespace(t, "team-")
 	cluster.KSA(t, ns, "app", annotated(writer))
 	n.link(ns, "app", writer)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/daemon"
 	"gke-metadata-emulator/tokens"
 )
@@ -98,23 +99,22 @@ func Start(options ...Option) (*Server, error) {
 func (s *Server) serve() error {
 	const freePort = "127.0.0.1:0"
 	listening := make(chan string, 1)
-	program := &daemon.Standalone{
-		Project: daemon.Project{ID: s.projectID, Number: s.projectNumber, ClusterName: "test", ClusterLocation: "local-1", UniverseDomain: "googleapis.com"},
-		Google:  daemon.Google{FakeListen: freePort},
-		Logging: daemon.Logging{Level: "error", Format: "text"},
-		Listen:  freePort, AdminListen: freePort, Credentials: daemon.Fake,
-		Listening: func(clients, _ net.Addr) { listening <- clients.String() },
-		Overrides: daemon.Overrides{Identity: s.callers, Google: s.google, Tokens: func(next tokens.Source) tokens.Source {
-			s.faults.next = next
-			return s.faults
-		}},
-	}
-	if err := program.Complete(); err != nil {
+	settings := config.NewStandalone()
+	settings.Listen, settings.Google.FakeListen = config.Listen{Address: freePort, Admin: freePort}, freePort
+	settings.Project.ID, settings.Project.Number, settings.Project.ClusterName = s.projectID, s.projectNumber, "test"
+	settings.Logging.Level = "error"
+	overrides := daemon.Overrides{Identity: s.callers, Google: s.google, Tokens: func(next tokens.Source) tokens.Source {
+		s.faults.next = next
+		return s.faults
+	}}
+	if err := settings.Complete(); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	go func() { s.ended <- program.Run(ctx, io.Discard) }()
+	go func() {
+		s.ended <- daemon.Standalone(ctx, settings, overrides, io.Discard, func(clients, _ net.Addr) { listening <- clients.String() })
+	}()
 	select {
 	case s.Host = <-listening:
 		s.URL = "http://" + s.Host

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"gke-metadata-emulator/internal/config"
 )
 
 // sample is a value of a flag's type that is not its default.
@@ -26,12 +28,12 @@ func sample(f *pflag.Flag) string {
 func TestEveryFlagCanBeSetByEnvironmentAndTheCommandLineWins(t *testing.T) {
 	for _, c := range commands() {
 		for _, f := range flagsOf(c) {
-			variable, value := envName(f.Name), sample(f)
+			variable, value := config.EnvName(f.Name), sample(f)
 			if want := "GME_" + strings.NewReplacer("-", "_").Replace(strings.ToUpper(f.Name)); variable != want || value == f.DefValue {
 				t.Errorf("--%s is %s with the sample %s", f.Name, variable, value)
 			}
 			env := environ{variable: value, "GME_HELP": "true", "GME_UNKNOWN": "x"}
-			if set, err := fromEnvironment(c.Flags(), env.lookup); err != nil || len(set) != 1 || f.Value.String() != value {
+			if set, err := config.FromEnvironment(c.Flags(), env.lookup); err != nil || len(set) != 1 || f.Value.String() != value {
 				t.Errorf("%s: %s=%s gives %q (%v, %v)", c.Name(), variable, value, f.Value, set, err)
 			}
 		}
@@ -42,8 +44,8 @@ func TestEveryFlagCanBeSetByEnvironmentAndTheCommandLineWins(t *testing.T) {
 				t.Fatal(err)
 			}
 			other := map[string]string{"bool": f.DefValue, "duration": "9s", "string": "other"}[f.Value.Type()]
-			if _, err := fromEnvironment(c.Flags(), environ{envName(f.Name): other}.lookup); err != nil || f.Value.String() != sample(f) {
-				t.Errorf("%s: --%s=%s and %s=%s give %q (%v)", c.Name(), f.Name, sample(f), envName(f.Name), other, f.Value, err)
+			if _, err := config.FromEnvironment(c.Flags(), environ{config.EnvName(f.Name): other}.lookup); err != nil || f.Value.String() != sample(f) {
+				t.Errorf("%s: --%s=%s and %s=%s give %q (%v)", c.Name(), f.Name, sample(f), config.EnvName(f.Name), other, f.Value, err)
 			}
 		}
 	}
@@ -75,7 +77,7 @@ func TestTheVariablesOfTheManifestsAreFlags(t *testing.T) {
 	for _, c := range commands() {
 		if c.Name() == "serve" {
 			for _, f := range flagsOf(c) {
-				known = append(known, envName(f.Name))
+				known = append(known, config.EnvName(f.Name))
 			}
 		}
 	}

@@ -6,37 +6,32 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/daemon"
 	"gke-metadata-emulator/internal/httpserver"
 	"gke-metadata-emulator/internal/logging"
 )
 
 func newFakeGoogle(env lookupEnv) *cobra.Command {
-	f := &daemon.FakeGoogle{}
-	fake := newGroup("The fake")
-	fake.StringVar(&f.Listen, "listen", "127.0.0.1:8988", "`IP:PORT` of all its endpoints")
-	fake.StringVar(&f.State, "state", "", "`file` of providers, service accounts, bindings and users")
-	fake.BoolVar(&f.AllowAll, "allow-all", false, "let every principal use every service account")
-	fake.DurationVar(&f.TokenLife, "token-life", time.Hour, "life of the tokens that it gives")
+	f := &config.FakeGoogle{}
 	return command(&cobra.Command{
 		Use:   "fakegoogle",
 		Short: "Serve an offline Google: STS, IAM, IAM Credentials, OAuth 2.0",
-		Long:  "Serve an offline Google that checks what the real one does: signatures, audiences,\nexpiry, scopes and IAM bindings. Its tokens are worth nothing elsewhere.",
-	}, env, f, func(c *cobra.Command) error { return runFakeGoogle(c.Context(), f, c.ErrOrStderr()) }, fake, logFlags(&f.Logging))
+		Long:  "Serve an offline Google with the checks of the real one: signatures, audiences, expiry,\nscopes and IAM bindings. No other service accepts its tokens.",
+	}, env, f, func(c *cobra.Command) error { return runFakeGoogle(c.Context(), f, c.ErrOrStderr()) })
 }
 
 // runFakeGoogle serves until ctx ends.
-func runFakeGoogle(ctx context.Context, f *daemon.FakeGoogle, stderr io.Writer) error {
-	log := logging.New(stderr, f.Level, f.Format)
+func runFakeGoogle(ctx context.Context, f *config.FakeGoogle, stderr io.Writer) error {
+	log := logging.New(stderr, f.Logging.Level, f.Logging.Format)
 	google := fakegoogle.New(fakegoogle.Options{AllowAll: f.AllowAll, TokenLifetime: f.TokenLife, Log: log})
 	if f.State != "" {
 		if err := loadState(google, f.State); err != nil {
-			return daemon.FlagErrorf("state", "see docs/fakegoogle.md", "%s: %v", f.State, err)
+			return config.FlagErrorf("state", "see docs/fakegoogle.md", "%s: %v", f.State, err)
 		}
 	}
 	listener, err := daemon.Listen("listen", f.Listen)

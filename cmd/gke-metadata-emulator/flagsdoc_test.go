@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"gke-metadata-emulator/internal/config"
 )
 
 const flagsIntro = `# Flags
@@ -23,7 +25,7 @@ func TestTheDocumentOfFlagsIsWhatTheCommandsSay(t *testing.T) {
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n| Flag | Environment | Default | Meaning |\n|---|---|---|---|\n", strings.Join(words(c), " "), c.Short)
 		for _, f := range flagsOf(c) {
 			kind, meaning := pflag.UnquoteUsage(f)
-			row := []string{code(strings.TrimSpace("--" + f.Name + " " + kind)), code(envName(f.Name)), code(f.DefValue), meaning}
+			row := []string{code(strings.TrimSpace("--" + f.Name + " " + kind)), code(config.EnvName(f.Name)), code(f.DefValue), meaning}
 			b.WriteString("| " + strings.Join(row, " | ") + " |\n")
 			if strings.ContainsAny(strings.Join(row, ""), "|\n<>") {
 				t.Errorf("--%s does not fit into a table: %q", f.Name, row)

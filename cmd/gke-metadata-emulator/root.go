@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"gke-metadata-emulator/internal/config"
 )
 
 const name = "gke-metadata-emulator"
@@ -34,7 +36,7 @@ func run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Wr
 		return exitOK
 	}
 	_, _ = fmt.Fprintf(stderr, "%s: %v\n", name, err)
-	if errors.As(err, new(errUsage)) || usage(err) {
+	if errors.As(err, new(errUsage)) || errors.As(err, new(*config.FlagError)) {
 		return exitUsage
 	}
 	return exitFailed

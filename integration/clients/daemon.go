@@ -18,9 +18,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/identity/attest"
 	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/daemon"
+	"gke-metadata-emulator/routing"
 )
 
 const (
@@ -34,9 +37,11 @@ const (
 )
 
 // project is the project that both of the server's programs report.
-var project = daemon.Project{ID: projectID, Number: projectNumber, ClusterName: "cluster-1", ClusterLocation: "europe-west1", Zone: zone, UniverseDomain: "googleapis.com"}
+var project = config.Project{ID: projectID, Number: projectNumber, ClusterName: "cluster-1", ClusterLocation: "europe-west1", Zone: zone, UniverseDomain: "googleapis.com"}
 
-var logging = daemon.Logging{Level: "debug", Format: "json"}
+var freePorts = config.Listen{Address: "127.0.0.1:0", Admin: "127.0.0.1:0"}
+
+var logging = config.Logging{Level: "debug", Format: "json"}
 
 // metadataServer is the server as a client has it before it.
 type metadataServer struct {
@@ -114,19 +119,22 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 	pod := cluster.RunPod(t, spec)
 
 	listening := make(chan net.Addr, 1)
-	s := &daemon.Serve{
-		NodeName: node, Kubeconfig: kubeconfig, Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
-		Routing: daemon.RoutingNone, Attestation: daemon.AttestationIP, IdentityWait: 2500 * time.Millisecond, Credentials: daemon.Federation, Provider: provider,
-		Project: project, Google: daemon.Google{STS: fake.URL, IAMCredentials: fake.URL, IAM: fake.URL}, Logging: logging,
-		Listening: func(pods, operators net.Addr) {
-			m.admin = operators.String()
-			listening <- pods
-		},
-	}
+	s := config.NewServe()
+	s.Node.Name, s.Kubernetes.Kubeconfig = node, kubeconfig
+	s.Listen, s.Project, s.Logging = freePorts, project, logging
+	s.Routing.Mode, s.Attestation.Policy = routing.ModeNone, string(attest.IP)
+	s.Pods.Events, s.Pods.Prefetch = false, false
+	s.Provider.Name = provider
+	s.Google = config.Google{STS: fake.URL, IAMCredentials: fake.URL, IAM: fake.URL}
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	m.running(t, func(ctx context.Context, log *standintest.Log) error { return s.Run(ctx, log) }, listening)
+	m.running(t, func(ctx context.Context, log *standintest.Log) error {
+		return daemon.Serve(ctx, s, log, func(pods, operators net.Addr) {
+			m.admin = operators.String()
+			listening <- pods
+		})
+	}, listening)
 	if o.early {
 		m.early = pod
 		return m
@@ -169,14 +177,14 @@ func startStandalone(t testing.TB) *metadataServer {
 	t.Helper()
 	m := &metadataServer{podIP: "127.0.0.1", gsa: "demo@" + projectID + ".iam.gserviceaccount.com", log: new(standintest.Log)}
 	listening := make(chan net.Addr, 1)
-	s := &daemon.Standalone{
-		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Namespace: "default", KSA: "default", Credentials: daemon.Fake,
-		Project: project, Logging: logging, Listening: func(clients, _ net.Addr) { listening <- clients },
-	}
+	s := config.NewStandalone()
+	s.Listen, s.Project, s.Logging = freePorts, project, logging
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	m.running(t, func(ctx context.Context, log *standintest.Log) error { return s.Run(ctx, log) }, listening)
+	m.running(t, func(ctx context.Context, log *standintest.Log) error {
+		return daemon.Standalone(ctx, s, daemon.Overrides{}, log, func(clients, _ net.Addr) { listening <- clients })
+	}, listening)
 	m.google = newGoogle(t, m.fakeURL(t), "serviceAccount:"+m.gsa)
 	return m
 }

@@ -22,7 +22,7 @@ func (c *Cleanup) Flags() []Group {
 		f.StringVar(&c.BPFFS, "bpffs", standardBPFFS, "`folder` where the bpffs is mounted in which serve --routing=ebpf has pinned its redirect")
 		f.StringVar(&c.DMI.ProductName, "dmi-product-name", kindProductName, "`file` that serve --dmi-product-name has changed")
 		f.StringVar(&c.DMI.Original, "dmi-original", originalProductName, "`file` in which serve has saved its original content")
-		f.StringVar(&c.HandoverFile, "handover-file", standardHandoverFile, "`file` in which serve has left its tokens")
+		f.StringVar(&c.HandoverFile, "handover-file", StandardHandoverFile, "`file` in which serve has left its tokens")
 	})}
 }
 
@@ -31,11 +31,11 @@ func (c *Cleanup) Complete() error {
 	c.BPFFS = cmp.Or(c.BPFFS, standardBPFFS)
 	c.DMI.ProductName = cmp.Or(c.DMI.ProductName, kindProductName)
 	c.DMI.Original = cmp.Or(c.DMI.Original, originalProductName)
-	c.HandoverFile = cmp.Or(c.HandoverFile, standardHandoverFile)
+	c.HandoverFile = cmp.Or(c.HandoverFile, StandardHandoverFile)
 	if c.Interface == "" {
 		return FlagErrorf("interface", "use "+standardInterface, "is needed")
 	}
-	if err := checkAbsolute("handover-file", c.HandoverFile, standardHandoverFile); err != nil {
+	if err := checkAbsolute("handover-file", c.HandoverFile, StandardHandoverFile); err != nil {
 		return err
 	}
 	return c.DMI.check()

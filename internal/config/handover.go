@@ -2,10 +2,11 @@ package config
 
 import "github.com/spf13/pflag"
 
-// standardHandoverFile is the file that the Helm chart sets.
-const standardHandoverFile = "/run/gke-metadata-emulator/handover"
+// StandardHandoverFile is the file of tokens that the Helm chart sets.
+const StandardHandoverFile = "/run/gke-metadata-emulator/handover"
 
-const handoverKeyRemedy = "make one by 'head -c 32 /dev/urandom'"
+// HandoverKeyRemedy is the remedy of a hand-over key that is missing or too short.
+const HandoverKeyRemedy = "make one by 'head -c 32 /dev/urandom'"
 
 // Handover says where the daemon leaves its tokens for the next instance on the node.
 type Handover struct {
@@ -23,13 +24,13 @@ func (h *Handover) check(credentials string) error {
 	case h.File == "" && h.KeyFile == "":
 		return nil
 	case h.File == "":
-		return FlagErrorf("handover-file", "give one on a tmpfs, like "+standardHandoverFile, "is needed with --handover-key-file")
+		return FlagErrorf("handover-file", "give one on a tmpfs, like "+StandardHandoverFile, "is needed with --handover-key-file")
 	case h.KeyFile == "":
-		return FlagErrorf("handover-key-file", handoverKeyRemedy, "is needed with --handover-file")
+		return FlagErrorf("handover-key-file", HandoverKeyRemedy, "is needed with --handover-file")
 	case credentials == Fake:
 		return FlagErrorf("handover-file", "leave it out", "contradicts --credentials=fake, whose Google forgets its tokens with the daemon")
 	}
-	return checkAbsolute("handover-file", h.File, standardHandoverFile)
+	return checkAbsolute("handover-file", h.File, StandardHandoverFile)
 }
 
 // ReadKey returns the key of the hand-over, nil if no tokens are left.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"gke-metadata-emulator/internal/facts"
 )
 
 var (
@@ -92,4 +94,24 @@ func (p *Project) DefaultZone() string {
 		return p.ClusterLocation + "-a"
 	}
 	return p.ClusterLocation
+}
+
+// DottedID is the project ID as it is in the names of hosts and e-mail addresses:
+// prod.example.com for example.com:prod.
+func (p *Project) DottedID() string { return dottedProject(p.ID) }
+
+// ReadAttributes returns the attributes of the attributes file, none if there is no file.
+func (p *Project) ReadAttributes() (facts.Attributes, error) {
+	if p.AttributesFile == "" {
+		return facts.Attributes{}, nil
+	}
+	document, err := readFile("attributes-file", p.AttributesFile)
+	if err != nil {
+		return facts.Attributes{}, err
+	}
+	attributes, err := facts.ParseAttributes(document)
+	if err != nil {
+		return facts.Attributes{}, FlagErrorf("attributes-file", "see docs/attributes.md", "%s: %v", p.AttributesFile, err)
+	}
+	return attributes, nil
 }

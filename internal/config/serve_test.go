@@ -1,11 +1,13 @@
 package config
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/routing"
 )
 
@@ -91,10 +93,10 @@ func TestServe_RefusesInvalidSettings(t *testing.T) {
 		{"a collector without a scheme", nil, func(s *Serve) { s.Tracing.OTLPEndpoint = "collector:4318" }, "otlp-endpoint", "like http://collector:4318"},
 		{"collector that is not a URL", nil, func(s *Serve) { s.Tracing.OTLPEndpoint = "http://collector\n" }, "otlp-endpoint", "is not an http or https URL"},
 
-		{"handover file without a key", nil, func(s *Serve) { s.Handover.File = standardHandoverFile }, "handover-key-file", "is needed with --handover-file"},
+		{"handover file without a key", nil, func(s *Serve) { s.Handover.File = StandardHandoverFile }, "handover-key-file", "is needed with --handover-file"},
 		{"handover key without a file", nil, func(s *Serve) { s.Handover.KeyFile = "/key" }, "handover-file", "give one on a tmpfs, like /run/"},
 		{"relative handover file", nil, func(s *Serve) { s.Handover.File, s.Handover.KeyFile = "tokens", "/key" }, "handover-file", `"tokens" is not an absolute path`},
-		{"handover of the fake's tokens", fakeCredentials, func(s *Serve) { s.Handover.File, s.Handover.KeyFile = standardHandoverFile, "/key" }, "handover-file", "contradicts --credentials=fake"},
+		{"handover of the fake's tokens", fakeCredentials, func(s *Serve) { s.Handover.File, s.Handover.KeyFile = StandardHandoverFile, "/key" }, "handover-file", "contradicts --credentials=fake"},
 
 		{"unknown log level", nil, func(s *Serve) { s.Logging.Level = "trace" }, "log-level", "use one of debug, info, warn, error"},
 		{"unknown log format", nil, func(s *Serve) { s.Logging.Format = "xml" }, "log-format", "use one of text, json"},
@@ -172,5 +174,42 @@ func TestServe_CompletesDerivedSettings(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestProject_ReadsAttributesFile(t *testing.T) {
+	s := federation(t)
+	s.Project.AttributesFile = writeFile(t, "instance:\n  attributes:\n    a: [b]\n")
+	_, err := s.Project.ReadAttributes()
+	if want := "--attributes-file: " + s.Project.AttributesFile + ": line 3: the value of a is not a string; see docs/attributes.md"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	const document = "instance:\n  attributes: {team: blue}\n"
+	want, err := facts.ParseAttributes([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Project.AttributesFile = writeFile(t, document)
+	if got, err := s.Project.ReadAttributes(); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	s.Project.AttributesFile = ""
+	if got, err := s.Project.ReadAttributes(); err != nil || !reflect.DeepEqual(got, facts.Attributes{}) {
+		t.Errorf("without a file: %v, %v", got, err)
+	}
+}
+
+func TestServe_StartupTaintMustBeAKey(t *testing.T) {
+	for taint, fragment := range map[string]string{"": "", "gke-metadata-emulator/not-ready": "", "not-ready": "", "key=value:NoSchedule": "give the key alone", "a/b/c": "give the key alone"} {
+		s := federation(t)
+		s.StartupTaint.Key = taint
+		err := s.Complete()
+		if fragment == "" {
+			if err != nil {
+				t.Errorf("%q: %v", taint, err)
+			}
+			continue
+		}
+		checkFlagError(t, err, "startup-taint", fragment)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"gke-metadata-emulator/internal/apiserver"
+	"gke-metadata-emulator/internal/config"
 )
 
 // clients of the API server. Each has its own rate limit, so that pod look-ups by many
@@ -25,28 +26,28 @@ type clients struct {
 // newClients returns those of the cluster of a kubeconfig file; if the path is empty,
 // of the cluster that this pod runs in.
 func newClients(kubeconfig string) (*clients, error) {
-	config, err := clusterConfig(kubeconfig)
+	restConfig, err := clusterConfig(kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	config.UserAgent = "gke-metadata-emulator"
+	restConfig.UserAgent = "gke-metadata-emulator"
 	// The library's default of 5 requests a second is far below what a dense node
 	// needs when its pods start at once.
-	config.QPS, config.Burst = 100, 200
+	restConfig.QPS, restConfig.Burst = 100, 200
 	c := &clients{}
-	if c.http, err = rest.HTTPClientFor(config); err == nil {
-		c.watching, err = apiserver.New(config, c.http)
+	if c.http, err = rest.HTTPClientFor(restConfig); err == nil {
+		c.watching, err = apiserver.New(restConfig, c.http)
 	}
 	if err == nil {
-		c.requests, err = apiserver.New(config, c.http)
+		c.requests, err = apiserver.New(restConfig, c.http)
 	}
 	if err == nil {
-		slow := rest.CopyConfig(config)
+		slow := rest.CopyConfig(restConfig)
 		slow.QPS, slow.Burst = 5, 20
 		c.events, err = apiserver.New(slow, c.http)
 	}
 	if err == nil {
-		c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), c.http)
+		c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(restConfig), c.http)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("API server client: %w", err)
@@ -59,15 +60,15 @@ func (c *clients) close() { utilnet.CloseIdleConnectionsFor(c.http.Transport) }
 func clusterConfig(kubeconfig string) (*rest.Config, error) {
 	const remedy = "give the path of a kubeconfig file"
 	if kubeconfig == "" {
-		config, err := rest.InClusterConfig()
+		inCluster, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, FlagErrorf("kubeconfig", remedy, "outside a pod there is no default: %v", err)
+			return nil, config.FlagErrorf("kubeconfig", remedy, "outside a pod there is no default: %v", err)
 		}
-		return config, nil
+		return inCluster, nil
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	fromFile, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, FlagErrorf("kubeconfig", remedy, "%v", err)
+		return nil, config.FlagErrorf("kubeconfig", remedy, "%v", err)
 	}
-	return config, nil
+	return fromFile, nil
 }

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,13 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gke-metadata-emulator/identity/attest"
-)
-
-// The values of --attestation.
-const (
-	AttestationRequire = string(attest.Require)
-	AttestationPrefer  = string(attest.Prefer)
-	AttestationIP      = string(attest.IP)
+	"gke-metadata-emulator/internal/config"
+	"gke-metadata-emulator/internal/wellknown"
 )
 
 // attestation is what the kernel says of callers, with what it is asked by.
@@ -27,23 +21,18 @@ type attestation struct {
 	mode    string           // record, socket, address: the strongest proof there is
 }
 
-func (s *Serve) checkAttestation() error {
-	s.Attestation = cmp.Or(s.Attestation, AttestationPrefer)
-	return oneOf("attestation", s.Attestation, AttestationRequire, AttestationPrefer, AttestationIP)
-}
-
 // attestation opens what the node permits. What is missing is said, and is an error
 // where it is required.
-func (s *Serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*attestation, error) {
+func (s serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*attestation, error) {
 	a := &attestation{mode: "address"}
-	policy := attest.Policy(s.Attestation)
+	policy := attest.Policy(s.Attestation.Policy)
 	var missing error
-	a.cgroups, missing = attest.OpenCgroups(s.CgroupRoot)
-	if missing != nil && s.CgroupRoot != "" {
-		return nil, FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "%v", missing)
+	a.cgroups, missing = attest.OpenCgroups(s.Attestation.CgroupRoot)
+	if missing != nil && s.Attestation.CgroupRoot != "" {
+		return nil, config.FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "%v", missing)
 	}
 	if missing == nil && policy != attest.IP {
-		missing = a.open(s.Listen)
+		missing = a.open(s.Listen.Address)
 	}
 	switch {
 	case missing != nil && policy == attest.Require:
@@ -59,7 +48,7 @@ func (s *Serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	log.Info("attestation", "policy", s.Attestation, "proof", a.mode)
+	log.Info("attestation", "policy", s.Attestation.Policy, "proof", a.mode)
 	return a, nil
 }
 
@@ -74,7 +63,7 @@ func (a *attestation) open(listen string) error {
 		return err
 	}
 	a.mode = "record"
-	to := []netip.AddrPort{netip.MustParseAddrPort(MetadataAddress + ":80"), netip.MustParseAddrPort("[fd20:ce::254]:80")}
+	to := []netip.AddrPort{netip.MustParseAddrPort(wellknown.MetadataIPv4 + ":80"), netip.MustParseAddrPort("[fd20:ce::254]:80")}
 	if own, err := netip.ParseAddrPort(listen); err == nil && own.Port() != 0 {
 		to = append(to, own) // from before the first connection
 	}

@@ -6,51 +6,31 @@ import (
 	"fmt"
 	"io"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/dns"
 )
 
-// DNS is the settings of the commands that edit the cluster's CoreDNS.
-type DNS struct {
-	Kubeconfig      string
-	Namespace       string
-	ConfigMap       string
-	CustomConfigMap string
-	Yes, DryRun     bool
+// InstallDNS makes the cluster's DNS answer for the metadata server. It prints the
+// changes, and makes them with --yes.
+func InstallDNS(ctx context.Context, d *config.DNSEdit, w io.Writer) error {
+	return editDNS(ctx, d, w, dns.Install)
 }
 
-// Complete returns a [*FlagError] for a setting that is wrong.
-func (d *DNS) Complete() error {
-	for _, name := range []struct{ flag, value, usual string }{
-		{"namespace", d.Namespace, metav1.NamespaceSystem}, {"configmap", d.ConfigMap, "coredns"}, {"custom-configmap", d.CustomConfigMap, "coredns-custom"},
-	} {
-		if name.value == "" {
-			return FlagErrorf(name.flag, "leave it out for "+name.usual, "is empty")
-		}
-	}
-	if d.Yes && d.DryRun {
-		return FlagErrorf("dry-run", "use one of them", "contradicts --yes")
-	}
-	return nil
+// UninstallDNS undoes [InstallDNS].
+func UninstallDNS(ctx context.Context, d *config.DNSEdit, w io.Writer) error {
+	return editDNS(ctx, d, w, dns.Uninstall)
 }
 
-// Install makes the cluster's DNS answer for the metadata server.
-func (d *DNS) Install(ctx context.Context, w io.Writer) error { return d.edit(ctx, w, dns.Install) }
-
-// Uninstall undoes Install.
-func (d *DNS) Uninstall(ctx context.Context, w io.Writer) error { return d.edit(ctx, w, dns.Uninstall) }
-
-// Status reports whether the cluster's DNS answers for the metadata server, and fails
+// DNSStatus reports whether the cluster's DNS answers for the metadata server, and fails
 // if it does not.
-func (d *DNS) Status(ctx context.Context, w io.Writer) error {
-	cluster, err := d.connect()
+func DNSStatus(ctx context.Context, d *config.DNSStatus, w io.Writer) error {
+	cluster, err := connectDNS(d.DNS)
 	if err != nil {
 		return err
 	}
 	state, err := cluster.State(ctx)
 	if err != nil {
-		return d.named(err)
+		return corefileError(err)
 	}
 	switch state {
 	case dns.Present:
@@ -62,14 +42,13 @@ func (d *DNS) Status(ctx context.Context, w io.Writer) error {
 	return errors.New("the cluster's DNS does not answer for the metadata server: run dns install")
 }
 
-// edit prints the changes, and makes them with --yes.
-func (d *DNS) edit(ctx context.Context, w io.Writer, edit func(dns.Config) (dns.Config, error)) error {
-	cluster, err := d.connect()
+func editDNS(ctx context.Context, d *config.DNSEdit, w io.Writer, edit func(dns.Config) (dns.Config, error)) error {
+	cluster, err := connectDNS(d.DNS)
 	if err != nil {
 		return err
 	}
 	var printed string
-	config, written, err := cluster.Edit(ctx, edit, func(diff string) (bool, error) {
+	edited, written, err := cluster.Edit(ctx, edit, func(diff string) (bool, error) {
 		if diff == "" {
 			_, err := fmt.Fprintln(w, "Nothing to change.")
 			return false, err
@@ -81,32 +60,32 @@ func (d *DNS) edit(ctx context.Context, w io.Writer, edit func(dns.Config) (dns.
 			printed = diff
 		}
 		if !d.Yes && !d.DryRun {
-			return false, FlagErrorf("yes", "run it again with --yes, or with --dry-run to only see the change", "is needed to change the ConfigMaps in %s as shown", d.Namespace)
+			return false, config.FlagErrorf("yes", "run it again with --yes, or with --dry-run to only see the change", "is needed to change the ConfigMaps in %s as shown", d.DNS.Namespace)
 		}
 		return d.Yes, nil
 	})
 	if err != nil || !written {
-		return d.named(err)
+		return corefileError(err)
 	}
 	next := "CoreDNS reloads its configuration within two minutes.\n"
-	if !dns.Reloads(config) {
-		next = fmt.Sprintf("CoreDNS does not reload its configuration; restart it: kubectl --namespace %s rollout restart deployment coredns\n", d.Namespace)
+	if !dns.Reloads(edited) {
+		next = fmt.Sprintf("CoreDNS does not reload its configuration; restart it: kubectl --namespace %s rollout restart deployment coredns\n", d.DNS.Namespace)
 	}
 	_, err = io.WriteString(w, next)
 	return err
 }
 
-// named returns err as an error of the flag that it is about.
-func (d *DNS) named(err error) error {
+// corefileError returns an error of the flag if the ConfigMap has no Corefile.
+func corefileError(err error) error {
 	var missing *dns.NoCorefileError
 	if errors.As(err, &missing) {
-		return FlagErrorf("configmap", "see docs/dns.md for clusters whose DNS is another", "%v", err)
+		return config.FlagErrorf("configmap", "see docs/dns.md for clusters whose DNS is another", "%v", err)
 	}
 	return err
 }
 
-func (d *DNS) connect() (*dns.Cluster, error) {
-	clients, err := newClients(d.Kubeconfig)
+func connectDNS(d config.DNS) (*dns.Cluster, error) {
+	clients, err := newClients(d.Kubernetes.Kubeconfig)
 	if err != nil {
 		return nil, err
 	}

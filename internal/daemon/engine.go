@@ -16,6 +16,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/credential"
 	"gke-metadata-emulator/internal/filewatch"
 	"gke-metadata-emulator/internal/handover"
@@ -33,39 +34,43 @@ type engineOptions struct{ tokens.Options }
 
 // engineOptions are those that follow from settings and files, without the source of
 // KSA tokens.
-func (s *Serve) engineOptions(p *program) (*engineOptions, error) {
-	if err := s.readRules(); err != nil {
+func (s serve) engineOptions(p *program) (*engineOptions, error) {
+	rules, err := s.Policy.ReadRules()
+	if err != nil {
+		return nil, err
+	}
+	limits, err := s.Policy.Limits()
+	if err != nil {
 		return nil, err
 	}
 	o := &engineOptions{tokens.Options{
-		WorkloadPool: s.WorkloadPool, Provider: s.Provider,
-		IAMCredentialsEndpoint: s.IAMCredentials, IAMEndpoint: s.IAM,
-		Limits: s.limits, Rules: s.rules, Delegates: s.delegates(),
+		WorkloadPool: s.Project.WorkloadPool, Provider: s.Provider.Name,
+		IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
+		Limits: limits, Rules: rules, Delegates: s.Policy.DelegateChain(),
 		HTTPClient: p.upstreamClient(), Metrics: p.registry,
 	}}
-	if s.Credentials != Impersonation {
-		o.Federation = &tokens.Federation{Provider: s.Provider, STSEndpoint: s.STS}
+	if s.Credentials.Kind != config.Impersonation {
+		o.Federation = &tokens.Federation{Provider: s.Provider.Name, STSEndpoint: s.Google.STS}
 		return o, s.trace(p, o)
 	}
-	var err error
-	if o.SourceCredential, err = sourceCredential(s.SourceCredentials, o.HTTPClient); err != nil {
+	if o.SourceCredential, err = sourceCredential(s.Credentials.Source, o.HTTPClient); err != nil {
 		return nil, err
 	}
-	switch s.Policy {
-	case PolicyOff:
+	switch s.Policy.Impersonation {
+	case config.PolicyOff:
 		o.Policy = tokens.AllowAll{}
-	case PolicyFile:
+	case config.PolicyFile:
 		o.RulesDecide = true
 	}
 	return o, s.trace(p, o)
 }
 
 // trace sends traces of mints to the collector of --otlp-endpoint.
-func (s *Serve) trace(p *program, o *engineOptions) error {
-	if s.OTLPEndpoint == "" {
+func (s serve) trace(p *program, o *engineOptions) error {
+	if s.Tracing.OTLPEndpoint == "" {
 		return nil
 	}
-	t, err := tracing.New(p.ctx, s.OTLPEndpoint, s.NodeName, p.log)
+	t, err := tracing.New(p.ctx, s.Tracing.OTLPEndpoint, s.Node.Name, p.log)
 	if err != nil {
 		return err
 	}
@@ -92,7 +97,7 @@ func sourceCredential(path string, client *http.Client) (oauth2.TokenSource, err
 	source, err := credential.Read(path, tokens.CloudPlatform, client)
 	var unusable *credential.Error
 	if errors.As(err, &unusable) {
-		return nil, FlagErrorf("source-credentials", unusable.Remedy, "%s", unusable.Problem)
+		return nil, config.FlagErrorf("source-credentials", unusable.Remedy, "%s", unusable.Problem)
 	}
 	return source, err
 }
@@ -108,17 +113,17 @@ func (p *program) startFake(address string, google *fakegoogle.Server) (string, 
 }
 
 // startAuditLog opens --audit-log; nil if there is none.
-func (s *Serve) startAuditLog(p *program) (*tokens.AuditLog, error) {
+func (s serve) startAuditLog(p *program) (*tokens.AuditLog, error) {
 	var sink io.Writer
-	switch s.AuditLog {
+	switch s.Audit.Log {
 	case "":
 		return nil, nil
 	case "-":
 		sink = os.Stdout
 	default:
-		file, err := os.OpenFile(s.AuditLog, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		file, err := os.OpenFile(s.Audit.Log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
-			return nil, FlagErrorf("audit-log", "give the path of a file that can be written", "%v", err)
+			return nil, config.FlagErrorf("audit-log", "give the path of a file that can be written", "%v", err)
 		}
 		sink = file // never closed: it is used until the process ends
 	}
@@ -130,9 +135,9 @@ func (s *Serve) startAuditLog(p *program) (*tokens.AuditLog, error) {
 type rulesTaker interface{ SetRules(*tokens.Rules) }
 
 // watchRules puts changes of --policy-file into effect.
-func (s *Serve) watchRules(p *program, engine rulesTaker) {
-	w := newRulesWatcher(s.PolicyFile, engine, p.registry, p.log)
-	if s.PolicyFile != "" {
+func (s serve) watchRules(p *program, engine rulesTaker) {
+	w := newRulesWatcher(s.Policy.File, engine, p.registry, p.log)
+	if s.Policy.File != "" {
 		p.run(w.Run)
 	}
 }
@@ -149,26 +154,26 @@ func newRulesWatcher(file string, engine rulesTaker, registry prometheus.Registe
 }
 
 // openHandover reads the key and checks the folder; nil if nothing is handed over.
-func (s *Serve) openHandover() (*handover.File, error) {
-	if s.HandoverFile == "" {
+func (s serve) openHandover() (*handover.File, error) {
+	if s.Handover.File == "" {
 		return nil, nil
 	}
-	key, err := readFile("handover-key-file", s.HandoverKeyFile)
+	key, err := s.Handover.ReadKey()
 	if err != nil {
 		return nil, err
 	}
-	file, err := handover.New(s.HandoverFile, key, handoverAge, time.Now)
+	file, err := handover.New(s.Handover.File, key, handoverAge, time.Now)
 	if errors.Is(err, handover.ErrShortKey) {
-		return nil, FlagErrorf("handover-key-file", "make one by 'head -c 32 /dev/urandom'", "%s holds %d bytes: %v", s.HandoverKeyFile, len(key), err)
+		return nil, config.FlagErrorf("handover-key-file", config.HandoverKeyRemedy, "%s holds %d bytes: %v", s.Handover.KeyFile, len(key), err)
 	} else if err != nil {
-		return nil, FlagErrorf("handover-file", "give one on a tmpfs, like "+UsualHandoverFile+": tokens must touch no disk", "%v", err)
+		return nil, config.FlagErrorf("handover-file", "give one on a tmpfs, like "+config.StandardHandoverFile+": tokens must touch no disk", "%v", err)
 	}
 	return file, nil
 }
 
 // keepHandover gives the engine the tokens of the previous instance, and leaves its own
 // to the next one.
-func (s *Serve) keepHandover(p *program, file *handover.File, engine *tokens.Engine) {
+func (s serve) keepHandover(p *program, file *handover.File, engine *tokens.Engine) {
 	if file == nil {
 		return
 	}
@@ -179,10 +184,10 @@ func (s *Serve) keepHandover(p *program, file *handover.File, engine *tokens.Eng
 }
 
 // handoverOwner is the node, and the operator's credential.
-func (s *Serve) handoverOwner() string {
+func (s serve) handoverOwner() string {
 	var document []byte
-	if s.Credentials == Impersonation {
-		document, _ = os.ReadFile(credential.File(s.SourceCredentials)) // it has been read successfully before
+	if s.Credentials.Kind == config.Impersonation {
+		document, _ = os.ReadFile(credential.File(s.Credentials.Source)) // it has been read successfully before
 	}
-	return fmt.Sprintf("%q %x", s.NodeName, sha256.Sum256(document))
+	return fmt.Sprintf("%q %x", s.Node.Name, sha256.Sum256(document))
 }

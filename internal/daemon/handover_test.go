@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/handover"
 )
 
@@ -22,32 +23,32 @@ func memory(t *testing.T) string {
 }
 
 // handing is settings of a daemon that hands over its tokens.
-func handing(t *testing.T) *Serve {
+func handing(t *testing.T) *config.Serve {
 	t.Helper()
 	s := federation()
-	s.HandoverFile, s.HandoverKeyFile = filepath.Join(memory(t), "tokens"), file(t, strings.Repeat("k", handover.MinKey))
+	s.Handover.File, s.Handover.KeyFile = filepath.Join(memory(t), "tokens"), file(t, strings.Repeat("k", handover.MinKey))
 	return s
 }
 
 func TestServe_RefusesAnUnusableHandover(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		spoil func(*testing.T, *Serve)
+		spoil func(*testing.T, *config.Serve)
 		flag  string
 		text  string
 	}{
-		{"a folder on a disk", func(t *testing.T, s *Serve) { s.HandoverFile = filepath.Join(t.TempDir(), "tokens") }, "handover-file", "is not on a tmpfs"},
-		{"a folder that is missing", func(_ *testing.T, s *Serve) { s.HandoverFile = "/nonexistent/tokens" }, "handover-file", "give one on a tmpfs, like /run/"},
-		{"a key that is missing", func(_ *testing.T, s *Serve) { s.HandoverKeyFile = "/nonexistent/key" }, "handover-key-file", "/nonexistent/key"},
-		{"a short key", func(t *testing.T, s *Serve) { s.HandoverKeyFile = file(t, secret[:20]) }, "handover-key-file", "holds 20 bytes"},
+		{"a folder on a disk", func(t *testing.T, s *config.Serve) { s.Handover.File = filepath.Join(t.TempDir(), "tokens") }, "handover-file", "is not on a tmpfs"},
+		{"a folder that is missing", func(_ *testing.T, s *config.Serve) { s.Handover.File = "/nonexistent/tokens" }, "handover-file", "give one on a tmpfs, like /run/"},
+		{"a key that is missing", func(_ *testing.T, s *config.Serve) { s.Handover.KeyFile = "/nonexistent/key" }, "handover-key-file", "/nonexistent/key"},
+		{"a short key", func(t *testing.T, s *config.Serve) { s.Handover.KeyFile = file(t, secret[:20]) }, "handover-key-file", "holds 20 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := aside(handing(t))
+			s := withoutRouting(handing(t))
 			test.spoil(t, s)
 			if err := s.Complete(); err != nil {
 				t.Fatal(err)
 			}
-			err := s.Run(t.Context(), t.Output())
+			err := Serve(t.Context(), s, t.Output(), nil)
 			flagError(t, err, test.flag, test.text)
 			if strings.Contains(err.Error(), secret[:20]) {
 				t.Errorf("the error shows the key: %v", err)
@@ -66,7 +67,7 @@ func TestCleanup_RemovesHandoverFileAndFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Other steps that fail do not stop it.
-	if err := (&Cleanup{Interface: "nosuch0", HandoverFile: path}).Run(); err == nil || strings.Contains(err.Error(), path) {
+	if err := Cleanup(&config.Cleanup{Interface: "nosuch0", HandoverFile: path}); err == nil || strings.Contains(err.Error(), path) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
@@ -77,13 +78,13 @@ func TestCleanup_RemovesHandoverFileAndFolder(t *testing.T) {
 // The file is sealed for its owner, so a change of the format voids all tokens.
 func TestHandoverOwner_IsTheNodeAndTheCredential(t *testing.T) {
 	s := handing(t)
-	if got, want := s.handoverOwner(), `"node-1" e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855`; got != want {
+	if got, want := (serve{s}).handoverOwner(), `"node-1" e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	s.NodeName = "node-2"
-	node := s.handoverOwner()
-	s.Credentials, s.SourceCredentials = Impersonation, file(t, userCredential)
-	if got := s.handoverOwner(); got == node || !strings.HasPrefix(got, `"node-2" `) {
+	s.Node.Name = "node-2"
+	node := serve{s}.handoverOwner()
+	s.Credentials.Kind, s.Credentials.Source = config.Impersonation, file(t, userCredential)
+	if got := (serve{s}).handoverOwner(); got == node || !strings.HasPrefix(got, `"node-2" `) {
 		t.Errorf("with a credential: %s, without: %s", got, node)
 	}
 }

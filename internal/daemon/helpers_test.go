@@ -8,11 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/podtest"
+	"gke-metadata-emulator/routing"
 )
 
 var update = flag.Bool("update", false, "write docs/metrics.md from the code")
@@ -24,49 +25,32 @@ func TestMain(m *testing.M) {
 
 const testProvider = "//iam.googleapis.com/projects/998877665544/locations/global/workloadIdentityPools/on-prem/providers/cluster-1"
 
-var logSettings = Logging{Level: "info", Format: "text"}
-
-// federation is settings that are right, as the flags leave them.
-func federation() *Serve {
-	return &Serve{
-		Project: Project{ID: "prod-project", ClusterName: "kubernetes", ClusterLocation: "europe-west1", UniverseDomain: "googleapis.com"},
-		Logging: logSettings, NodeName: "node-1",
-		Listen: "169.254.169.254:80", AdminListen: "127.0.0.1:8989", IdentityWait: 2500 * time.Millisecond, Routing: RoutingAddress, Interface: "lo",
-		Credentials: Federation, Provider: testProvider,
-	}
+// federation returns valid settings.
+func federation() *config.Serve {
+	s := config.NewServe()
+	s.Node.Name, s.Provider.Name = "node-1", testProvider
+	s.Project.ID, s.Project.ClusterLocation = "prod-project", "europe-west1"
+	return s
 }
 
-func impersonation() *Serve {
+func impersonation() *config.Serve {
 	s := federation()
-	s.Credentials, s.Provider, s.Number = Impersonation, "", "998877665544"
+	s.Credentials.Kind, s.Provider.Name, s.Project.Number = config.Impersonation, "", "998877665544"
 	return s
 }
 
-func faked() *Serve {
-	s := federation()
-	s.Credentials, s.Provider, s.ID = Fake, "", ""
+// withoutRouting keeps a daemon that should not have started away from this machine's
+// network.
+func withoutRouting(s *config.Serve) *config.Serve {
+	s.Routing.Mode, s.Listen = routing.ModeNone, config.Listen{Address: "127.0.0.1:0", Admin: "127.0.0.1:0"}
 	return s
-}
-
-// aside keeps a daemon that should not have started away from this machine's network.
-func aside(s *Serve) *Serve {
-	s.Routing, s.Listen, s.AdminListen = RoutingNone, "127.0.0.1:0", "127.0.0.1:0"
-	return s
-}
-
-// standalone is settings that are right, as the flags leave them.
-func standalone() *Standalone {
-	return &Standalone{
-		Project: Project{ClusterName: "kubernetes", ClusterLocation: "local-1", UniverseDomain: "googleapis.com"},
-		Logging: logSettings, Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8989", Namespace: "default", KSA: "default", Credentials: Fake,
-	}
 }
 
 // flagError fails the test unless err is one line about a flag, with a problem and a
 // remedy, that contains text.
 func flagError(t *testing.T, err error, flag, text string) {
 	t.Helper()
-	var wrong *FlagError
+	var wrong *config.FlagError
 	if !errors.As(err, &wrong) {
 		t.Fatalf("error %v, want one of --%s", err, flag)
 	}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"testing"
+
+	"gke-metadata-emulator/internal/config"
 )
 
 func TestListen_NamesTheFlagAndARemedy(t *testing.T) {
@@ -35,7 +37,7 @@ func TestOpenListeners_ClosesTheFirstIfTheSecondFails(t *testing.T) {
 	}
 	address := free.Addr().String()
 	_ = free.Close()
-	_, err = openListeners(address, taken.Addr().String())
+	_, err = openListeners(config.Listen{Address: address, Admin: taken.Addr().String()})
 	flagError(t, err, "admin-listen", "address already in use")
 	if conn, err := net.Dial("tcp", address); err == nil {
 		_ = conn.Close()

@@ -26,7 +26,7 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// allMetrics are those of all components of [Serve.Run], with a child of each vector:
+// allMetrics are those of all components of [Serve], with a child of each vector:
 // a vector without one is not gathered.
 func allMetrics(t *testing.T) *prometheus.Registry {
 	t.Helper()

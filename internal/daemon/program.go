@@ -5,12 +5,15 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
 
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/logging"
 )
 
@@ -21,7 +24,7 @@ type program struct {
 	registry *prometheus.Registry
 }
 
-func newProgram(ctx context.Context, l Logging, stderr io.Writer) *program {
+func newProgram(ctx context.Context, l config.Logging, stderr io.Writer) *program {
 	log := logging.New(stderr, l.Level, l.Format)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -37,4 +40,39 @@ func (p *program) upstreamClient() *http.Client {
 	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
 	p.onClose(client.CloseIdleConnections)
 	return client
+}
+
+// runGroup runs components until one fails or the context ends.
+type runGroup struct {
+	group    *errgroup.Group
+	ctx      context.Context // of the components
+	stop     context.CancelFunc
+	closures *[]func()
+}
+
+func newRunGroup(ctx context.Context) runGroup {
+	ctx, stop := context.WithCancel(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	return runGroup{group, ctx, stop, new([]func())}
+}
+
+// run starts a component. If it fails, the others are stopped.
+func (g runGroup) run(component func(context.Context) error) {
+	g.group.Go(func() error { return component(g.ctx) })
+}
+
+// onClose calls f when all components have ended, before the functions of earlier
+// calls: a component is closed before those that it was made of.
+func (g runGroup) onClose(f func()) { *g.closures = append(*g.closures, f) }
+
+// wait returns when all components have ended.
+func (g runGroup) wait() error { return g.group.Wait() }
+
+// close stops the components, waits for them, and calls the functions of onClose.
+func (g runGroup) close() {
+	g.stop()
+	_ = g.group.Wait()
+	for _, f := range slices.Backward(*g.closures) {
+		f()
+	}
 }

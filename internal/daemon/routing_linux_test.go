@@ -18,6 +18,8 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/identity/attest"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/podtest"
 	"gke-metadata-emulator/routing"
 )
@@ -30,7 +32,7 @@ const (
 // testNode is a node with a pod of the node's network and a pod with its own network.
 type testNode struct {
 	t        *testing.T
-	settings *Serve
+	settings serve
 	root     podtest.Cgroup
 	host     *podtest.Process
 	pod      *podtest.Process
@@ -48,13 +50,14 @@ func newTestNode(t *testing.T, mode, listen string) *testNode {
 	network.NewPod(t, "bill0", "10.244.0.1", "10.244.0.7").Enter(t)
 	n.pod = bill.Start(t)
 	network.Enter(t)
-	n.settings = &Serve{
-		Routing: mode, Listen: listen, AdminListen: "127.0.0.1:0", Interface: "lo", BPFFS: podtest.NewBPFFS(t),
-		Attestation: AttestationRequire, CgroupRoot: string(n.root),
-	}
-	if err := errors.Join(n.settings.checkRouting(), n.settings.checkAttestation()); err != nil {
+	s := federation()
+	s.Routing = config.Routing{Mode: mode, Interface: "lo", BPFFS: podtest.NewBPFFS(t)}
+	s.Listen = config.Listen{Address: listen, Admin: "127.0.0.1:0"}
+	s.Attestation = config.Attestation{Policy: string(attest.Require), CgroupRoot: string(n.root)}
+	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
+	n.settings = serve{s}
 	n.before = n.traces()
 	return n
 }
@@ -90,7 +93,7 @@ func (n *testNode) traces() []string {
 		n.check(err)
 		all = append(all, fmt.Sprintf("%d programs at %v", len(programs.Programs), hook))
 	}
-	pins, err := os.ReadDir(n.settings.BPFFS)
+	pins, err := os.ReadDir(n.settings.Routing.BPFFS)
 	n.check(err)
 	for _, pin := range pins {
 		all = append(all, "pin "+pin.Name())
@@ -105,7 +108,7 @@ func (n *testNode) check(err error) {
 	}
 }
 
-// start opens and installs as Run does.
+// start opens and installs as Serve does.
 func (n *testNode) start() (*listeners, *attestation, string) {
 	n.t.Helper()
 	a, err := n.settings.attestation(prometheus.NewRegistry(), discard)
@@ -113,7 +116,7 @@ func (n *testNode) start() (*listeners, *attestation, string) {
 		n.t.Skipf("%v: run the test as root", err)
 	}
 	n.check(err)
-	routes := routing.Options{Interface: "lo", BPFFS: n.settings.BPFFS, Kubepods: a.kubepods(), Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
+	routes := routing.Options{Interface: "lo", BPFFS: n.settings.Routing.BPFFS, Kubepods: a.kubepods(), Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
 	mode, _, err := n.settings.chooseRouting(routes)
 	n.check(err)
 	listeners, _, err := n.settings.openRouted(routes, mode, a)
@@ -140,15 +143,15 @@ func (n *testNode) wantUID(f *listeners, a *attestation, p *podtest.Process, fam
 
 func TestRouting_EachModeBringsProvedPodsAndCleanupLeavesNothing(t *testing.T) {
 	for _, test := range []struct{ mode, listen, to, chosen string }{
-		{RoutingAddress, "169.254.169.254:80", "169.254.169.254:80", RoutingAddress},
-		{RoutingEBPF, "192.0.2.1:8987", "169.254.169.254:80", RoutingEBPF},
-		{RoutingNFTables, "192.0.2.1:8987", "169.254.169.254:80", RoutingNFTables},
-		{RoutingNone, "192.0.2.1:8987", "192.0.2.1:8987", RoutingNone},
-		{RoutingNone, "0.0.0.0:8987", "192.0.2.1:8987", RoutingNone},
-		{RoutingNone, "[::]:8987", "192.0.2.1:8987", RoutingNone},
-		{RoutingNone, "192.0.2.1:0", "", RoutingNone},
-		{RoutingAuto, "169.254.169.254:80", "169.254.169.254:80", RoutingAddress},
-		{RoutingAuto, "192.0.2.1:8987", "169.254.169.254:80", RoutingEBPF},
+		{routing.ModeAddress, "169.254.169.254:80", "169.254.169.254:80", routing.ModeAddress},
+		{routing.ModeEBPF, "192.0.2.1:8987", "169.254.169.254:80", routing.ModeEBPF},
+		{routing.ModeNFTables, "192.0.2.1:8987", "169.254.169.254:80", routing.ModeNFTables},
+		{routing.ModeNone, "192.0.2.1:8987", "192.0.2.1:8987", routing.ModeNone},
+		{routing.ModeNone, "0.0.0.0:8987", "192.0.2.1:8987", routing.ModeNone},
+		{routing.ModeNone, "[::]:8987", "192.0.2.1:8987", routing.ModeNone},
+		{routing.ModeNone, "192.0.2.1:0", "", routing.ModeNone},
+		{routing.ModeAuto, "169.254.169.254:80", "169.254.169.254:80", routing.ModeAddress},
+		{routing.ModeAuto, "192.0.2.1:8987", "169.254.169.254:80", routing.ModeEBPF},
 	} {
 		t.Run(test.mode+" "+test.listen, func(t *testing.T) {
 			n := newTestNode(t, test.mode, test.listen)
@@ -174,9 +177,9 @@ func TestRouting_EachModeBringsProvedPodsAndCleanupLeavesNothing(t *testing.T) {
 					t.Errorf("after the end of the daemon a pod reaches %v (%v)", s, err)
 				}
 			}
-			cleanup := &Cleanup{Interface: "lo", BPFFS: n.settings.BPFFS}
-			n.check(cleanup.Run())
-			n.check(cleanup.Run())
+			cleanup := &config.Cleanup{Interface: "lo", BPFFS: n.settings.Routing.BPFFS}
+			n.check(Cleanup(cleanup))
+			n.check(Cleanup(cleanup))
 			after := n.traces()
 			// The kernel detaches the programs of the recorder a moment later.
 			for deadline := time.Now().Add(time.Minute); !cmp.Equal(n.before, after) && time.Now().Before(deadline); after = n.traces() {
@@ -191,12 +194,12 @@ func TestRouting_EachModeBringsProvedPodsAndCleanupLeavesNothing(t *testing.T) {
 
 // A readiness probe is a process of the node's network, too.
 func TestReadiness_NamesServerIfNodeIsNotRedirected(t *testing.T) {
-	n := newTestNode(t, RoutingNFTables, "192.0.2.1:8987")
+	n := newTestNode(t, routing.ModeNFTables, "192.0.2.1:8987")
 	_, a, _ := n.start()
 	t.Cleanup(func() { n.check(a.close()) })
-	n.settings.Listen = "192.0.2.1:8988"
-	routes := routing.Options{Interface: "lo", BPFFS: n.settings.BPFFS, Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
-	listeners, _, err := n.settings.openRouted(routes, RoutingNFTables, a)
+	n.settings.Listen.Address = "192.0.2.1:8988"
+	routes := routing.Options{Interface: "lo", BPFFS: n.settings.Routing.BPFFS, Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
+	listeners, _, err := n.settings.openRouted(routes, routing.ModeNFTables, a)
 	n.check(err)
 	t.Cleanup(listeners.close)
 	if got, want := listeners.nodeURL(), "http://192.0.2.1:8988"; got != want {
@@ -206,16 +209,16 @@ func TestReadiness_NamesServerIfNodeIsNotRedirected(t *testing.T) {
 
 // Traces of an earlier mode would lead to another server.
 func TestRouting_ModeReplacesEarlierMode(t *testing.T) {
-	n := newTestNode(t, RoutingEBPF, "192.0.2.1:8987")
+	n := newTestNode(t, routing.ModeEBPF, "192.0.2.1:8987")
 	for _, test := range []struct{ mode, listen string }{
-		{RoutingEBPF, "192.0.2.1:8987"},
-		{RoutingNFTables, "192.0.2.1:8988"},
-		{RoutingAddress, "169.254.169.254:80"},
-		{RoutingEBPF, "192.0.2.1:8989"},
-		{RoutingAddress, "169.254.169.254:80"},
-		{RoutingNFTables, "192.0.2.1:8990"},
+		{routing.ModeEBPF, "192.0.2.1:8987"},
+		{routing.ModeNFTables, "192.0.2.1:8988"},
+		{routing.ModeAddress, "169.254.169.254:80"},
+		{routing.ModeEBPF, "192.0.2.1:8989"},
+		{routing.ModeAddress, "169.254.169.254:80"},
+		{routing.ModeNFTables, "192.0.2.1:8990"},
 	} {
-		n.settings.Routing, n.settings.Listen = test.mode, test.listen
+		n.settings.Routing.Mode, n.settings.Listen.Address = test.mode, test.listen
 		t.Log(test.mode, test.listen)
 		listeners, a, _ := n.start()
 		n.wantUID(listeners, a, n.host, "4", "169.254.169.254:80", cartUID)
@@ -223,38 +226,37 @@ func TestRouting_ModeReplacesEarlierMode(t *testing.T) {
 		listeners.close()
 		n.check(a.close())
 		traces := strings.Join(n.traces(), ", ")
-		for mode, trace := range map[string]string{RoutingEBPF: "pin gke", RoutingNFTables: "table ", RoutingAddress: "address 169.254.169.254"} {
+		for mode, trace := range map[string]string{routing.ModeEBPF: "pin gke", routing.ModeNFTables: "table ", routing.ModeAddress: "address 169.254.169.254"} {
 			if strings.Contains(traces, trace) != (mode == test.mode) {
 				t.Errorf("with %s there is %s", test.mode, traces)
 			}
 		}
-		if guarded := strings.Contains(traces, "rule 17 "); guarded != (test.mode != RoutingAddress) {
+		if guarded := strings.Contains(traces, "rule 17 "); guarded != (test.mode != routing.ModeAddress) {
 			t.Errorf("with %s there is %s", test.mode, traces)
 		}
 	}
 }
 
 func TestAttestation_NamesWhatIsMissing(t *testing.T) {
-	n := newTestNode(t, RoutingNone, "192.0.2.1:8987")
-	n.settings.CgroupRoot = filepath.Join(string(n.root), "nothing")
+	n := newTestNode(t, routing.ModeNone, "192.0.2.1:8987")
+	n.settings.Attestation.CgroupRoot = filepath.Join(string(n.root), "nothing")
 	_, err := n.settings.attestation(prometheus.NewRegistry(), discard)
 	flagError(t, err, "cgroup-root", "no such file")
-	for _, policy := range []string{AttestationPrefer, AttestationRequire} {
+	for _, policy := range []attest.Policy{attest.Prefer, attest.Require} {
 		var logged strings.Builder
-		s := *n.settings
-		s.CgroupRoot, s.Attestation = "", policy
-		a, err := s.attestation(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&logged, nil)))
+		n.settings.Attestation = config.Attestation{Policy: string(policy)}
+		a, err := n.settings.attestation(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&logged, nil)))
 		if err == nil && a.cgroups != nil {
 			n.check(a.close())
 			t.Skip("this machine has a kubelet of its own")
 		}
 		switch policy {
-		case AttestationPrefer:
+		case attest.Prefer:
 			if err != nil || a.mode != "address" || !strings.Contains(logged.String(), "known by their addresses") {
 				t.Errorf("%s: error %v, log %q", policy, err, logged.String())
 			}
 			n.check(a.close())
-		case AttestationRequire:
+		case attest.Require:
 			if err == nil || !strings.Contains(err.Error(), "--attestation=require") {
 				t.Errorf("%s: error %v", policy, err)
 			}

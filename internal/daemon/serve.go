@@ -1,17 +1,21 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/dmi"
 	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/internal/fakepool"
 	"gke-metadata-emulator/internal/gc"
+	"gke-metadata-emulator/internal/handover"
 	"gke-metadata-emulator/internal/podevents"
 	"gke-metadata-emulator/internal/prefetch"
 	"gke-metadata-emulator/internal/startuptaint"
@@ -20,9 +24,13 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// Run is the daemon of a node, until ctx ends. The settings have been completed.
-// Logs go to stderr.
-func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
+// serve is the settings of the daemon of a node.
+type serve struct{ *config.Serve }
+
+// Serve runs the daemon of a node until ctx ends. The settings have been completed. Logs
+// go to stderr.
+func Serve(ctx context.Context, settings *config.Serve, stderr io.Writer, listening Listening) error {
+	s := serve{settings}
 	p := newProgram(ctx, s.Logging, stderr)
 	defer p.close()
 
@@ -31,11 +39,15 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	attributes, err := s.Project.ReadAttributes()
+	if err != nil {
+		return err
+	}
 	handoverFile, err := s.openHandover()
 	if err != nil {
 		return err
 	}
-	api, err := newClients(s.Kubeconfig)
+	api, err := newClients(s.Kubernetes.Kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -46,7 +58,7 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	}
 	p.onClose(func() { _ = attested.close() })
 	pods, err := identity.NewKubernetes(identity.KubernetesOptions{
-		Node: s.NodeName, Pods: api.watching, Metadata: api.metadata, Log: p.log, Metrics: p.registry,
+		Node: s.Node.Name, Pods: api.watching, Metadata: api.metadata, Log: p.log, Metrics: p.registry,
 	})
 	if err != nil {
 		return err
@@ -69,62 +81,41 @@ func (s *Serve) Run(ctx context.Context, stderr io.Writer) error {
 	}
 	p.run(pods.Run)
 	s.startPrefetch(p, pods, source, engine)
-	facts := facts.New(s.factsOptions(p, api))
+	facts := facts.New(s.factsOptions(p, attributes, api))
 	p.run(facts.Run)
 	listeners.serve(p, server.New(server.Options{
-		Identity: identities, Tokens: source, Facts: facts.Get, FactsChanged: facts.Changed, IdentityWait: s.IdentityWait, Log: p.log, Metrics: p.registry,
-	}), facts.Get().InstanceID, pods.Ready, s.Listening)
+		Identity: identities, Tokens: source, Facts: facts.Get, FactsChanged: facts.Changed, IdentityWait: s.Pods.IdentityWait, Log: p.log, Metrics: p.registry,
+	}), facts.Get().InstanceID, pods.Ready, listening)
 	s.removeStartupTaint(p, api, listeners.callers.Addr().String(), pods.Ready)
 	// Not earlier: starting needs less memory than the floor, and it would stay on the heap.
 	p.onClose(gc.HoldFloor(gc.DefaultFloor, os.LookupEnv))
-	p.log.Info("serving", "node", s.NodeName, "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials, "routing", listeners.routing)
+	p.log.Info("serving", "node", s.Node.Name, "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials.Kind, "routing", listeners.routing)
 	return p.wait()
 }
 
-// startRouting opens the listeners and brings packets for the metadata address there.
-func (s *Serve) startRouting(p *program, attested *attestation) (*listeners, error) {
-	routes := routing.Options{Interface: s.Interface, BPFFS: s.BPFFS, Kubepods: attested.kubepods(), Repaired: routing.NewRepaired(p.registry), Log: p.log}
-	mode, reason, err := s.chooseRouting(routes)
-	if err != nil {
-		return nil, err
-	}
-	p.log.Info("routing", "mode", mode, "why", reason)
-	newModes(p.registry).WithLabelValues(mode, attested.mode).Set(1)
-	listeners, router, err := s.openRouted(routes, mode, attested)
-	if err != nil {
-		return nil, err
-	}
-	p.onClose(listeners.close)
-	listeners.routing = mode
-	if kept, ok := router.(keeper); ok {
-		p.run(kept.Keep)
-	}
-	return listeners, nil
-}
-
 // overrideProductName shows Google's DMI product name to new containers.
-func (s *Serve) overrideProductName(log *slog.Logger) {
-	if s.DMIProductName != "" {
-		dmi.ProductName{File: s.DMIProductName, OriginalFile: s.DMIOriginal, Log: log}.Override()
+func (s serve) overrideProductName(log *slog.Logger) {
+	if s.DMI.ProductName != "" {
+		dmi.ProductName{File: s.DMI.ProductName, OriginalFile: s.DMI.Original, Log: log}.Override()
 	}
 }
 
 // startEngine makes the token engine, with the built-in fake Google or the audit log if
 // the settings ask for them.
-func (s *Serve) startEngine(p *program, o *engineOptions, api *clients) (*tokens.Engine, error) {
-	if s.Credentials == Fake {
+func (s serve) startEngine(p *program, o *engineOptions, api *clients) (*tokens.Engine, error) {
+	if s.Credentials.Kind == config.Fake {
 		google := newFake(p.log)
-		url, err := p.startFake(s.FakeListen, google)
+		url, err := p.startFake(s.Google.FakeListen, google)
 		if err != nil {
 			return nil, err
 		}
 		o.useFake(url)
 		p.run(func(ctx context.Context) error {
-			fakepool.TrustCluster(ctx, google, s.Provider, api.requests, p.log)
+			fakepool.TrustCluster(ctx, google, s.Provider.Name, api.requests, p.log)
 			return nil
 		})
 	}
-	o.setSubjects(tokens.ClusterTokens{Accounts: api.requests, Node: s.NodeName})
+	o.setSubjects(tokens.ClusterTokens{Accounts: api.requests, Node: s.Node.Name})
 	var err error
 	if o.Audit, err = s.startAuditLog(p); err != nil {
 		return nil, err
@@ -143,11 +134,11 @@ func newFake(log *slog.Logger) *fakegoogle.Server {
 }
 
 // notifyPods decorates the sources of identities and tokens with --events.
-func (s *Serve) notifyPods(p *program, api *clients, identities server.Identity, source tokens.Source) (server.Identity, tokens.Source, error) {
-	if !s.Events {
+func (s serve) notifyPods(p *program, api *clients, identities server.Identity, source tokens.Source) (server.Identity, tokens.Source, error) {
+	if !s.Pods.Events {
 		return identities, source, nil
 	}
-	notifier, err := podevents.New(podevents.Options{Client: api.events, Node: s.NodeName, Metrics: p.registry, Log: p.log})
+	notifier, err := podevents.New(podevents.Options{Client: api.events, Node: s.Node.Name, Metrics: p.registry, Log: p.log})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -156,8 +147,8 @@ func (s *Serve) notifyPods(p *program, api *clients, identities server.Identity,
 }
 
 // startPrefetch mints tokens of pods before they ask, with --prefetch.
-func (s *Serve) startPrefetch(p *program, pods *identity.Kubernetes, source tokens.Source, engine *tokens.Engine) {
-	if !s.Prefetch {
+func (s serve) startPrefetch(p *program, pods *identity.Kubernetes, source tokens.Source, engine *tokens.Engine) {
+	if !s.Pods.Prefetch {
 		return
 	}
 	p.run(prefetch.New(prefetch.Options{
@@ -167,18 +158,36 @@ func (s *Serve) startPrefetch(p *program, pods *identity.Kubernetes, source toke
 	}).Run)
 }
 
-func (s *Serve) factsOptions(p *program, api *clients) facts.Options {
-	o := s.Project.factsOptions(p, s.NodeName)
-	o.Cluster, o.ZoneFromNode = api.requests, !s.zoneGiven
+func (s serve) factsOptions(p *program, attributes facts.Attributes, api *clients) facts.Options {
+	o := factsOptions(s.Project, attributes, p, s.Node.Name)
+	o.Cluster, o.ZoneFromNode = api.requests, s.Project.Zone == ""
 	return o
 }
 
 // removeStartupTaint removes the taint of --startup-taint once the daemon serves.
-func (s *Serve) removeStartupTaint(p *program, api *clients, address string, ready func() error) {
-	if s.StartupTaint == "" {
+func (s serve) removeStartupTaint(p *program, api *clients, address string, ready func() error) {
+	if s.StartupTaint.Key == "" {
 		return
 	}
 	p.run(startuptaint.New(startuptaint.Options{
-		Key: s.StartupTaint, Node: s.NodeName, Client: api.requests, Ready: ready, Address: address, Metrics: p.registry, Log: p.log,
+		Key: s.StartupTaint.Key, Node: s.Node.Name, Client: api.requests, Ready: ready, Address: address, Metrics: p.registry, Log: p.log,
 	}).Run)
+}
+
+// factsOptions returns the facts that follow from the settings.
+func factsOptions(project config.Project, attributes facts.Attributes, p *program, node string) facts.Options {
+	return facts.Options{
+		ProjectID: project.ID, DottedProjectID: project.DottedID(), NumericProjectID: project.Number,
+		WorkloadPool: project.WorkloadPool, UniverseDomain: project.UniverseDomain,
+		ClusterName: project.ClusterName, ClusterLocation: project.ClusterLocation, Node: node, Zone: cmp.Or(project.Zone, project.DefaultZone()),
+		AttributesFile: project.AttributesFile, Attributes: attributes, Metrics: p.registry, Log: p.log,
+	}
+}
+
+// Cleanup removes all traces of all routing modes and the tokens that were left for the
+// next instance, and restores the node's DMI product name. It returns nil if there is
+// nothing to remove.
+func Cleanup(c *config.Cleanup) error {
+	routes := routing.Options{Interface: c.Interface, BPFFS: c.BPFFS, Log: slog.New(slog.DiscardHandler)}.RemoveAll()
+	return errors.Join(routes, handover.Remove(c.HandoverFile), dmi.ProductName{File: c.DMI.ProductName, OriginalFile: c.DMI.Original}.Restore())
 }

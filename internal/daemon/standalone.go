@@ -3,113 +3,87 @@ package daemon
 import (
 	"context"
 	"io"
-	"net"
+	"log/slog"
 	"net/netip"
 	"strings"
-	"time"
 
-	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/internal/fakepool"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
 )
 
-// Standalone is the settings of [Standalone.Run]: the metadata server for the
-// processes and containers of one machine, without a cluster.
-type Standalone struct {
-	Project
-	Google
-	Logging
-
-	Listen      string
-	AdminListen string
-
-	Identities string // a file; the three below are one identity instead
-	Namespace  string
-	KSA        string
-	GSA        string
-
-	Credentials       string
-	SourceCredentials string
-
-	// Listening is told the addresses that clients and operators connect to, once
-	// they can; nil where nobody wants to know.
-	Listening func(clients, admin net.Addr)
-	// Overrides have the zero value in the program itself.
-	Overrides Overrides
-
-	list *identity.Static
-}
-
 const standaloneNode = "standalone"
 
-// Complete fills in what follows from other settings, and returns a [*FlagError]
-// for the first that is wrong or contradicts another.
-func (s *Standalone) Complete() error {
-	if err := oneOf("credentials", s.Credentials, Fake, Impersonation); err != nil {
-		return err
-	}
-	all := Serve{ // the rules that both share
-		Project: s.Project, Google: s.Google, Logging: s.Logging, NodeName: standaloneNode,
-		Listen: s.Listen, AdminListen: s.AdminListen, IdentityWait: time.Second, Routing: RoutingNone,
-		Credentials: s.Credentials, SourceCredentials: s.SourceCredentials,
-	}
-	if err := all.Complete(); err != nil {
-		return err
-	}
-	s.Project, s.Google = all.Project, all.Google
-	return s.identities()
+// Overrides replace components of [Standalone] for a program that embeds it, such
+// as a test. Fields that are nil replace nothing.
+type Overrides struct {
+	Identity server.Identity                   // replaces the list of identities
+	Google   *fakegoogle.Server                // replaces the fake that allows everything
+	Tokens   func(tokens.Source) tokens.Source // decorates the source of tokens
 }
 
-func (s *Standalone) identities() error {
-	if s.Overrides.Identity != nil {
-		return nil
+func (o Overrides) identity(settings config.Identities) (server.Identity, error) {
+	if o.Identity != nil {
+		return o.Identity, nil
 	}
-	if s.Identities == "" {
-		if s.GSA == "" {
-			if s.Credentials != Fake {
-				return FlagErrorf("gsa", "give the e-mail address of the Google service account to be, or a list in --identities", "is needed with --credentials=%s", s.Credentials)
-			}
-			s.GSA = "demo@" + s.dotted() + ".iam.gserviceaccount.com"
-		}
-		list, err := identity.SingleIdentity(s.Namespace, s.KSA, s.GSA)
-		if err != nil {
-			return FlagErrorf("gsa", "give one like NAME@PROJECT_ID.iam.gserviceaccount.com", "%v", err)
-		}
-		s.list = list
-		return nil
-	}
-	if s.GSA != "" {
-		return FlagErrorf("gsa", "write it into the file", "contradicts --identities")
-	}
-	document, err := readFile("identities", s.Identities)
-	if err != nil {
-		return err
-	}
-	if s.list, err = identity.ParseStatic(document); err != nil {
-		return FlagErrorf("identities", "see docs/standalone.md", "%s: %v", s.Identities, err)
-	}
-	return nil
+	return settings.Read()
 }
 
-// Run serves until ctx ends. The settings have been completed. Logs go to stderr.
-func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
+func (o Overrides) tokens(source tokens.Source) tokens.Source {
+	if o.Tokens != nil {
+		return o.Tokens(source)
+	}
+	return source
+}
+
+func (o Overrides) google(log *slog.Logger) *fakegoogle.Server {
+	if o.Google != nil {
+		return o.Google
+	}
+	return newFake(log)
+}
+
+// FakeMember is the name of a KSA of the standalone server in an IAM policy of the
+// built-in fake.
+func FakeMember(namespace, name string) string {
+	return "principal:" + config.FakePool + "/subject/system:serviceaccount:" + namespace + ":" + name
+}
+
+// standalone is the settings of the metadata server without a cluster.
+type standalone struct {
+	*config.Standalone
+	overrides Overrides
+}
+
+// Standalone runs the metadata server for the processes and containers of one machine
+// until ctx ends. The settings have been completed. Logs go to stderr.
+func Standalone(ctx context.Context, settings *config.Standalone, overrides Overrides, stderr io.Writer, listening Listening) error {
+	s := standalone{settings, overrides}
 	p := newProgram(ctx, s.Logging, stderr)
 	defer p.close()
 
+	identities, err := s.overrides.identity(s.Identities)
+	if err != nil {
+		return err
+	}
+	attributes, err := s.Project.ReadAttributes()
+	if err != nil {
+		return err
+	}
 	options := &engineOptions{tokens.Options{
-		WorkloadPool: s.WorkloadPool, IAMCredentialsEndpoint: s.IAMCredentials, IAMEndpoint: s.IAM,
+		WorkloadPool: s.Project.WorkloadPool, IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
 		HTTPClient: p.upstreamClient(), Metrics: p.registry,
 		Policy: tokens.AllowAll{}, // the operator's own list assigns the accounts
 	}}
-	if s.Credentials == Impersonation {
-		var err error
-		if options.SourceCredential, err = sourceCredential(s.SourceCredentials, options.HTTPClient); err != nil {
+	if s.Credentials.Kind == config.Impersonation {
+		if options.SourceCredential, err = sourceCredential(s.Credentials.Source, options.HTTPClient); err != nil {
 			return err
 		}
 	}
-	listeners, err := openListeners(s.Listen, s.AdminListen)
+	listeners, err := openListeners(s.Listen)
 	if err != nil {
 		return err
 	}
@@ -118,30 +92,30 @@ func (s *Standalone) Run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	facts := facts.New(s.factsOptions(p))
+	facts := facts.New(s.factsOptions(p, attributes))
 	p.run(facts.Run)
 	listeners.serve(p, server.New(server.Options{
-		Identity: s.Overrides.identity(s.list), Tokens: s.Overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, AllowHost: unroutable,
+		Identity: identities, Tokens: s.overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, AllowHost: unroutable,
 		Facts: facts.Get, FactsChanged: facts.Changed,
-	}), facts.Get().InstanceID, func() error { return nil }, s.Listening)
+	}), facts.Get().InstanceID, func() error { return nil }, listening)
 	p.log.Info("serving", "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials)
 	return p.wait()
 }
 
 // startEngine makes the token engine, with the built-in fake Google if the settings ask
 // for it.
-func (s *Standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, error) {
-	if s.Credentials == Fake {
-		google := s.Overrides.google(p.log)
-		url, err := p.startFake(s.FakeListen, google)
+func (s standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, error) {
+	if s.Credentials.Kind == config.Fake {
+		google := s.overrides.google(p.log)
+		url, err := p.startFake(s.Google.FakeListen, google)
 		if err != nil {
 			return nil, err
 		}
-		issuer, err := fakepool.TrustLocalIssuer(google, fakeProvider)
+		issuer, err := fakepool.TrustLocalIssuer(google, config.FakeProvider)
 		if err != nil {
 			return nil, err
 		}
-		o.Federation = &tokens.Federation{Provider: fakeProvider}
+		o.Federation = &tokens.Federation{Provider: config.FakeProvider}
 		o.useFake(url)
 		o.setSubjects(issuer)
 		p.log.Info("the built-in fake Google is used; no other service accepts its tokens", "url", url)
@@ -154,8 +128,8 @@ func (s *Standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, 
 	return engine, nil
 }
 
-func (s *Standalone) factsOptions(p *program) facts.Options {
-	o := s.Project.factsOptions(p, standaloneNode)
+func (s standalone) factsOptions(p *program, attributes facts.Attributes) facts.Options {
+	o := factsOptions(s.Project, attributes, p, standaloneNode)
 	o.ClusterUID = "00000000-0000-0000-0000-000000000000"
 	return o
 }

@@ -3,6 +3,8 @@ package daemon
 import (
 	"net/netip"
 	"testing"
+
+	"gke-metadata-emulator/internal/config"
 )
 
 func TestStandaloneAnswersThisMachineAndPrivateNetworksOnly(t *testing.T) {
@@ -16,33 +18,16 @@ func TestStandaloneAnswersThisMachineAndPrivateNetworksOnly(t *testing.T) {
 	}
 }
 
-func TestStandaloneIsOneIdentityWhereNoneIsListed(t *testing.T) {
-	for project, gsa := range map[string]string{
-		"":                         "demo@demo-project.iam.gserviceaccount.com",
-		"prod-project":             "demo@prod-project.iam.gserviceaccount.com",
-		"example.com:prod-project": "demo@prod-project.example.com.iam.gserviceaccount.com",
-	} {
-		s := standalone()
-		s.ID, s.Namespace, s.KSA = project, "shop", "cart"
-		if err := s.Complete(); err != nil {
-			t.Fatal(err)
-		}
-		all := s.list.Workloads()
-		if len(all) != 1 || all[0].GSA != gsa || all[0].KSA.Namespace != "shop" || all[0].KSA.Name != "cart" {
-			t.Errorf("project %q: identities %+v, want one of shop/cart with %s", project, all, gsa)
-		}
-	}
-}
-
-func TestStandaloneReadsTheListOfIdentities(t *testing.T) {
-	s := standalone()
-	s.Identities = file(t, "identities:\n- {address: 172.17.0.2, serviceAccount: cart}\n- {address: 172.17.0.0/16, serviceAccount: till}\n")
+func TestStandalone_ReadsFilesBeforeAnythingStarts(t *testing.T) {
+	s := config.NewStandalone()
+	s.Listen = config.Listen{Address: "127.0.0.1:0", Admin: "127.0.0.1:0"}
+	s.Project.AttributesFile = file(t, "instance:\n  attributes:\n    a: [b]\n")
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	if all := s.list.Workloads(); len(all) != 2 || all[0].KSA.Name != "cart" || all[1].KSA.Name != "till" {
-		t.Errorf("identities %+v", all)
-	}
+	flagError(t, Standalone(t.Context(), s, Overrides{}, t.Output(), nil), "attributes-file", "line 3: the value of a is not a string")
+	s.Identities.File = "/nonexistent/list.yaml"
+	flagError(t, Standalone(t.Context(), s, Overrides{}, t.Output(), nil), "identities", s.Identities.File)
 }
 
 func TestStandaloneAnswersToNamesThatNoWebPageCanHave(t *testing.T) {

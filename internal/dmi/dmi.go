@@ -16,14 +16,6 @@ import (
 // proof that it runs on Google Cloud, and an answer from the network only for a hint.
 const googleProductName = "Google Compute Engine\n"
 
-const (
-	// KindFile has the product name of a node of kind.
-	KindFile = "/kind/product_name"
-	// OriginalFile is the default of [ProductName.OriginalFile]. No other program
-	// reads that folder of the node.
-	OriginalFile = "/var/lib/gke-metadata-emulator/product_name"
-)
-
 // maxProductName is one page, the size limit of a sysfs file.
 const maxProductName = 4096
 

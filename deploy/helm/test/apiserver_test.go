@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"gke-metadata-emulator/integration/kubernetes"
+	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/daemon"
 )
 
@@ -135,12 +136,16 @@ func TestTheDNSJobsHaveTheRightsThatTheyNeed(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = maps.Delete(t.Context(), "coredns", metav1.DeleteOptions{}) }()
-			d := &daemon.DNS{Kubeconfig: kubeconfig, Namespace: metav1.NamespaceSystem, ConfigMap: "coredns", CustomConfigMap: "coredns-custom", Yes: true}
-			for _, step := range []func(context.Context, io.Writer) error{d.Install, d.Status, d.Uninstall} {
+			d := config.NewDNSEdit()
+			d.DNS.Kubernetes.Kubeconfig, d.Yes = kubeconfig, true
+			status := func(ctx context.Context, d *config.DNSEdit, w io.Writer) error {
+				return daemon.DNSStatus(ctx, &config.DNSStatus{DNS: d.DNS}, w)
+			}
+			for _, step := range []func(context.Context, *config.DNSEdit, io.Writer) error{daemon.InstallDNS, status, daemon.UninstallDNS} {
 				deadline := time.Now().Add(20 * time.Second) // RBAC is effective a moment later
-				err := step(t.Context(), io.Discard)
+				err := step(t.Context(), d, io.Discard)
 				for apierrors.IsForbidden(err) && time.Now().Before(deadline) {
-					err = step(t.Context(), io.Discard)
+					err = step(t.Context(), d, io.Discard)
 				}
 				if err != nil {
 					t.Fatal(err)
