@@ -20,7 +20,7 @@ type Options struct {
 	Metrics prometheus.Registerer
 }
 
-// Attestor says which pod opened a connection that its listener accepted.
+// Attestor proves which pod opened a connection that its listener accepted.
 type Attestor struct {
 	policy    Policy
 	cgroups   *Cgroups
@@ -31,13 +31,13 @@ type Attestor struct {
 	log       *slog.Logger
 }
 
-// proof is what the kernel says of a caller: a pod, or why it names none.
+// proof is the kernel's answer for a caller: a pod, or the reason why there is none.
 type proof struct {
 	podUID string
 	err    error
 }
 
-// errNoProof says that the kernel knows nothing of the connection's other end.
+// errNoProof is returned if the kernel knows nothing of the connection's other end.
 var errNoProof = errors.New("the kernel has no record of the process that opened the connection")
 
 // New makes an attestor. It attests the connections that come through its listener.
@@ -71,7 +71,7 @@ func New(o Options) (*Attestor, error) {
 	return a, nil
 }
 
-// Close ends what New began; the options' own parts stay with whoever made them.
+// Close closes the sockets to the kernel. It does not close the parts in Options.
 func (a *Attestor) Close() {
 	if a.sockets != nil {
 		a.sockets.close()
@@ -95,7 +95,8 @@ func (a *Attestor) caller(p proof, seen identity.Connection) (identity.Caller, e
 	return identity.Caller{}, refused(p.err, seen.Remote.Addr())
 }
 
-// prove asks the kernel. It is done once for a connection, when it is accepted.
+// prove queries the kernel. It runs once for a connection, when the connection is
+// accepted.
 func (a *Attestor) prove(t Tuple, seen identity.Connection) proof {
 	if a.cgroups == nil {
 		return proof{err: errNoProof}
@@ -126,8 +127,8 @@ func (a *Attestor) cgroup(t Tuple, seen identity.Connection) (id uint64, by stri
 	return 0, "none", errNoProof
 }
 
-// translated is the connection as the client sees it where not only the server's end was
-// translated, which is all that a socket tells.
+// translated returns the connection as the client sees it if the client's end was
+// translated too. SO_ORIGINAL_DST returns the server's end only.
 func (a *Attestor) translated(t Tuple, seen identity.Connection) (original Tuple, found bool) {
 	if t.Server == seen.Local {
 		return Tuple{}, false

@@ -12,9 +12,9 @@ import (
 	"gke-metadata-emulator/internal/podtest"
 )
 
-// dropped removes capabilities from the test's thread, which is locked, until the test
+// dropCapabilities removes capabilities from the test's locked thread until the test
 // ends.
-func dropped(t *testing.T, capabilities ...int) {
+func dropCapabilities(t *testing.T, capabilities ...int) {
 	t.Helper()
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var had [2]unix.CapUserData
@@ -35,7 +35,7 @@ func dropped(t *testing.T, capabilities ...int) {
 	}
 }
 
-func TestAttest_NamesMissingCapability(t *testing.T) {
+func TestErrors_NameMissingCapability(t *testing.T) {
 	root := podtest.NewCgroup(t)
 	pod := root.Pod(t, "burstable", cart)
 	podtest.NewNetwork(t)
@@ -55,13 +55,13 @@ func TestAttest_NamesMissingCapability(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			podtest.NewNetwork(t) // locks the thread
-			dropped(t, test.without...)
+			dropCapabilities(t, test.without...)
 			if err := test.do(); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), test.name) {
-				t.Errorf("without it: %v", err)
+				t.Errorf("without %s: %v", test.name, err)
 			}
 		})
 	}
-	t.Run("no other is needed", func(t *testing.T) {
+	t.Run("no other capability is needed", func(t *testing.T) {
 		podtest.NewNetwork(t)
 		var others []int
 		for c := range unix.CAP_LAST_CAP + 1 {
@@ -69,7 +69,7 @@ func TestAttest_NamesMissingCapability(t *testing.T) {
 				others = append(others, c)
 			}
 		}
-		dropped(t, others...)
+		dropCapabilities(t, others...)
 		if err := errors.Join(cgroups.Probe(), openAndClose(cgroups)); err != nil {
 			t.Error(err)
 		}

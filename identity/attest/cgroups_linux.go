@@ -13,21 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileidKernfs is the type of a cgroup's file handle: its number, in eight bytes
+// fileidKernfs is the type of a cgroup's file handle, which is the cgroup ID in eight bytes
 // (FILEID_KERNFS of the kernel's include/linux/exportfs.h).
 const fileidKernfs = 0xfe
 
-// ErrCgroupGone is returned for a cgroup that was removed: its container has ended.
+// ErrCgroupGone is returned for a removed cgroup, whose container has ended.
 var ErrCgroupGone = errors.New("the caller's cgroup does not exist any more: its container has ended")
 
 // Cgroups finds the cgroups of a node, in the unified hierarchy of cgroups(7).
 type Cgroups struct {
 	root     int // a descriptor in the hierarchy
 	kubepods string
-	pods     *lru.Cache[uint64, string] // UIDs by the numbers of cgroups; the kernel never reuses a number
+	pods     *lru.Cache[uint64, string] // UIDs by cgroup ID; the kernel never reuses an ID
 }
 
-// maxContainers bounds the cache: several times the number of containers of a node.
+// maxContainers is the size of the cache, several times the number of containers of a node.
 const maxContainers = 4096
 
 // OpenCgroups finds the cgroup of all pods below a folder of the unified hierarchy. If the
@@ -72,8 +72,8 @@ func openCgroups(root string) (*Cgroups, error) {
 	return &Cgroups{root: fd, kubepods: kubepods, pods: pods}, nil
 }
 
-// findKubepods searches the places where a kubelet makes the cgroup of all pods, with
-// either driver: below the given root, or below kind's cgroup, named kubelet.
+// findKubepods searches the locations where a kubelet creates the cgroup of all pods,
+// with either driver: below the given root, or below kind's cgroup, named kubelet.
 func findKubepods(root string) (string, error) {
 	var found []string
 	for _, place := range []string{"kubepods.slice", "kubepods", "*-kubepods.slice", "kubelet/kubepods", "kubelet.slice/kubelet-kubepods.slice"} {
@@ -104,15 +104,15 @@ func populated(path string) bool {
 	return err == nil && strings.Contains(string(events), "populated 1")
 }
 
-// Kubepods is the folder of the cgroup of all pods.
+// Kubepods returns the folder of the cgroup of all pods.
 func (c *Cgroups) Kubepods() string { return c.kubepods }
 
-// Close lets go of the hierarchy.
+// Close closes the descriptor of the hierarchy.
 func (c *Cgroups) Close() error { return unix.Close(c.root) }
 
-// Probe says whether a cgroup can be found by its number.
+// Probe returns an error if a cgroup cannot be found by its ID.
 func (c *Cgroups) Probe() error {
-	var folder unix.Stat_t // its inode is the number
+	var folder unix.Stat_t // its inode number is the cgroup ID
 	if err := unix.Stat(c.kubepods, &folder); err != nil {
 		return fmt.Errorf("cgroups: %s: %w", c.kubepods, err)
 	}
@@ -140,8 +140,8 @@ func (c *Cgroups) PodUID(id uint64) (string, error) {
 	return uid, err
 }
 
-// path returns a cgroup's folder by its number. It needs no walk: the number is a file
-// handle (open_by_handle_at(2)), and the kernel knows the name of an open file.
+// path returns a cgroup's folder by its ID, without a walk of the hierarchy: the ID is a
+// file handle (open_by_handle_at(2)), and the kernel knows the name of an open file.
 func (c *Cgroups) path(id uint64) (string, error) {
 	handle := unix.NewFileHandle(fileidKernfs, binary.NativeEndian.AppendUint64(nil, id))
 	fd, err := unix.OpenByHandleAt(c.root, handle, unix.O_PATH|unix.O_CLOEXEC)

@@ -12,8 +12,8 @@ import (
 	"gke-metadata-emulator/internal/podtest"
 )
 
-// The folders are no cgroups: only their names and their cgroup.events are read.
-func TestFindKubepods_KnowsDriversAndPlaces(t *testing.T) {
+// The folders are not cgroups. Only their names and cgroup.events are read.
+func TestFindKubepods_SupportsDriversAndLocations(t *testing.T) {
 	for name, test := range map[string]struct {
 		folders, populated string
 		want               string // empty for an error
@@ -51,13 +51,13 @@ func TestFindKubepods_KnowsDriversAndPlaces(t *testing.T) {
 	}
 }
 
-func TestOpenCgroups_NamesFolderThatIsNoCgroup(t *testing.T) {
+func TestOpenCgroups_RejectsFolderOutsideHierarchy(t *testing.T) {
 	if _, err := OpenCgroups(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not in a unified hierarchy") {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestCgroups_FindByNumberUntilRemoved(t *testing.T) {
+func TestCgroups_FindCgroupByIDUntilRemoved(t *testing.T) {
 	root := podtest.NewCgroup(t)
 	container := root.Pod(t, "besteffort", bill)
 	cgroups, err := OpenCgroups(string(root))
@@ -74,16 +74,16 @@ func TestCgroups_FindByNumberUntilRemoved(t *testing.T) {
 	}
 	remove(t, string(container))
 	if _, err := cgroups.path(folder.Ino); !errors.Is(err, ErrCgroupGone) {
-		t.Errorf("after it was removed: error %v", err)
+		t.Errorf("after removal: error %v", err)
 	}
-	// A caller that connected just before the removal is still known: no other cgroup gets
-	// the number.
+	// A caller that connected just before the removal still has its pod: the kernel never
+	// reuses the ID.
 	if uid, err := cgroups.PodUID(folder.Ino); err != nil || uid != bill {
-		t.Errorf("after it was removed: pod %q (%v)", uid, err)
+		t.Errorf("after removal: pod %q (%v)", uid, err)
 	}
 	cgroups.pods.Purge()
 	if uid, err := cgroups.PodUID(folder.Ino); !errors.Is(err, ErrCgroupGone) {
-		t.Errorf("after it was removed, unknown: pod %q, error %v", uid, err)
+		t.Errorf("after removal, not cached: pod %q, error %v", uid, err)
 	}
 }
 

@@ -15,19 +15,19 @@ import (
 	"gke-metadata-emulator/routing"
 )
 
-// If a conntrack entry of an earlier pod with the same address is in the way, the kernel
-// translates the port of a new pod's connection.
-func TestAttestor_KnowsPodWithTranslatedPort(t *testing.T) {
+// The kernel translates the client's port if a conntrack entry of an earlier pod has the
+// same address and port.
+func TestAttestor_AttestsPodWithTranslatedPort(t *testing.T) {
 	const (
 		target = "192.0.2.1:8987"
 		ip     = "10.244.0.7"
 		port   = 40000
 	)
-	b := newBench(t, benchOptions{policy: Require})
-	b.node.AddAddress(t, "192.0.2.1/32")
+	f := newFixture(t, fixtureOptions{policy: Require})
+	f.node.AddAddress(t, "192.0.2.1/32")
 	plain := listen(t, target)
 	table := routing.NFTables{
-		Cgroup: filepath.Join(string(b.root), "kubepods"), Target: netip.MustParseAddrPort(target),
+		Cgroup: filepath.Join(string(f.root), "kubepods"), Target: netip.MustParseAddrPort(target),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Repaired: routing.NewRepaired(prometheus.NewRegistry()),
 	}
 	if err := table.Probe(); err != nil {
@@ -36,9 +36,9 @@ func TestAttestor_KnowsPodWithTranslatedPort(t *testing.T) {
 	if err := table.Install(); err != nil {
 		t.Fatal(err)
 	}
-	b.node.NewPod(t, "cart0", "10.244.0.1", ip).Enter(t)
-	pod := b.cart.Start(t)
-	b.node.Enter(t)
+	f.node.NewPod(t, "cart0", "10.244.0.1", ip).Enter(t)
+	pod := f.cart.Start(t)
+	f.node.Enter(t)
 	server, client := netip.MustParseAddrPort(target), netip.AddrPortFrom(netip.MustParseAddr(ip), port)
 	if err := netlink.ConntrackCreate(netlink.ConntrackTable, unix.AF_INET, &netlink.ConntrackFlow{
 		FamilyType: unix.AF_INET,
@@ -51,7 +51,7 @@ func TestAttestor_KnowsPodWithTranslatedPort(t *testing.T) {
 	if _, err := pod.Connect("4", client.String(), metadata); err != nil {
 		t.Fatal(err)
 	}
-	c, err := b.Listener(plain).Accept()
+	c, err := f.Listener(plain).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,19 +59,19 @@ func TestAttestor_KnowsPodWithTranslatedPort(t *testing.T) {
 	if seen := c.RemoteAddr().(*net.TCPAddr); seen.Port == port {
 		t.Fatalf("the connection comes from %s: its port was not translated, so the test proves nothing", seen)
 	}
-	b.wantPod(c, cart)
-	if n := b.records(); n != 0 {
-		t.Errorf("%d records are left", n)
+	f.wantPod(c, cart)
+	if n := f.records(); n != 0 {
+		t.Errorf("%d records are left, want 0", n)
 	}
 	// The next connection has a free port.
 	if _, err := pod.Connect("4", ip+":0", metadata); err != nil {
 		t.Fatal(err)
 	}
-	if c, err = b.Listener(plain).Accept(); err != nil {
+	if c, err = f.Listener(plain).Accept(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	b.wantPod(c, cart)
+	f.wantPod(c, cart)
 }
 
 // nlTCPEstablished is TCP_CONNTRACK_ESTABLISHED of the kernel's

@@ -28,9 +28,9 @@ const (
 	bill     = "22222222-2f0e-4d0a-9a53-3f1f4a3f7c22"
 )
 
-// bench is a node with two pods' cgroups, a listener at the metadata address and an
+// fixture is a node with two pods' cgroups, a listener at the metadata address and an
 // attestor.
-type bench struct {
+type fixture struct {
 	*Attestor
 	t          testing.TB
 	node       podtest.Network
@@ -41,37 +41,37 @@ type bench struct {
 	registry   *prometheus.Registry
 }
 
-type benchOptions struct {
+type fixtureOptions struct {
 	policy     Policy
 	noRecorder bool
 	size       uint32
 }
 
-func newBench(t testing.TB, o benchOptions) *bench {
+func newFixture(t testing.TB, o fixtureOptions) *fixture {
 	t.Helper()
-	b := &bench{t: t, root: podtest.NewCgroup(t), node: podtest.NewNetwork(t), registry: prometheus.NewRegistry()}
-	b.cart, b.bill = b.root.Pod(t, "burstable", cart), b.root.Pod(t, "besteffort", bill)
-	b.node.AddAddress(t, "169.254.169.254/32")
+	f := &fixture{t: t, root: podtest.NewCgroup(t), node: podtest.NewNetwork(t), registry: prometheus.NewRegistry()}
+	f.cart, f.bill = f.root.Pod(t, "burstable", cart), f.root.Pod(t, "besteffort", bill)
+	f.node.AddAddress(t, "169.254.169.254/32")
 
-	cgroups, err := OpenCgroups(string(b.root))
+	cgroups, err := OpenCgroups(string(f.root))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cgroups.Close() })
 	if !o.noRecorder {
-		b.recorder = newTestRecorder(t, cgroups.Kubepods(), o.size)
+		f.recorder = newTestRecorder(t, cgroups.Kubepods(), o.size)
 	}
-	if b.Attestor, err = New(Options{Policy: o.policy, Cgroups: cgroups, Records: b.recorder, Metrics: b.registry}); err != nil {
+	if f.Attestor, err = New(Options{Policy: o.policy, Cgroups: cgroups, Records: f.recorder, Metrics: f.registry}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Attestor.Close)
+	t.Cleanup(f.Attestor.Close)
 	plain, err := net.Listen("tcp", metadata)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.listener = b.Listener(plain)
-	t.Cleanup(func() { _ = b.listener.Close() })
-	return b
+	f.listener = f.Listener(plain)
+	t.Cleanup(func() { _ = f.listener.Close() })
+	return f
 }
 
 func newTestRecorder(t testing.TB, cgroup string, size uint32) *Recorder {
@@ -96,13 +96,13 @@ func newTestRecorder(t testing.TB, cgroup string, size uint32) *Recorder {
 }
 
 // accept accepts a connection, which lives until the test ends.
-func (b *bench) accept() net.Conn {
-	b.t.Helper()
-	c, err := b.listener.Accept()
+func (f *fixture) accept() net.Conn {
+	f.t.Helper()
+	c, err := f.listener.Accept()
 	if err != nil {
-		b.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { _ = c.Close() })
+	f.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -110,47 +110,47 @@ func connection(c net.Conn) identity.Connection {
 	return identity.Connection{Remote: c.RemoteAddr().(*net.TCPAddr).AddrPort(), Local: c.LocalAddr().(*net.TCPAddr).AddrPort()}
 }
 
-// wantPod checks which pod a connection is attested to be of; where uid is empty,
-// that it is known by its address alone.
-func (b *bench) wantPod(c net.Conn, uid string) {
-	b.t.Helper()
+// wantPod checks the pod of an attested connection. If uid is empty, the connection must
+// be identified by its address alone.
+func (f *fixture) wantPod(c net.Conn, uid string) {
+	f.t.Helper()
 	caller, err := c.(identity.Attested).Caller()
 	if err != nil || caller.PodUID != uid {
-		b.t.Errorf("from %s: pod %q (%v), want %q", c.RemoteAddr(), caller.PodUID, err, uid)
+		f.t.Errorf("from %s: pod %q (%v), want %q", c.RemoteAddr(), caller.PodUID, err, uid)
 	}
-	if got := c.(interface{ PodUID() string }).PodUID(); b.policy != IP && got != uid {
-		b.t.Errorf("the connection from %s says pod %q, want %q", c.RemoteAddr(), got, uid)
+	if got := c.(interface{ PodUID() string }).PodUID(); f.policy != IP && got != uid {
+		f.t.Errorf("the connection from %s has the pod %q, want %q", c.RemoteAddr(), got, uid)
 	}
 }
 
-func (b *bench) wantRefused(c net.Conn, reason identity.Reason, text string) {
-	b.t.Helper()
+func (f *fixture) wantRefused(c net.Conn, reason identity.Reason, text string) {
+	f.t.Helper()
 	caller, err := c.(identity.Attested).Caller()
 	var e *identity.Error
 	if !errors.As(err, &e) || e.Reason != reason || !strings.Contains(e.Error(), text) {
-		b.t.Errorf("from %s: pod %q, error %v, want one for the reason %s that holds %q", c.RemoteAddr(), caller.PodUID, err, reason, text)
+		f.t.Errorf("from %s: pod %q, error %v, want the reason %s and the text %q", c.RemoteAddr(), caller.PodUID, err, reason, text)
 	}
 }
 
 // wantProofs checks how often each proof was counted, by name and number.
-func (b *bench) wantProofs(want map[string]int) {
-	b.t.Helper()
+func (f *fixture) wantProofs(want map[string]int) {
+	f.t.Helper()
 	for proof, n := range want {
-		if got := testutil.ToFloat64(b.metrics.proofs.WithLabelValues(proof)); int(got) != n {
-			b.t.Errorf("%v proofs of the kind %s are counted, want %d", got, proof, n)
+		if got := testutil.ToFloat64(f.metrics.proofs.WithLabelValues(proof)); int(got) != n {
+			f.t.Errorf("%v proofs of the kind %s were counted, want %d", got, proof, n)
 		}
 	}
 }
 
-// records are how many connections are noted and not taken.
-func (b *bench) records() int {
-	b.t.Helper()
+// records returns the number of recorded connections whose record was not taken.
+func (f *fixture) records() int {
+	f.t.Helper()
 	var (
 		key    bpf.RecorderConnection
 		record bpf.RecorderRecord
 		n      int
 	)
-	for all := b.recorder.maps.GkemdRecords.Iterate(); all.Next(&key, &record); n++ {
+	for all := f.recorder.maps.GkemdRecords.Iterate(); all.Next(&key, &record); n++ {
 	}
 	return n
 }

@@ -10,7 +10,7 @@ import (
 
 // Each file under testdata is /proc/PID/cgroup of a process, by runtime, driver and
 // version of the hierarchy; see cgroups(7). All lines of a file must give the same result.
-func TestPodUID_KnowsRuntimesAndDrivers(t *testing.T) {
+func TestPodUID_SupportsRuntimesAndDrivers(t *testing.T) {
 	const (
 		uid  = "1f0d5b6c-2f0e-4d0a-9a53-3f1f4a3f7c11"
 		hash = "0a1b2c3d4e5f60718293a4b5c6d7e8f9" // of the file of a static pod

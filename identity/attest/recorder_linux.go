@@ -12,20 +12,20 @@ import (
 	"gke-metadata-emulator/internal/bpf"
 )
 
-// Tuple is a TCP connection as its client's socket sees it. The server sees another one
-// if an address was translated on the way.
+// Tuple is a TCP connection as its client's socket sees it. The server sees another tuple
+// if an address was translated.
 type Tuple struct {
 	Client, Server netip.AddrPort
 }
 
 // Recorder makes the kernel record which cgroup opens each connection to some
-// destinations. A connection has its record from before it can be accepted until the
-// record is taken or the connection has closed. Records never evict each other: a
+// destinations. The record exists before the connection can be accepted, and until it is
+// taken or the connection has closed. Records never evict each other: a
 // connection for which there is no space has no record, and is counted.
 type Recorder struct {
 	maps   bpf.RecorderMaps
 	links  []link.Link
-	atOnce bool // the kernel can read and remove a record in one step
+	atOnce bool // whether the kernel can read and remove a record in one step
 }
 
 // NewRecorder records connections of the processes in a cgroup and below it until it is
@@ -33,7 +33,7 @@ type Recorder struct {
 // the same hooks run as before.
 func NewRecorder(cgroup string) (*Recorder, error) { return newRecorder(cgroup, 0) }
 
-// newRecorder is NewRecorder with another bound of records; the default if size is 0.
+// newRecorder is NewRecorder with a maximum number of records (0: the default).
 func newRecorder(cgroup string, size uint32) (*Recorder, error) {
 	r := &Recorder{}
 	if err := r.open(cgroup, size); err != nil {
@@ -62,7 +62,7 @@ func (r *Recorder) open(cgroup string, size uint32) error {
 	r.maps = objects.RecorderMaps
 	// From Linux 5.14; an older kernel does not support the operation.
 	r.atOnce = errors.Is(r.maps.GkemdRecords.LookupAndDelete(&bpf.RecorderConnection{}, &bpf.RecorderRecord{}), ebpf.ErrKeyNotExist)
-	// The program of sockops goes first: without it the others' work has no reader.
+	// The sockops program is attached first: without it, nothing reads the others' results.
 	for _, hook := range []struct {
 		at      ebpf.AttachType
 		program *ebpf.Program
@@ -81,7 +81,7 @@ func (r *Recorder) open(cgroup string, size uint32) error {
 }
 
 // Add lets connections to an address and port be recorded. An unspecified address
-// stands for all addresses.
+// means all addresses.
 func (r *Recorder) Add(destination netip.AddrPort) error {
 	port := destination.Port()
 	key := bpf.RecorderDestination{Port: [2]byte{byte(port >> 8), byte(port)}}
@@ -94,8 +94,8 @@ func (r *Recorder) Add(destination netip.AddrPort) error {
 	return nil
 }
 
-// Take returns the number of the cgroup that opened a connection, and removes the
-// record: a later connection from the same address and port has a record of its own or
+// Take returns the ID of the cgroup that opened a connection, and removes the
+// record. A later connection from the same address and port has a record of its own or
 // none.
 func (r *Recorder) Take(t Tuple) (cgroup uint64, found bool, err error) {
 	key := bpf.RecorderConnection{

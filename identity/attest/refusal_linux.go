@@ -7,7 +7,7 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// refused returns the error that tells a caller why it has no identity.
+// refused returns the error with the reason why a caller has no identity.
 func refused(err error, caller netip.Addr) *identity.Error {
 	var noPod *NotAPodError
 	switch {

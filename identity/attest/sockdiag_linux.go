@@ -23,7 +23,7 @@ const (
 )
 
 // sockets finds the cgroups of client sockets in the network namespace in which it was
-// opened: the node's own. It needs no eBPF.
+// opened, which is the node's own. It needs no eBPF.
 type sockets struct {
 	mu       sync.Mutex // guards the rest: one request at a time
 	socket   *nl.NetlinkSocket
@@ -45,8 +45,8 @@ func openSockets() (*sockets, error) {
 
 func (s *sockets) close() { s.socket.Close() }
 
-// cgroup returns the number of the cgroup of the client's socket of a connection. It is
-// not found if the client is in another network namespace.
+// cgroup returns the cgroup ID of the client's socket of a connection. The socket is not
+// found if the client is in another network namespace.
 func (s *sockets) cgroup(t Tuple) (id uint64, found bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,9 +98,9 @@ func newDiagRequest(t Tuple) []byte {
 	return b
 }
 
-// clientCgroup reads the answer to a request for a tuple of ports and addresses. If no
-// connection has this tuple the kernel answers with a listener at the client's port, so
-// the tuple of the answer is compared.
+// clientCgroup returns the cgroup ID in the answer to a request for a tuple of ports and
+// addresses. It compares the answer's tuple: if no connection has the requested tuple, the
+// kernel answers with a listener at the client's port.
 func clientCgroup(answer, tuple []byte) (uint64, bool) {
 	if len(answer) < diagAnswer {
 		return 0, false
@@ -145,7 +145,7 @@ func diagError(data []byte) error {
 	}
 	errno := unix.Errno(-int32(binary.NativeEndian.Uint32(data)))
 	if errno == 0 || errno == unix.ENOENT {
-		return nil // no such socket here
+		return nil // no such socket in this network namespace
 	}
 	return fmt.Errorf("sock_diag: %w", errno)
 }
