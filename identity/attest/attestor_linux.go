@@ -11,15 +11,6 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// Options is what an [Attestor] needs.
-type Options struct {
-	Policy  Policy
-	Cgroups *Cgroups  // nil with the policy ip alone
-	Records *Recorder // nil where the kernel has none: then only clients in the node's own network can be proved
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
-}
-
 // Attestor proves which pod opened a connection that its listener accepted.
 type Attestor struct {
 	policy    Policy

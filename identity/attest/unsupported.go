@@ -4,11 +4,8 @@ package attest
 
 import (
 	"errors"
-	"log/slog"
 	"net"
 	"net/netip"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // ErrUnsupported is returned on other systems than Linux.
@@ -41,16 +38,7 @@ func (*Recorder) Add(netip.AddrPort) error { return ErrUnsupported }
 // Close does nothing.
 func (*Recorder) Close() error { return nil }
 
-// Options is as on Linux.
-type Options struct {
-	Policy  Policy
-	Cgroups *Cgroups
-	Records *Recorder
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
-}
-
-// Attestor attests nothing: callers are known by their addresses alone.
+// Attestor attests nothing: callers are identified by their addresses alone.
 type Attestor struct{}
 
 // New makes an attestor of the policy ip, and fails for any other.
