@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 
@@ -13,99 +12,24 @@ import (
 	"gke-metadata-emulator/internal/wellknown"
 )
 
-// attestation is what the kernel says of callers, with what it is asked by.
-type attestation struct {
-	*attest.Attestor
-	cgroups *attest.Cgroups  // nil where there are none
-	records *attest.Recorder // nil where the kernel notes nothing
-	mode    string           // record, socket, address: the strongest proof there is
+// attestation opens the kernel's proof of callers as the settings require.
+func (s serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*attest.Attestation, error) {
+	destinations := []netip.AddrPort{netip.MustParseAddrPort(wellknown.MetadataIPv4 + ":80"), netip.MustParseAddrPort("[fd20:ce::254]:80")}
+	if own, err := netip.ParseAddrPort(s.Listen.Address); err == nil && own.Port() != 0 {
+		destinations = append(destinations, own)
+	}
+	a, err := attest.Open(attest.OpenOptions{
+		Policy: attest.Policy(s.Attestation.Policy), CgroupRoot: s.Attestation.CgroupRoot,
+		Destinations: destinations, Log: log, Metrics: registry,
+	})
+	var root *attest.CgroupRootError
+	if errors.As(err, &root) {
+		return nil, config.FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "%v", root.Err)
+	}
+	return a, err
 }
 
-// attestation opens what the node permits. What is missing is said, and is an error
-// where it is required.
-func (s serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*attestation, error) {
-	a := &attestation{mode: "address"}
-	policy := attest.Policy(s.Attestation.Policy)
-	var missing error
-	a.cgroups, missing = attest.OpenCgroups(s.Attestation.CgroupRoot)
-	if missing != nil && s.Attestation.CgroupRoot != "" {
-		return nil, config.FlagErrorf("cgroup-root", "give the folder below which the kubelet makes the cgroup kubepods", "%v", missing)
-	}
-	if missing == nil && policy != attest.IP {
-		missing = a.open(s.Listen.Address)
-	}
-	switch {
-	case missing != nil && policy == attest.Require:
-		return nil, errors.Join(fmt.Errorf("--attestation=require: %w; see docs/routing-modes.md", missing), a.close())
-	case missing != nil && policy == attest.Prefer:
-		log.Warn("the kernel cannot prove who calls, so that pods are known by their addresses", "have", a.mode, "reason", missing)
-	}
-	if a.mode == "address" {
-		policy = attest.IP
-	}
-	var err error
-	a.Attestor, err = attest.New(attest.Options{Policy: policy, Cgroups: a.cgroups, Records: a.records, Log: log, Metrics: registry})
-	if err != nil {
-		return nil, errors.Join(err, a.close())
-	}
-	log.Info("attestation", "policy", s.Attestation.Policy, "proof", a.mode)
-	return a, nil
-}
-
-// open finds the strongest proof; its error says why there is none that is stronger.
-func (a *attestation) open(listen string) error {
-	if err := a.cgroups.Probe(); err != nil {
-		return err
-	}
-	a.mode = "socket"
-	var err error
-	if a.records, err = attest.NewRecorder(a.cgroups.Kubepods()); err != nil {
-		return err
-	}
-	a.mode = "record"
-	to := []netip.AddrPort{netip.MustParseAddrPort(wellknown.MetadataIPv4 + ":80"), netip.MustParseAddrPort("[fd20:ce::254]:80")}
-	if own, err := netip.ParseAddrPort(listen); err == nil && own.Port() != 0 {
-		to = append(to, own) // from before the first connection
-	}
-	for _, destination := range to {
-		if err := a.watch(destination); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// watch lets connections to an address be noted by the kernel.
-func (a *attestation) watch(to netip.AddrPort) error {
-	if a.records == nil {
-		return nil
-	}
-	return a.records.Add(to)
-}
-
-// kubepods is the cgroup of all pods; empty where it was not found.
-func (a *attestation) kubepods() string {
-	if a.cgroups == nil {
-		return ""
-	}
-	return a.cgroups.Kubepods()
-}
-
-func (a *attestation) close() error {
-	if a.Attestor != nil {
-		a.Attestor.Close()
-	}
-	var errs []error
-	if a.records != nil {
-		errs = append(errs, a.records.Close())
-	}
-	if a.cgroups != nil {
-		errs = append(errs, a.cgroups.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// newModes is the metric of how an instance works.
+// newModes registers the metric of an instance's routing mode and strongest proof.
 func newModes(registry prometheus.Registerer) *prometheus.GaugeVec {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "gme_modes",

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"syscall"
 
+	"gke-metadata-emulator/identity/attest"
 	"gke-metadata-emulator/internal/admin"
 	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/routing"
@@ -92,14 +93,14 @@ type hostNetworkExcluder interface {
 }
 
 // startRouting opens the listeners and brings packets for the metadata address there.
-func (s serve) startRouting(p *program, attested *attestation) (*listeners, error) {
-	routes := routing.Options{Interface: s.Routing.Interface, BPFFS: s.Routing.BPFFS, Kubepods: attested.kubepods(), Repaired: routing.NewRepaired(p.registry), Log: p.log}
+func (s serve) startRouting(p *program, attested *attest.Attestation) (*listeners, error) {
+	routes := routing.Options{Interface: s.Routing.Interface, BPFFS: s.Routing.BPFFS, Kubepods: attested.Kubepods(), Repaired: routing.NewRepaired(p.registry), Log: p.log}
 	mode, reason, err := s.chooseRouting(routes)
 	if err != nil {
 		return nil, err
 	}
 	p.log.Info("routing", "mode", mode, "why", reason)
-	newModes(p.registry).WithLabelValues(mode, attested.mode).Set(1)
+	newModes(p.registry).WithLabelValues(mode, attested.Mode()).Set(1)
 	listeners, router, err := s.openRouted(routes, mode, attested)
 	if err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func (s serve) startRouting(p *program, attested *attestation) (*listeners, erro
 // openRouted opens the listeners and installs the router to them. The mode address is
 // installed first, because the server listens at its address; any other mode afterwards,
 // when callers can be answered.
-func (s serve) openRouted(o routing.Options, mode string, a *attestation) (*listeners, routing.Router, error) {
+func (s serve) openRouted(o routing.Options, mode string, a *attest.Attestation) (*listeners, routing.Router, error) {
 	if mode == routing.ModeAddress {
 		if err := o.Router(mode, netip.AddrPort{}).Install(); err != nil {
 			return nil, nil, err
@@ -127,7 +128,7 @@ func (s serve) openRouted(o routing.Options, mode string, a *attestation) (*list
 	}
 	listens, err := netip.ParseAddrPort(listeners.callers.Addr().String())
 	if err == nil {
-		err = a.watch(listens)
+		err = a.Watch(listens)
 	}
 	router := o.Router(mode, listens)
 	if err == nil && mode != routing.ModeAddress {

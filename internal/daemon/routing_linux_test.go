@@ -109,25 +109,25 @@ func (n *testNode) check(err error) {
 }
 
 // start opens and installs as Serve does.
-func (n *testNode) start() (*listeners, *attestation, string) {
+func (n *testNode) start() (*listeners, *attest.Attestation, string) {
 	n.t.Helper()
 	a, err := n.settings.attestation(prometheus.NewRegistry(), discard)
 	if errors.Is(err, os.ErrPermission) {
 		n.t.Skipf("%v: run the test as root", err)
 	}
 	n.check(err)
-	routes := routing.Options{Interface: "lo", BPFFS: n.settings.Routing.BPFFS, Kubepods: a.kubepods(), Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
+	routes := routing.Options{Interface: "lo", BPFFS: n.settings.Routing.BPFFS, Kubepods: a.Kubepods(), Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
 	mode, _, err := n.settings.chooseRouting(routes)
 	n.check(err)
 	listeners, _, err := n.settings.openRouted(routes, mode, a)
 	if err != nil {
-		_ = a.close()
+		_ = a.Close()
 	}
 	n.check(err)
 	return listeners, a, mode
 }
 
-func (n *testNode) wantUID(f *listeners, a *attestation, p *podtest.Process, family, to, uid string) {
+func (n *testNode) wantUID(f *listeners, a *attest.Attestation, p *podtest.Process, family, to, uid string) {
 	n.t.Helper()
 	s, err := p.Connect(family, "-", to)
 	n.check(err)
@@ -172,7 +172,7 @@ func TestRouting_EachModeBringsProvedPodsAndCleanupLeavesNothing(t *testing.T) {
 					n.wantUID(listeners, a, n.pod, family, to, billUID)
 				}
 				listeners.close()
-				n.check(a.close())
+				n.check(a.Close())
 				if s, err := n.pod.Connect("4", "-", to); err == nil || !strings.Contains(err.Error(), "connection refused") {
 					t.Errorf("after the end of the daemon a pod reaches %v (%v)", s, err)
 				}
@@ -196,7 +196,7 @@ func TestRouting_EachModeBringsProvedPodsAndCleanupLeavesNothing(t *testing.T) {
 func TestReadiness_NamesServerIfNodeIsNotRedirected(t *testing.T) {
 	n := newTestNode(t, routing.ModeNFTables, "192.0.2.1:8987")
 	_, a, _ := n.start()
-	t.Cleanup(func() { n.check(a.close()) })
+	t.Cleanup(func() { n.check(a.Close()) })
 	n.settings.Listen.Address = "192.0.2.1:8988"
 	routes := routing.Options{Interface: "lo", BPFFS: n.settings.Routing.BPFFS, Repaired: routing.NewRepaired(prometheus.NewRegistry()), Log: discard}
 	listeners, _, err := n.settings.openRouted(routes, routing.ModeNFTables, a)
@@ -224,7 +224,7 @@ func TestRouting_ModeReplacesEarlierMode(t *testing.T) {
 		n.wantUID(listeners, a, n.host, "4", "169.254.169.254:80", cartUID)
 		n.wantUID(listeners, a, n.pod, "4", "169.254.169.254:80", billUID)
 		listeners.close()
-		n.check(a.close())
+		n.check(a.Close())
 		traces := strings.Join(n.traces(), ", ")
 		for mode, trace := range map[string]string{routing.ModeEBPF: "pin gke", routing.ModeNFTables: "table ", routing.ModeAddress: "address 169.254.169.254"} {
 			if strings.Contains(traces, trace) != (mode == test.mode) {
@@ -246,16 +246,16 @@ func TestAttestation_NamesWhatIsMissing(t *testing.T) {
 		var logged strings.Builder
 		n.settings.Attestation = config.Attestation{Policy: string(policy)}
 		a, err := n.settings.attestation(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&logged, nil)))
-		if err == nil && a.cgroups != nil {
-			n.check(a.close())
+		if err == nil && a.Kubepods() != "" {
+			n.check(a.Close())
 			t.Skip("this machine has a kubelet of its own")
 		}
 		switch policy {
 		case attest.Prefer:
-			if err != nil || a.mode != "address" || !strings.Contains(logged.String(), "known by their addresses") {
+			if err != nil || a.Mode() != "address" || !strings.Contains(logged.String(), "pods are identified by source IP") {
 				t.Errorf("%s: error %v, log %q", policy, err, logged.String())
 			}
-			n.check(a.close())
+			n.check(a.Close())
 		case attest.Require:
 			if err == nil || !strings.Contains(err.Error(), "--attestation=require") {
 				t.Errorf("%s: error %v", policy, err)

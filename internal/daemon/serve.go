@@ -56,7 +56,7 @@ func Serve(ctx context.Context, settings *config.Serve, stderr io.Writer, listen
 	if err != nil {
 		return err
 	}
-	p.onClose(func() { _ = attested.close() })
+	p.onClose(func() { _ = attested.Close() })
 	pods, err := identity.NewKubernetes(identity.KubernetesOptions{
 		Node: s.Node.Name, Pods: api.watching, Metadata: api.metadata, Log: p.log, Metrics: p.registry,
 	})
