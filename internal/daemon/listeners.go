@@ -106,8 +106,8 @@ func (s serve) startRouting(p *program, attested *attestation) (*listeners, erro
 	}
 	p.onClose(listeners.close)
 	listeners.routing = mode
-	if kept, ok := router.(keeper); ok {
-		p.run(kept.Keep)
+	if k, ok := router.(keeper); ok {
+		p.run(k.Keep)
 	}
 	return listeners, nil
 }
