@@ -76,9 +76,9 @@ func TestPodVerifier_FollowsStore(t *testing.T) {
 		owns   bool
 		result string
 	}{
-		"same as in the watch":    {confirmed, nil, "10.0.0.1", true, "owned"},
-		"its second address":      {confirmed, nil, "2001:db8::1", true, "owned"},
-		"terminating":             {newPod("shop", "app", "10.0.0.1", deleting), nil, "10.0.0.1", true, "owned"},
+		"same as in the watch":    {confirmed, nil, "10.0.0.1", true, "held"},
+		"its second address":      {confirmed, nil, "2001:db8::1", true, "held"},
+		"terminating":             {newPod("shop", "app", "10.0.0.1", deleting), nil, "10.0.0.1", true, "held"},
 		"deleted":                 {nil, gone, "10.0.0.1", false, "gone"},
 		"created again":           {newPod("shop", "app", "10.0.0.1", func(p *corev1.Pod) { p.UID = "another" }), nil, "10.0.0.1", false, "gone"},
 		"succeeded":               {newPod("shop", "app", "10.0.0.1", phase(corev1.PodSucceeded)), nil, "10.0.0.1", false, "gone"},

@@ -38,7 +38,7 @@ func (s serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*a
 	case missing != nil && policy == attest.Require:
 		return nil, errors.Join(fmt.Errorf("--attestation=require: %w; see docs/routing-modes.md", missing), a.close())
 	case missing != nil && policy == attest.Prefer:
-		log.Warn("the kernel cannot prove who calls, so that pods are known by their addresses", "have", a.mode, "reason", missing)
+		log.Warn("the kernel cannot prove which pod calls, so pods are identified by their addresses", "have", a.mode, "reason", missing)
 	}
 	if a.mode == "address" {
 		policy = attest.IP
@@ -109,7 +109,7 @@ func (a *attestation) close() error {
 func newModes(registry prometheus.Registerer) *prometheus.GaugeVec {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "gme_modes",
-		Help: "1 for how this instance works: its routing (ebpf, nftables, address, none) and the strongest proof of who calls (record, socket, address).",
+		Help: "1 for the modes of this instance: its routing (ebpf, nftables, address, none) and its strongest proof of the calling pod (record, socket, address).",
 	}, []string{"routing", "proof"})
 	registry.MustRegister(g)
 	return g

@@ -252,7 +252,7 @@ func TestAttestation_NamesWhatIsMissing(t *testing.T) {
 		}
 		switch policy {
 		case attest.Prefer:
-			if err != nil || a.mode != "address" || !strings.Contains(logged.String(), "known by their addresses") {
+			if err != nil || a.mode != "address" || !strings.Contains(logged.String(), "identified by their addresses") {
 				t.Errorf("%s: error %v, log %q", policy, err, logged.String())
 			}
 			n.check(a.close())
