@@ -118,14 +118,14 @@ func TestAnnotations_TransformKeepsAllThatAreParsed(t *testing.T) {
 	}
 	for _, key := range keys {
 		account := newAccount("shop", "cart", AnnotationGSA, gsa, key, valid[key], "other", "x")
-		kept := must(slimAccount(account)).(*metav1.PartialObjectMetadata).Annotations
+		annotations := must(slimAccount(account)).(*metav1.PartialObjectMetadata).Annotations
 		var w, without Workload
-		check(t, w.parseAnnotations(kept))
+		check(t, w.parseAnnotations(annotations))
 		if key != AnnotationGSA {
 			check(t, without.parseAnnotations(map[string]string{AnnotationGSA: gsa}))
 		}
-		if w == without || kept["other"] != "" {
-			t.Errorf("%s: the transform keeps %v, which is parsed as %+v", key, kept, w)
+		if w == without || annotations["other"] != "" {
+			t.Errorf("%s: the transform keeps %v, which is parsed as %+v", key, annotations, w)
 		}
 	}
 }

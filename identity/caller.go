@@ -2,7 +2,7 @@ package identity
 
 import "net/netip"
 
-// Caller is what is known of the process at the other end of a connection.
+// Caller identifies the process at the other end of a connection.
 type Caller struct {
 	// PodUID is the UID of the caller's pod as the kernel attests it; for a static pod,
 	// the hash of its file. It is empty if only the address is known.

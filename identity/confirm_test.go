@@ -91,8 +91,8 @@ func TestPodVerifier_FollowsStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, results := newPodVerifier(&store{pod: test.stored, err: test.err})
-			if held := c.stillOwnsIP(t.Context(), confirmed, netip.MustParseAddr(test.ip)); held != test.owns || results[test.result] != 1 || len(results) != 1 {
-				t.Errorf("held %t, counted %v, want %t, %s", held, results, test.owns, test.result)
+			if owned := c.stillOwnsIP(t.Context(), confirmed, netip.MustParseAddr(test.ip)); owned != test.owns || results[test.result] != 1 || len(results) != 1 {
+				t.Errorf("owned %t, counted %v, want %t, %s", owned, results, test.owns, test.result)
 			}
 		})
 	}
@@ -164,8 +164,8 @@ func TestPodVerifier_PausesAfterErrorAndTrustsWatch(t *testing.T) {
 		c, results := newPodVerifier(s)
 		wantOwned := func(want bool, calls int) {
 			t.Helper()
-			if held := c.stillOwnsIP(t.Context(), confirmed, address); held != want || s.calls != calls {
-				t.Errorf("held %t after %d calls, want %t after %d", held, s.calls, want, calls)
+			if owned := c.stillOwnsIP(t.Context(), confirmed, address); owned != want || s.calls != calls {
+				t.Errorf("owned %t after %d calls, want %t after %d", owned, s.calls, want, calls)
 			}
 		}
 		wantOwned(true, 1)
@@ -191,9 +191,9 @@ func TestPodVerifier_BoundsWaitForAPIServer(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), test.deadline)
 				defer cancel()
 				start := time.Now()
-				held := c.stillOwnsIP(ctx, confirmed, address)
-				if waited := time.Since(start); waited != test.want || held != (test.want == confirmTimeout) {
-					t.Errorf("held %t after %s, want after %s", held, waited, test.want)
+				owned := c.stillOwnsIP(ctx, confirmed, address)
+				if waited := time.Since(start); waited != test.want || owned != (test.want == confirmTimeout) {
+					t.Errorf("owned %t after %s, want after %s", owned, waited, test.want)
 				}
 				time.Sleep(confirmTimeout) // the request ends even if no caller waits
 			})

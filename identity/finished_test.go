@@ -9,29 +9,29 @@ import (
 )
 
 func TestPod_LifetimeOfAddress(t *testing.T) {
-	kept, lost := []string{"10.0.0.1"}, []string(nil)
+	owned, lost := []string{"10.0.0.1"}, []string(nil)
 	for name, test := range map[string]struct {
 		changes []func(*corev1.Pod)
 		alive   bool
 		ips     []string
 		hostIPs []string
 	}{
-		"pending":                            {[]func(*corev1.Pod){phase(corev1.PodPending)}, true, kept, []string{nodeIP}},
-		"running":                            {nil, true, kept, []string{nodeIP}},
-		"unknown":                            {[]func(*corev1.Pod){phase(corev1.PodUnknown)}, true, kept, []string{nodeIP}},
+		"pending":                            {[]func(*corev1.Pod){phase(corev1.PodPending)}, true, owned, []string{nodeIP}},
+		"running":                            {nil, true, owned, []string{nodeIP}},
+		"unknown":                            {[]func(*corev1.Pod){phase(corev1.PodUnknown)}, true, owned, []string{nodeIP}},
 		"succeeded":                          {[]func(*corev1.Pod){phase(corev1.PodSucceeded)}, false, lost, []string{nodeIP}},
 		"failed":                             {[]func(*corev1.Pod){phase(corev1.PodFailed)}, false, lost, []string{nodeIP}},
 		"failed, and deleted":                {[]func(*corev1.Pod){phase(corev1.PodFailed), deleting}, false, lost, []string{nodeIP}},
-		"terminating":                        {[]func(*corev1.Pod){deleting}, true, kept, []string{nodeIP}},
-		"terminating, with its sandbox":      {[]func(*corev1.Pod){deleting, sandbox(corev1.ConditionTrue)}, true, kept, []string{nodeIP}},
-		"terminating, sandbox unknown":       {[]func(*corev1.Pod){deleting, sandbox(corev1.ConditionUnknown)}, true, kept, []string{nodeIP}},
+		"terminating":                        {[]func(*corev1.Pod){deleting}, true, owned, []string{nodeIP}},
+		"terminating, with its sandbox":      {[]func(*corev1.Pod){deleting, sandbox(corev1.ConditionTrue)}, true, owned, []string{nodeIP}},
+		"terminating, sandbox unknown":       {[]func(*corev1.Pod){deleting, sandbox(corev1.ConditionUnknown)}, true, owned, []string{nodeIP}},
 		"terminating, without its sandbox":   {[]func(*corev1.Pod){deleting, sandbox(corev1.ConditionFalse)}, false, lost, []string{nodeIP}},
-		"its sandbox is being created again": {[]func(*corev1.Pod){sandbox(corev1.ConditionFalse)}, true, kept, []string{nodeIP}},
+		"its sandbox is being created again": {[]func(*corev1.Pod){sandbox(corev1.ConditionFalse)}, true, owned, []string{nodeIP}},
 		"host network":                       {[]func(*corev1.Pod){hostNetwork}, true, lost, []string{nodeIP, "10.0.0.1"}},
 		"dual-stack":                         {[]func(*corev1.Pod){ips("10.0.0.1", "2001:db8::1")}, true, []string{"10.0.0.1", "2001:db8::1"}, []string{nodeIP}},
 		"mapped, in another form":            {[]func(*corev1.Pod){ips("::ffff:10.0.0.1", "2001:DB8:0::1")}, true, []string{"10.0.0.1", "2001:db8::1"}, []string{nodeIP}},
-		"dual-stack node":                    {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.HostIPs = []corev1.HostIP{{IP: nodeIP}, {IP: "2001:db8:ffff::1"}} }}, true, kept, []string{nodeIP, "2001:db8:ffff::1"}},
-		"mapped alone":                       {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIP = "::ffff:10.0.0.1" }}, true, kept, []string{nodeIP}},
+		"dual-stack node":                    {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.HostIPs = []corev1.HostIP{{IP: nodeIP}, {IP: "2001:db8:ffff::1"}} }}, true, owned, []string{nodeIP, "2001:db8:ffff::1"}},
+		"mapped alone":                       {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIP = "::ffff:10.0.0.1" }}, true, owned, []string{nodeIP}},
 		"no address yet":                     {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIP, p.Status.HostIP = "", "" }}, true, lost, nil},
 		"no address but nonsense":            {[]func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIP = "10.0.0" }}, true, lost, []string{nodeIP}},
 	} {
@@ -79,8 +79,8 @@ func TestTransforms_DropUnusedFields(t *testing.T) {
 	var w Workload
 	slim, err := slimAccount(account)
 	check(t, err)
-	kept := slim.(interface{ GetAnnotations() map[string]string }).GetAnnotations()
-	if err := w.parseAnnotations(kept); err != nil || len(kept) != 3 || w != (Workload{GSA: gsa, QuotaProject: "q", PrincipalEmail: true}) {
-		t.Errorf("a KSA is stored with %v, which is read as %+v, %v", kept, w, err)
+	annotations := slim.(interface{ GetAnnotations() map[string]string }).GetAnnotations()
+	if err := w.parseAnnotations(annotations); err != nil || len(annotations) != 3 || w != (Workload{GSA: gsa, QuotaProject: "q", PrincipalEmail: true}) {
+		t.Errorf("a KSA is stored with %v, which is read as %+v, %v", annotations, w, err)
 	}
 }

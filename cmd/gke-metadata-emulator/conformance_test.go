@@ -17,7 +17,7 @@ import (
 	"gke-metadata-emulator/conformance"
 )
 
-// startStandalone runs it for the life of the test, and returns its URL.
+// startStandalone runs standalone until the test ends, and returns its URL.
 func startStandalone(t *testing.T) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -46,7 +46,7 @@ func startStandalone(t *testing.T) string {
 	return url
 }
 
-func TestConformanceOfAServerThatIsRightIsExitCode0(t *testing.T) {
+func TestConformance_CorrectServerIsExitCode0(t *testing.T) {
 	target := startStandalone(t)
 	got := run1(t, nil, "conformance", "--target", target+"/", "--only", "^(values|tokens|identity)/")
 	if got.code != exitOK || got.stderr != "" {
@@ -62,23 +62,23 @@ func TestConformanceOfAServerThatIsRightIsExitCode0(t *testing.T) {
 		}
 	}
 	if strings.Contains(got.stdout, "root/") {
-		t.Error("--only runs others")
+		t.Error("--only runs other cases, too")
 	}
 }
 
-// Everything that this server says is wrong, and is a token.
-func TestConformanceOfAServerThatIsWrongIsExitCode1AndNoTokenIsPrinted(t *testing.T) {
+// Each answer of this server is incorrect and contains tokens.
+func TestConformance_IncorrectServerIsExitCode1AndNoTokenIsPrinted(t *testing.T) {
 	const access, id = "ya29.secret-access-token", "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJzZWNyZXQifQ.c2VjcmV0"
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	incorrect := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"access_token":%q,"expires_in":"1"}%s`, access, id)
 	})}
 	ended := make(chan error, 1)
-	go func() { ended <- wrong.Serve(listener) }()
-	defer func() { _ = wrong.Close(); <-ended }()
+	go func() { ended <- incorrect.Serve(listener) }()
+	defer func() { _ = incorrect.Close(); <-ended }()
 	target := "http://" + listener.Addr().String()
 	for _, output := range []string{"text", "json"} {
 		got := run1(t, environ{"GME_OUTPUT": output}, "conformance", "--target", target, "--only", "(tokens/[adeto]|values/|headers/flavor on a)")
@@ -91,7 +91,7 @@ func TestConformanceOfAServerThatIsWrongIsExitCode1AndNoTokenIsPrinted(t *testin
 			}
 		}
 		if !strings.Contains(got.stdout, "[token]") {
-			t.Errorf("%s: nothing says [token]:\n%s", output, got.stdout)
+			t.Errorf("%s: [token] is missing:\n%s", output, got.stdout)
 		}
 		if output == "json" {
 			var report struct {
@@ -108,11 +108,11 @@ func TestConformanceOfAServerThatIsWrongIsExitCode1AndNoTokenIsPrinted(t *testin
 	}
 }
 
-func TestConformanceOfAServerThatCannotBeReachedIsExitCode1WithOneLine(t *testing.T) {
+func TestConformance_UnreachableServerIsExitCode1WithOneLine(t *testing.T) {
 	run1(t, nil, "conformance", "--target", "http://127.0.0.1:1").oneLine(t, exitFailed, "the metadata server at 127.0.0.1:1 cannot be reached", "refused")
 }
 
-func TestConformanceWithAWrongSettingIsExitCode2(t *testing.T) {
+func TestConformance_InvalidSettingIsExitCode2(t *testing.T) {
 	for args, parts := range map[string][]string{
 		"--target metadata:80":            {"--target: ", "give one like http://169.254.169.254"},
 		"--target https://127.0.0.1":      {"--target: "},
@@ -129,20 +129,20 @@ func TestConformanceWithAWrongSettingIsExitCode2(t *testing.T) {
 	}
 }
 
-const listOfCases = "## The cases\n"
+const casesHeading = "## The cases\n"
 
-func TestTheDocumentOfConformanceListsTheCases(t *testing.T) {
+func TestConformance_DocumentListsTheCases(t *testing.T) {
 	file := filepath.Join("..", "..", "docs", "conformance.md")
 	document, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	byHand, _, found := strings.Cut(string(document), listOfCases)
+	byHand, _, found := strings.Cut(string(document), casesHeading)
 	if !found {
-		t.Fatalf("%s has no %q", file, listOfCases)
+		t.Fatalf("%s has no %q", file, casesHeading)
 	}
 	var b strings.Builder
-	b.WriteString(byHand + listOfCases + "\n| Case | Truth | Source |\n|---|---|---|\n")
+	b.WriteString(byHand + casesHeading + "\n| Case | Truth | Source |\n|---|---|---|\n")
 	for _, c := range conformance.Cases() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", c.Name, c.Truth, c.Source)
 		if strings.ContainsAny(c.Name+c.Source, "|\n`<>") {

@@ -14,7 +14,7 @@ import (
 	"gke-metadata-emulator/internal/config"
 )
 
-// sample is a value of a flag's type that is not its default.
+// sample returns a value of a flag's type that is not its default.
 func sample(f *pflag.Flag) string {
 	switch f.Value.Type() {
 	case "bool":
@@ -25,7 +25,7 @@ func sample(f *pflag.Flag) string {
 	return "sample"
 }
 
-func TestEveryFlagCanBeSetByEnvironmentAndTheCommandLineWins(t *testing.T) {
+func TestEnvironment_SetsEachFlagAndCommandLineTakesPrecedence(t *testing.T) {
 	for _, c := range commands() {
 		for _, f := range flagsOf(c) {
 			variable, value := config.EnvName(f.Name), sample(f)
@@ -51,7 +51,7 @@ func TestEveryFlagCanBeSetByEnvironmentAndTheCommandLineWins(t *testing.T) {
 	}
 }
 
-func TestAWrongVariableIsNamed(t *testing.T) {
+func TestEnvironment_ErrorNamesVariable(t *testing.T) {
 	for _, test := range []struct {
 		args  string
 		env   environ
@@ -71,8 +71,8 @@ func TestAWrongVariableIsNamed(t *testing.T) {
 	got.oneLine(t, exitUsage, name+": --credentials: ")
 }
 
-// Variables that manifests set must be flags of the command that they run.
-func TestTheVariablesOfTheManifestsAreFlags(t *testing.T) {
+// The variables in the manifests must be flags of serve, the command that they run.
+func TestEnvironment_VariablesOfManifestsAreFlags(t *testing.T) {
 	var known []string
 	for _, c := range commands() {
 		if c.Name() == "serve" {
@@ -94,7 +94,7 @@ func TestTheVariablesOfTheManifestsAreFlags(t *testing.T) {
 		for _, variable := range regexp.MustCompile(`GME_\w*`).FindAllString(string(manifest), -1) {
 			found++
 			if !slices.Contains(known, variable) {
-				t.Errorf("%s: %s is no flag of serve", file, variable)
+				t.Errorf("%s: serve has no flag for %s", file, variable)
 			}
 		}
 	}

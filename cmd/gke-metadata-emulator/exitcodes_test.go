@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestAWrongCommandLineIsExitCode2WithOneLineThatSaysWhatToDo(t *testing.T) {
+func TestCommandLine_ErrorIsExitCode2WithOneLineAndARemedy(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "list.yaml")
 	if err := os.WriteFile(list, []byte("identities:\n- {gsa: a, gsa: b}\n- {ksa: a, ksa: b}\n"), 0o600); err != nil {
 		t.Fatal(err)

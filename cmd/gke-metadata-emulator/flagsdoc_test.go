@@ -13,12 +13,12 @@ import (
 
 const flagsIntro = `# Flags
 
-Each flag can be set by its environment variable too; the command line wins. A setting that is wrong or
-contradicts another ends the program with exit code 2, before anything starts, and with one line that names the
-flag and what to do. A failure while it runs is exit code 1.
+Each flag can also be set by its environment variable; the command line takes precedence. An invalid setting, or one
+that contradicts another, ends the program before anything starts, with exit code 2 and one line that names the flag
+and the remedy. A failure at run time is exit code 1.
 `
 
-func TestTheDocumentOfFlagsIsWhatTheCommandsSay(t *testing.T) {
+func TestFlags_DocumentIsUpToDate(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(flagsIntro)
 	for _, c := range commands() {

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func TestHelpIsOnStandardOutputAndAsTestdataSays(t *testing.T) {
+func TestHelp_IsOnStandardOutputAndEqualsTestdata(t *testing.T) {
 	root := newRoot(environ{}.lookup)
 	parents := []*cobra.Command{root}
 	for _, c := range root.Commands() {
@@ -29,7 +29,7 @@ func TestHelpIsOnStandardOutputAndAsTestdataSays(t *testing.T) {
 	}
 }
 
-func TestHelpListsEachFlagOnceUnderTheTitleOfItsGroup(t *testing.T) {
+func TestHelp_ListsEachFlagOnceUnderATitle(t *testing.T) {
 	title := regexp.MustCompile(`(?m)^\S.*:$`)
 	for _, c := range commands() {
 		help := run1(t, nil, append(words(c), "--help")...).stdout
@@ -40,8 +40,8 @@ func TestHelpListsEachFlagOnceUnderTheTitleOfItsGroup(t *testing.T) {
 				continue
 			}
 			titles := title.FindAllString(help[:lines[0][0]], -1)
-			if len(titles) < 2 { // Usage: is the first
-				t.Errorf("%s --help lists --%s under no title", c.Name(), f.Name)
+			if len(titles) < 2 { // the first is Usage:
+				t.Errorf("%s --help lists --%s without a title", c.Name(), f.Name)
 			}
 		}
 	}

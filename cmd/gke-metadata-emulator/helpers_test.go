@@ -25,21 +25,21 @@ func (e environ) lookup(name string) (string, bool) {
 	return value, found
 }
 
-// ran is what a run of the program left.
-type ran struct {
+// result is the result of a run of the program.
+type result struct {
 	code           int
 	stdout, stderr string
 }
 
-// run1 runs a command line that ends by itself.
-func run1(t *testing.T, env environ, args ...string) ran {
+// run1 runs a command line that ends without a signal.
+func run1(t *testing.T, env environ, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), args, env.lookup, &stdout, &stderr)
-	return ran{code, stdout.String(), stderr.String()}
+	return result{code, stdout.String(), stderr.String()}
 }
 
-// commands are those of the program that run something, but for cobra's own.
+// commands returns the commands of the program that have no subcommands, without cobra's own.
 func commands() []*cobra.Command { return leaves(newRoot(environ{}.lookup)) }
 
 func leaves(c *cobra.Command) []*cobra.Command {
@@ -53,10 +53,10 @@ func leaves(c *cobra.Command) []*cobra.Command {
 	return all
 }
 
-// words are how a command is called: dns install.
+// words returns the words of a command, for example dns install.
 func words(c *cobra.Command) []string { return strings.Fields(c.CommandPath())[1:] }
 
-// flagsOf are a command's, in their order.
+// flagsOf returns the flags of a command, in the order of its help.
 func flagsOf(c *cobra.Command) []*pflag.Flag {
 	var all []*pflag.Flag
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
@@ -67,7 +67,7 @@ func flagsOf(c *cobra.Command) []*pflag.Flag {
 	return all
 }
 
-// golden compares a file with what the code says.
+// golden compares a file with the output of the code.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
 	if *update {
@@ -84,9 +84,9 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// oneLine fails the test where the program said something else than one line
-// that holds all the parts.
-func (r ran) oneLine(t *testing.T, code int, parts ...string) {
+// oneLine fails the test unless the program wrote nothing but one line on standard
+// error that contains all parts.
+func (r result) oneLine(t *testing.T, code int, parts ...string) {
 	t.Helper()
 	if r.code != code {
 		t.Errorf("exit code %d, want %d; stderr %q", r.code, code, r.stderr)
@@ -96,7 +96,7 @@ func (r ran) oneLine(t *testing.T, code int, parts ...string) {
 	}
 	for _, part := range parts {
 		if !strings.Contains(r.stderr, part) {
-			t.Errorf("stderr %q does not hold %q", r.stderr, part)
+			t.Errorf("stderr %q does not contain %q", r.stderr, part)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestStandaloneGivesATokenAndEndsWithItsContext(t *testing.T) {
+func TestStandalone_ServesTokenAndEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	log, stderr := io.Pipe()
@@ -55,11 +55,11 @@ func TestStandaloneGivesATokenAndEndsWithItsContext(t *testing.T) {
 	metadata := "http://" + serving["listen"] + "/computeMetadata/v1/"
 	status, body := get(metadata + "instance/service-accounts/default/token")
 	var token struct {
-		Value string `json:"access_token"`
-		Type  string `json:"token_type"`
-		Life  int    `json:"expires_in"`
+		Value     string `json:"access_token"`
+		Type      string `json:"token_type"`
+		ExpiresIn int    `json:"expires_in"` // seconds
 	}
-	if err := json.Unmarshal([]byte(body), &token); err != nil || status != 200 || token.Value == "" || token.Type != "Bearer" || token.Life < 300 {
+	if err := json.Unmarshal([]byte(body), &token); err != nil || status != 200 || token.Value == "" || token.Type != "Bearer" || token.ExpiresIn < 300 {
 		t.Errorf("the token is %d %q (%v)", status, body, err)
 	}
 	for url, want := range map[string]string{
@@ -80,7 +80,7 @@ func TestStandaloneGivesATokenAndEndsWithItsContext(t *testing.T) {
 	}
 	run1(t, nil, append(probe, "127.0.0.1:1")...).oneLine(t, exitFailed, "the daemon is not ready: ")
 	if status, body := get("http://" + serving["admin"] + "/metrics"); status != 200 || !strings.Contains(body, `gme_http_requests_total{code="200",endpoint="project/project-id"} 1`) {
-		t.Errorf("/metrics: %d, and it does not hold the requests:\n%s", status, body)
+		t.Errorf("/metrics: %d, and the requests are missing:\n%s", status, body)
 	}
 
 	client.CloseIdleConnections()
@@ -89,17 +89,18 @@ func TestStandaloneGivesATokenAndEndsWithItsContext(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if log := <-rest; token.Value != "" && strings.Contains(log, token.Value) {
-		t.Errorf("the log holds the token:\n%s", log)
+		t.Errorf("the log contains the token:\n%s", log)
 	}
 }
 
-// awaitLine reads a log in JSON as far as a message, and returns the text fields of its line.
+// awaitLine reads a log in JSON up to the line with the message, and returns the text
+// fields of the line.
 func awaitLine(t *testing.T, lines *bufio.Scanner, message string) map[string]string {
 	t.Helper()
 	for lines.Scan() {
 		var line map[string]any
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			t.Fatalf("the log holds %q: %v", lines.Text(), err)
+			t.Fatalf("the log contains %q: %v", lines.Text(), err)
 		}
 		if line["msg"] != message {
 			continue
@@ -114,7 +115,7 @@ func awaitLine(t *testing.T, lines *bufio.Scanner, message string) map[string]st
 	return nil
 }
 
-func TestFakegoogleServesAndEndsWithItsContext(t *testing.T) {
+func TestFakeGoogle_ServesAndEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	log, stderr := io.Pipe()
 	exit := make(chan int, 1)

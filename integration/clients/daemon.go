@@ -192,13 +192,13 @@ func startStandalone(t testing.TB) *metadataServer {
 // fakeURL is the address of the built-in offline Google, which the log reports.
 func (m *metadataServer) fakeURL(t testing.TB) string {
 	t.Helper()
-	for line := range strings.SplitSeq(m.log.String(), "\n") {
-		var told struct {
+	for text := range strings.SplitSeq(m.log.String(), "\n") {
+		var line struct {
 			Message string `json:"msg"`
 			URL     string `json:"url"`
 		}
-		if json.Unmarshal([]byte(line), &told) == nil && strings.Contains(told.Message, "fake Google") {
-			return told.URL
+		if json.Unmarshal([]byte(text), &line) == nil && strings.Contains(line.Message, "fake Google") {
+			return line.URL
 		}
 	}
 	t.Fatal("the log does not report the address of the built-in offline Google")

@@ -48,9 +48,9 @@ func (r *imageRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request) 
 		return
 	}
 	r.mu.Lock()
-	who, known := r.tokens[strings.TrimPrefix(request.Header.Get("Authorization"), "Bearer ")]
+	caller, known := r.tokens[strings.TrimPrefix(request.Header.Get("Authorization"), "Bearer ")]
 	r.mu.Unlock()
-	if !known || time.Now().After(who.Expiry) {
+	if !known || time.Now().After(caller.Expiry) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+registryHost+`/v2/token",service="`+registryHost+`"`)
 		w.WriteHeader(http.StatusUnauthorized)
 		return
@@ -59,23 +59,23 @@ func (r *imageRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request) 
 	r.images.ServeHTTP(recorded, request)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.records = append(r.records, imageRecord{who.Principal, who.Expiry, request.Method, request.URL.Path, recorded.status})
+	r.records = append(r.records, imageRecord{caller.Principal, caller.Expiry, request.Method, request.URL.Path, recorded.status})
 }
 
 // exchange gives a token for an access token: see "Authentication methods" in
 // Artifact Registry's documentation. Any user name will do here.
 func (r *imageRegistry) exchange(w http.ResponseWriter, request *http.Request) {
 	_, password, _ := request.BasicAuth()
-	who, err := r.google.inspect(request.Context(), password)
+	caller, err := r.google.inspect(request.Context(), password)
 	switch {
 	case err != nil:
 		w.WriteHeader(http.StatusUnauthorized)
-	case who.Principal != r.principal || !slices.ContainsFunc(who.Scopes, mayPush):
+	case caller.Principal != r.principal || !slices.ContainsFunc(caller.Scopes, mayPush):
 		w.WriteHeader(http.StatusForbidden)
 	default:
 		token := rand.Text()
 		r.mu.Lock()
-		r.tokens[token] = who
+		r.tokens[token] = caller
 		r.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]string{"token": token})

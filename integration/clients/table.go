@@ -13,29 +13,29 @@ const tableFile = "../../docs/clients.md"
 // introduction is the text above the table.
 const introduction = `# Clients
 
-Google's own clients and programs that use them, unmodified, and what each asked the metadata server. The tests in
-` + "`integration/clients`" + ` write this table and compare it at each run:
+Google's own clients and programs that use them, unmodified, and the requests of each to the metadata server. The tests
+in ` + "`integration/clients`" + ` write this table and compare it at each run:
 
     cd integration/clients
-    go test ./...            # needs root; a client whose toolchain is not there is skipped, with the reason
+    go test ./...            # needs root; a client without its toolchain is skipped, with the reason
     go test ./... -update    # writes this file
 
 Each client is installed by its own package manager from a lock file, once. It runs as in a pod: a network namespace
-where 169.254.169.254 is the server, the cluster's DNS knows ` + "`metadata.google.internal`" + `, Cloud Storage and an image
-registry take only tokens of the right Google service account with the right scopes, and nothing else can be reached.
-No setting tells it where the metadata server is.
+in which 169.254.169.254 is the server, the cluster's DNS resolves ` + "`metadata.google.internal`" + `, Cloud Storage and an
+image registry accept only tokens of the right Google service account with the right scopes, and nothing else can be
+reached. The client has no setting for the metadata server.
 
 The situations:
 
-- **serve**: a pod that the node's daemon knows, in federation mode. The requests are of this one.
+- **serve**: a pod that the node's daemon knows, in federation mode. The table lists the requests of this situation.
 - **standalone**: the server without a cluster.
 - **early**: the client starts as soon as the daemon listens; the API server has no address of the pod until a request of
   the client waits for it.
 - **renewal**: two uploads; at the second the first one's token has expired. A library does both in one process, a
-  program that ends after each in two.
+  program that ends after each upload in two.
 
-Paths are below ` + "`/computeMetadata/v1/`" + `, but for ` + "`/`" + `; ` + "`EMAIL`" + ` is the Google service account's, and scopes are without
-` + "`https://www.googleapis.com/auth/`" + `. Requests are in the order of their first answer, each once.
+Paths are below ` + "`/computeMetadata/v1/`" + `, except ` + "`/`" + `; ` + "`EMAIL`" + ` is the Google service account's, and scopes are without
+` + "`https://www.googleapis.com/auth/`" + `. Each request is listed once, in the order of the first answers.
 
 `
 

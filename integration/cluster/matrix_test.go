@@ -151,15 +151,15 @@ func words(table string) [][]string {
 
 func TestMatrix_ComparisonIgnoresNotes(t *testing.T) {
 	table := func(cell string) string { return "| | address |\n|---|---|\n| curl | " + cell + " |\n" }
-	for _, of := range []struct {
+	for _, test := range []struct {
 		other string
 		same  bool
 	}{
 		{"yes, by record", true}, {"yes, by record: 2s", true}, {"not run: no curl", true},
 		{"yes, by address", false}, {"yes", false}, {"**no**", false},
 	} {
-		if got := same(table("yes, by record: 1s"), table(of.other)); got != of.same {
-			t.Errorf("%s: %v, want %v", of.other, got, of.same)
+		if got := same(table("yes, by record: 1s"), table(test.other)); got != test.same {
+			t.Errorf("%s: %v, want %v", test.other, got, test.same)
 		}
 	}
 	if same(table("yes"), table("yes")+"| Node | yes |\n") {

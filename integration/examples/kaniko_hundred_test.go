@@ -155,12 +155,12 @@ func (b *builds) calls() map[string]calls {
 			if err != nil {
 				b.Fatal(err)
 			}
-			of := sum[found[1]]
-			of.all += count
+			total := sum[found[1]]
+			total.all += count
 			if found[2] == "unavailable" {
-				of.silent += count
+				total.silent += count
 			}
-			sum[found[1]] = of
+			sum[found[1]] = total
 		}
 	}
 	return sum

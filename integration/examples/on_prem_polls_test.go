@@ -67,10 +67,10 @@ func (p *polls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	p.told(r.Header.Get("Pod"), r.Header.Get("Status"), string(body))
+	p.record(r.Header.Get("Pod"), r.Header.Get("Status"), string(body))
 }
 
-func (p *polls) told(pod, status, body string) {
+func (p *polls) record(pod, status, body string) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()

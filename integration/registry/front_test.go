@@ -32,7 +32,7 @@ func TestRefusals(t *testing.T) {
 	const insufficient = "Request had insufficient authentication scopes."
 	for _, test := range []struct {
 		name, method, target string
-		who                  credential
+		credential           credential
 		status               int
 		code, message        string
 	}{
@@ -61,7 +61,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b.t = t
-			response, text := b.do(test.method, test.target, test.who)
+			response, text := b.do(test.method, test.target, test.credential)
 			b.refused(response, text, test.status, test.code, test.message)
 			challenge := response.Header.Get("WWW-Authenticate")
 			if (challenge != "") != (test.status == http.StatusUnauthorized) {
@@ -80,23 +80,23 @@ func TestCredentials(t *testing.T) {
 	b.bind(writer)
 	for _, scope := range []string{"cloud-platform", "devstorage.full_control", "devstorage.read_write", "devstorage.read_only", "cloud-platform.read-only"} {
 		token := b.token(auth + scope)
-		for name, who := range map[string]credential{
+		for name, sent := range map[string]credential{
 			"bearer":            asBearer(token),
 			"oauth2accesstoken": asPassword("oauth2accesstoken", token),
 			"_token":            asPassword("_token", token),
 			"_dcgcr":            asPassword("_dcgcr_2_2_1_token", token),
 		} {
-			if response, text := b.do("GET", testHost+"/v2/", who); response.StatusCode != http.StatusOK {
+			if response, text := b.do("GET", testHost+"/v2/", sent); response.StatusCode != http.StatusOK {
 				t.Errorf("%s with %s: %s %s", name, scope, response.Status, text)
 			}
-			if response, text := b.do("HEAD", blob, who); response.StatusCode != http.StatusNotFound {
+			if response, text := b.do("HEAD", blob, sent); response.StatusCode != http.StatusNotFound {
 				t.Errorf("%s pulls with %s: %s %s", name, scope, response.Status, text)
 			}
 			want := http.StatusAccepted
 			if strings.HasSuffix(scope, "only") {
 				want = http.StatusForbidden
 			}
-			if response, text := b.do("POST", uploads, who); response.StatusCode != want {
+			if response, text := b.do("POST", uploads, sent); response.StatusCode != want {
 				t.Errorf("%s pushes with %s: %s %s, want %d", name, scope, response.Status, text, want)
 			}
 		}

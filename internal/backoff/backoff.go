@@ -1,7 +1,7 @@
 // Package backoff answers one question: how long does a component wait before it
 // retries a call to the API server?
 //
-// It must not know what is called. Failures are logged and counted by the caller.
+// It must not know the call. Failures are logged and counted by the caller.
 package backoff
 
 import (

@@ -2,7 +2,7 @@ package config
 
 import "github.com/spf13/pflag"
 
-// Logging says what is logged, and in which format.
+// Logging has the level and the format of the log.
 type Logging struct {
 	Level  string // debug, info, warn, error
 	Format string // text, json

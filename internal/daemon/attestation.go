@@ -33,7 +33,7 @@ func (s serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*a
 func newModes(registry prometheus.Registerer) *prometheus.GaugeVec {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "gme_modes",
-		Help: "1 for how this instance works: its routing (ebpf, nftables, address, none) and the strongest proof of who calls (record, socket, address).",
+		Help: "1 for the modes of this instance: its routing (ebpf, nftables, address, none) and its strongest proof of the calling pod (record, socket, address).",
 	}, []string{"routing", "proof"})
 	registry.MustRegister(g)
 	return g

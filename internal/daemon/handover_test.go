@@ -22,7 +22,7 @@ func memory(t *testing.T) string {
 	return folder
 }
 
-// handing is settings of a daemon that hands over its tokens.
+// handing returns the settings of a daemon that hands over its tokens.
 func handing(t *testing.T) *config.Serve {
 	t.Helper()
 	s := federation()

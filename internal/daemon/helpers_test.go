@@ -50,19 +50,19 @@ func withoutRouting(s *config.Serve) *config.Serve {
 // remedy, that contains text.
 func flagError(t *testing.T, err error, flag, text string) {
 	t.Helper()
-	var wrong *config.FlagError
-	if !errors.As(err, &wrong) {
+	var flagErr *config.FlagError
+	if !errors.As(err, &flagErr) {
 		t.Fatalf("error %v, want one of --%s", err, flag)
 	}
-	if wrong.Flag != flag || !strings.Contains(err.Error(), text) {
-		t.Errorf("error %q, want one of --%s that holds %q", err, flag, text)
+	if flagErr.Flag != flag || !strings.Contains(err.Error(), text) {
+		t.Errorf("error %q, want one of --%s that contains %q", err, flag, text)
 	}
-	if wrong.Problem == "" || wrong.Remedy == "" || strings.ContainsAny(err.Error(), "\r\n") {
+	if flagErr.Problem == "" || flagErr.Remedy == "" || strings.ContainsAny(err.Error(), "\r\n") {
 		t.Errorf("error %q is not one line with a problem and a remedy", err)
 	}
 }
 
-// file is a file of the test's own.
+// file returns the path of a new file.
 func file(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")

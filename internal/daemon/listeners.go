@@ -107,8 +107,8 @@ func (s serve) startRouting(p *program, attested *attest.Attestation) (*listener
 	}
 	p.onClose(listeners.close)
 	listeners.routing = mode
-	if kept, ok := router.(keeper); ok {
-		p.run(kept.Keep)
+	if k, ok := router.(keeper); ok {
+		p.run(k.Keep)
 	}
 	return listeners, nil
 }

@@ -41,6 +41,6 @@ func TestOpenListeners_ClosesTheFirstIfTheSecondFails(t *testing.T) {
 	flagError(t, err, "admin-listen", "address already in use")
 	if conn, err := net.Dial("tcp", address); err == nil {
 		_ = conn.Close()
-		t.Error("the first still listens")
+		t.Error("the first listener is still open")
 	}
 }

@@ -26,8 +26,8 @@ import (
 	"gke-metadata-emulator/tokens"
 )
 
-// allMetrics are those of all components of [Serve], with a child of each vector:
-// a vector without one is not gathered.
+// allMetrics returns the metrics of all components of [Serve], with a child of each
+// vector: a vector without a child is not gathered.
 func allMetrics(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	r := withChildren{prometheus.NewRegistry()}
@@ -80,26 +80,26 @@ func (r withChildren) MustRegister(all ...prometheus.Collector) {
 	}
 }
 
-// child makes one: a vector knows how many labels it has.
+// child creates a child of a vector. Only the right number of labels is no error.
 func child[M any](get func(...string) (M, error)) {
 	for values := make([]string, 0, 9); len(values) < cap(values); values = append(values, "") {
 		if _, err := get(values...); err == nil {
 			return
 		}
 	}
-	panic("a vector with more than eight labels")
+	panic("a vector has more than eight labels")
 }
 
 const metricsIntro = `# Metrics
 
-What ` + "`/metrics`" + ` on ` + "`--admin-listen`" + ` holds, beside the ` + "`go_`" + ` and ` + "`process_`" + ` metrics of every Go program.
+The metrics at ` + "`/metrics`" + ` on ` + "`--admin-listen`" + `, besides the ` + "`go_`" + ` and ` + "`process_`" + ` metrics of every Go program.
 The values of a label are a fixed set: none comes from a caller.
 
 | Name | Type | Labels | Meaning |
 |---|---|---|---|
 `
 
-func TestTheDocumentOfMetricsIsWhatTheCodeRegisters(t *testing.T) {
+func TestMetrics_DocumentIsUpToDate(t *testing.T) {
 	families, err := allMetrics(t).Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestTheDocumentOfMetricsIsWhatTheCodeRegisters(t *testing.T) {
 			labels = append(labels, "`"+label.GetName()+"`")
 		}
 		if !strings.HasPrefix(family.GetName(), "gme_") || family.GetHelp() == "" {
-			t.Errorf("the metric %q with the help %q is not named or explained as ours", family.GetName(), family.GetHelp())
+			t.Errorf("the metric %q with the help %q has no prefix gme_ or no help", family.GetName(), family.GetHelp())
 		}
 		row := []string{"`" + family.GetName() + "`", strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp()}
 		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
@@ -128,12 +128,12 @@ func TestTheDocumentOfMetricsIsWhatTheCodeRegisters(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(b.String(), string(want)); diff != "" {
-		t.Errorf("docs/metrics.md is not what the code says (-code +document; -update writes it):\n%s", diff)
+		t.Errorf("docs/metrics.md is out of date (-code +document; -update writes it):\n%s", diff)
 	}
 }
 
 // A metric that the constructors above do not register would be missing in the document.
-func TestEveryMetricOfTheSourceIsRegistered(t *testing.T) {
+func TestMetrics_AllInSourceAreRegistered(t *testing.T) {
 	families, err := allMetrics(t).Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func TestEveryMetricOfTheSourceIsRegistered(t *testing.T) {
 			}
 			for _, quoted := range strings.Split(string(source), `"`) {
 				if strings.HasPrefix(quoted, "gme_") && !slices.Contains(registered, quoted) {
-					t.Errorf("%s: %s is registered by no constructor", file, quoted)
+					t.Errorf("%s: no constructor registers %s", file, quoted)
 				}
 			}
 		}

@@ -104,7 +104,7 @@ func TestPolicyFile_IsReloadedAndRefusedIfInvalid(t *testing.T) {
 	})
 }
 
-// counted is the value of a counter with one label.
+// counted returns the values of a counter with one label.
 func counted(t *testing.T, registry *prometheus.Registry, name, label string) float64 {
 	t.Helper()
 	families, err := registry.Gather()

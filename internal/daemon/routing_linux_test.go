@@ -237,7 +237,7 @@ func TestRouting_ModeReplacesEarlierMode(t *testing.T) {
 	}
 }
 
-func TestAttestation_NamesWhatIsMissing(t *testing.T) {
+func TestAttestation_NamesMissingCgroups(t *testing.T) {
 	n := newTestNode(t, routing.ModeNone, "192.0.2.1:8987")
 	n.settings.Attestation.CgroupRoot = filepath.Join(string(n.root), "nothing")
 	_, err := n.settings.attestation(prometheus.NewRegistry(), discard)

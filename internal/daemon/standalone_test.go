@@ -7,7 +7,7 @@ import (
 	"gke-metadata-emulator/internal/config"
 )
 
-func TestStandaloneAnswersThisMachineAndPrivateNetworksOnly(t *testing.T) {
+func TestStandalone_AnswersOnlyThisMachineAndPrivateNetworks(t *testing.T) {
 	for address, want := range map[string]bool{
 		"127.0.0.1": true, "::1": true, "10.1.2.3": true, "172.17.0.2": true, "192.168.1.7": true, "169.254.1.1": true, "fd00::1": true, "fe80::1": true,
 		"8.8.8.8": false, "172.32.0.1": false, "100.64.0.1": false, "2001:db8::1": false, "0.0.0.0": false,
@@ -30,7 +30,7 @@ func TestStandalone_ReadsFilesBeforeAnythingStarts(t *testing.T) {
 	flagError(t, Standalone(t.Context(), s, Overrides{}, t.Output(), nil), "identities", s.Identities.File)
 }
 
-func TestStandaloneAnswersToNamesThatNoWebPageCanHave(t *testing.T) {
+func TestStandalone_AnswersOnlyToHostNamesThatNoWebPageCanHave(t *testing.T) {
 	for host, want := range map[string]bool{
 		"": true, "127.0.0.1": true, "::1": true, "169.254.169.254": true, "8.8.8.8": true, "localhost": true, "LOCALHOST.": true,
 		"metadata": true, "metadata.google.internal": true, "metadata.google.internal.": true, "emulator": true, "host.docker.internal": true, "a.localhost": true,

@@ -18,30 +18,30 @@ import (
 )
 
 const (
-	// MinKey is how many bytes a key has at least.
+	// MinKey is the minimum length of a key, in bytes.
 	MinKey = 32
-	// MaxSize is how many bytes a file holds at most: it is memory of the node.
+	// MaxSize is the maximum size of the content, in bytes: the file is in the node's memory.
 	MaxSize = 16 << 20
 )
 
-// A file is a header and what AES-256-GCM made of the content, nonce first. The key of
-// each is another (HKDF with SHA-256 and the salt), so that all nodes of a cluster may
-// write for ever with the one that they share.
+// A file is a header and the content sealed with AES-256-GCM, nonce first. Each file has
+// a key of its own (HKDF with SHA-256 and the salt), so the nodes of a cluster can share
+// one key without a limit on the number of files.
 const (
 	version    = 1 // the first byte
-	timeSize   = 8 // nanoseconds since 1970, when it was written
+	timeSize   = 8 // when the file was written, in nanoseconds since 1970
 	saltSize   = 32
 	headerSize = 1 + timeSize + saltSize
-	overhead   = headerSize + 12 + 16 // with the nonce and the tag
+	overhead   = headerSize + 12 + 16 // with the nonce (12 bytes) and the tag (16)
 )
 
-// slack is how far the clock may have been set back since a file was written.
+// slack is the largest step back of the clock that does not invalidate a file.
 const slack = 2 * time.Second
 
-// ErrShortKey is of a key with fewer than [MinKey] bytes.
-var ErrShortKey = fmt.Errorf("a key has %d bytes at least", MinKey)
+// ErrShortKey is the error for a key with fewer than [MinKey] bytes.
+var ErrShortKey = fmt.Errorf("a key must have at least %d bytes", MinKey)
 
-// File is where an instance leaves what the next one is to know.
+// File is a sealed file by which an instance hands its state to the next one.
 type File struct {
 	path   string
 	key    []byte
@@ -49,8 +49,8 @@ type File struct {
 	now    func() time.Time
 }
 
-// New says which file, with which key, and for how long what it holds is of use. The
-// error is [ErrShortKey], or says why the file's folder will not do.
+// New returns the file at path, sealed with the key. Content older than maxAge is refused.
+// The error is [ErrShortKey], or the reason why the folder of the file is unsuitable.
 func New(path string, key []byte, maxAge time.Duration, now func() time.Time) (*File, error) {
 	if len(key) < MinKey {
 		return nil, ErrShortKey
@@ -61,19 +61,19 @@ func New(path string, key []byte, maxAge time.Duration, now func() time.Time) (*
 	return &File{path: path, key: key, maxAge: maxAge, now: now}, nil
 }
 
-// Write replaces the file. Only who gives the same binding gets the content back.
+// Write replaces the file. Only a [File.Read] with the same binding returns the content.
 func (f *File) Write(content, binding []byte) error {
 	if len(content) > MaxSize {
-		return fmt.Errorf("%d bytes are more than a file may hold", len(content))
+		return fmt.Errorf("the content has %d bytes, the limit is %d", len(content), MaxSize)
 	}
-	// Asked each time: another file system may be mounted meanwhile.
+	// Checked each time: another file system can have been mounted in the meantime.
 	if err := inMemory(filepath.Dir(f.path)); err != nil {
 		return err
 	}
 	header := make([]byte, headerSize, len(content)+overhead)
 	header[0] = version
 	binary.BigEndian.PutUint64(header[1:], uint64(f.now().UnixNano()))
-	_, _ = rand.Read(header[1+timeSize:]) // it never fails
+	_, _ = rand.Read(header[1+timeSize:]) // never fails
 	aead, err := f.aead(header)
 	if err != nil {
 		return err
@@ -81,15 +81,15 @@ func (f *File) Write(content, binding []byte) error {
 	return replace(f.path, aead.Seal(header, nil, content, append(bytes.Clone(header), binding...)))
 }
 
-// Read returns the content of the file. The error says why there is none, and is
-// [fs.ErrNotExist] where there is no file.
+// Read returns the content of the file. The error is [fs.ErrNotExist] if there is no file,
+// or the reason why the file is refused.
 func (f *File) Read(binding []byte) ([]byte, error) {
 	sealed, err := read(f.path)
 	if err != nil {
 		return nil, err
 	}
 	if len(sealed) < overhead || sealed[0] != version {
-		return nil, fmt.Errorf("%s is not of this form", f.path)
+		return nil, fmt.Errorf("%s is not a handover file of this version", f.path)
 	}
 	header := sealed[:headerSize]
 	aead, err := f.aead(header)
@@ -98,19 +98,19 @@ func (f *File) Read(binding []byte) ([]byte, error) {
 	}
 	content, err := aead.Open(nil, nil, sealed[headerSize:], append(bytes.Clone(header), binding...))
 	if err != nil {
-		return nil, fmt.Errorf("%s does not open: it is sealed with another key or under other settings, or damaged", f.path)
+		return nil, fmt.Errorf("%s cannot be opened: it was sealed with another key or under other settings, or is damaged", f.path)
 	}
 	switch age := f.now().Sub(time.Unix(0, int64(binary.BigEndian.Uint64(header[1:])))); {
 	case age > f.maxAge:
-		return nil, fmt.Errorf("%s is %s old", f.path, age.Round(time.Second))
+		return nil, fmt.Errorf("%s is too old: %s, the limit is %s", f.path, age.Round(time.Second), f.maxAge)
 	case age < -slack:
-		// By the clock that it was written by nothing in it has the life that it says.
+		// The expiry times in the content are those of the clock before the step.
 		return nil, fmt.Errorf("%s is from the future: the clock has been set back by %s", f.path, -age.Round(time.Second))
 	}
 	return content, nil
 }
 
-// aead is the cipher of the file with that header.
+// aead returns the cipher of the file with the header.
 func (f *File) aead(header []byte) (cipher.AEAD, error) {
 	key, err := hkdf.Key(sha256.New, f.key, header[1+timeSize:], "gke-metadata-emulator handover", 32)
 	if err != nil {
@@ -124,7 +124,7 @@ func (f *File) aead(header []byte) (cipher.AEAD, error) {
 }
 
 func read(path string) ([]byte, error) {
-	// What is no file could be a pipe, which is opened when somebody writes.
+	// Opening a pipe would block until another process writes to it.
 	if info, err := os.Lstat(path); err != nil {
 		return nil, err
 	} else if !info.Mode().IsRegular() {
@@ -142,9 +142,10 @@ func read(path string) ([]byte, error) {
 	return sealed, err
 }
 
-// replace writes the whole file or leaves the one that is there.
+// replace writes the whole file, or leaves the earlier one unchanged.
 func replace(path string, content []byte) error {
-	// One that a crash left. What is there is never written through: it may be a link.
+	// A crash can have left an unfinished file. It is removed, not overwritten, because it
+	// can be a link to another file.
 	if err := os.Remove(unfinished(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -154,7 +155,7 @@ func replace(path string, content []byte) error {
 	}
 	_, err = file.Write(content)
 	if err = errors.Join(err, file.Close()); err != nil {
-		return errors.Join(err, os.Remove(unfinished(path))) // it would fill the memory
+		return errors.Join(err, os.Remove(unfinished(path))) // it would take memory
 	}
 	return os.Rename(unfinished(path), path)
 }

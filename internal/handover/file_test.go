@@ -20,7 +20,7 @@ var (
 	binding = []byte("node-1, rules 7")
 )
 
-// memory is a folder of the test's own on a tmpfs.
+// memory returns a new folder on a tmpfs.
 func memory(t *testing.T) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("/dev/shm", "handover-")
@@ -31,7 +31,7 @@ func memory(t *testing.T) string {
 	return folder
 }
 
-func key(of byte) []byte { return bytes.Repeat([]byte{of}, MinKey) }
+func key(fill byte) []byte { return bytes.Repeat([]byte{fill}, MinKey) }
 
 func open(t *testing.T, path string, key []byte) *File {
 	t.Helper()
@@ -42,7 +42,7 @@ func open(t *testing.T, path string, key []byte) *File {
 	return f
 }
 
-// written is a file that holds the secret.
+// written returns a file that contains the secret, and its path.
 func written(t *testing.T) (*File, string) {
 	t.Helper()
 	path := filepath.Join(memory(t), "file")
@@ -51,21 +51,21 @@ func written(t *testing.T) (*File, string) {
 		t.Fatal(err)
 	}
 	if got, err := f.Read(binding); err != nil || !bytes.Equal(got, secret) {
-		t.Fatalf("%v, or not what was written", err)
+		t.Fatalf("%v, or the content is not the secret", err)
 	}
 	return f, path
 }
 
-// refused fails the test unless the file is refused for that reason.
-func refused(t *testing.T, f *File, binding []byte, why string) {
+// refused fails the test unless the file is refused for the reason.
+func refused(t *testing.T, f *File, binding []byte, reason string) {
 	t.Helper()
 	got, err := f.Read(binding)
-	if got != nil || err == nil || !strings.Contains(err.Error(), why) || strings.Contains(err.Error(), string(secret)) {
-		t.Errorf("%d bytes, %v; want an error that says %q", len(got), err, why)
+	if got != nil || err == nil || !strings.Contains(err.Error(), reason) || strings.Contains(err.Error(), string(secret)) {
+		t.Errorf("%d bytes, %v; want an error that contains %q", len(got), err, reason)
 	}
 }
 
-func TestOnlyTheSameKeyAndBindingOpenAFile(t *testing.T) {
+func TestFile_OpensOnlyWithSameKeyAndBinding(t *testing.T) {
 	f, path := written(t)
 	refused(t, open(t, path, key(2)), binding, "another key")
 	refused(t, open(t, path, append(key(1), 0)), binding, "another key")
@@ -74,7 +74,7 @@ func TestOnlyTheSameKeyAndBindingOpenAFile(t *testing.T) {
 	}
 }
 
-func TestAFileShowsNothingAndIsAnotherEachTime(t *testing.T) {
+func TestFile_RevealsNothingAndDiffersEachTime(t *testing.T) {
 	f, path := written(t)
 	var all [][]byte
 	for range 2 {
@@ -87,16 +87,16 @@ func TestAFileShowsNothingAndIsAnotherEachTime(t *testing.T) {
 		}
 		for i := range secret[:len(secret)-4] {
 			if bytes.Contains(sealed, secret[i:i+5]) {
-				t.Errorf("a part of the secret stands in the file")
+				t.Errorf("the file contains a part of the secret")
 			}
 		}
 		if bytes.Contains(sealed, key(1)) || bytes.Contains(sealed, binding) {
-			t.Error("the key or the binding stands in the file")
+			t.Error("the file contains the key or the binding")
 		}
 		all = append(all, sealed[1+timeSize:])
 	}
-	for i := range 8 { // the salt, and the same of what follows
-		part := func(of []byte) []byte { return of[i*8 : i*8+8] }
+	for i := range 8 { // the salt, and as many bytes after it
+		part := func(sealed []byte) []byte { return sealed[i*8 : i*8+8] }
 		if bytes.Equal(part(all[0]), part(all[1])) {
 			t.Errorf("bytes %d and following are the same in two files", i*8)
 		}
@@ -110,7 +110,7 @@ func TestAFileShowsNothingAndIsAnotherEachTime(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsDamagedAnywhereIsRefused(t *testing.T) {
+func TestFile_RefusesDamage(t *testing.T) {
 	f, path := written(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -136,14 +136,14 @@ func TestAFileThatIsDamagedAnywhereIsRefused(t *testing.T) {
 	refused(t, f, binding, "damaged")
 	put(whole)
 	if _, err := f.Read(binding); err != nil {
-		t.Errorf("the test damages something else: %v", err)
+		t.Errorf("the undamaged file is refused: %v", err)
 	}
 }
 
-func TestAFileThatIsTooLargeOrIsNoneIsRefused(t *testing.T) {
+func TestFile_RefusesTooLargeAndIrregularFiles(t *testing.T) {
 	f, path := written(t)
 	if err := f.Write(make([]byte, MaxSize+1), binding); err == nil {
-		t.Error("too much was written")
+		t.Error("content over the limit was written")
 	}
 	if err := f.Write(make([]byte, MaxSize), binding); err != nil {
 		t.Error(err)
@@ -167,20 +167,20 @@ func TestAFileThatIsTooLargeOrIsNoneIsRefused(t *testing.T) {
 	refused(t, f, binding, "not a regular file")
 }
 
-func TestAFileIsOfUseForAWhile(t *testing.T) {
+func TestFile_RefusesOldContentAndClockSetBack(t *testing.T) {
 	for _, test := range []struct {
-		later time.Duration
-		why   string // empty where it is of use
+		later  time.Duration
+		reason string // empty: not refused
 	}{
 		{0, ""}, {maxAge, ""}, {-slack, ""},
-		{maxAge + time.Nanosecond, "1h0m0s old"}, {-slack - time.Second, "set back by 3s"}, {-48 * time.Hour, "set back by 48h"},
+		{maxAge + time.Nanosecond, "too old: 1h0m0s"}, {-slack - time.Second, "set back by 3s"}, {-48 * time.Hour, "set back by 48h"},
 	} {
 		t.Run(fmt.Sprint(test.later), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, _ := written(t)
 				f.now = func() time.Time { return time.Now().Add(test.later) }
-				if test.why != "" {
-					refused(t, f, binding, test.why)
+				if test.reason != "" {
+					refused(t, f, binding, test.reason)
 				} else if _, err := f.Read(binding); err != nil {
 					t.Error(err)
 				}
@@ -189,7 +189,7 @@ func TestAFileIsOfUseForAWhile(t *testing.T) {
 	}
 }
 
-func TestNothingIsWrittenToADisk(t *testing.T) {
+func TestFile_IsNeverWrittenToDisk(t *testing.T) {
 	disk := t.TempDir()
 	if inMemory(disk) == nil {
 		t.Skip(disk + " is on a tmpfs")
@@ -208,13 +208,13 @@ func TestNothingIsWrittenToADisk(t *testing.T) {
 	}
 }
 
-func TestAShortKeyIsNoKey(t *testing.T) {
+func TestFile_RefusesShortKey(t *testing.T) {
 	if _, err := New(filepath.Join(memory(t), "file"), key(1)[1:], maxAge, time.Now); !errors.Is(err, ErrShortKey) {
 		t.Error(err)
 	}
 }
 
-func TestWhatACrashLeftIsReplacedAndRemoved(t *testing.T) {
+func TestFile_ReplacesAndRemovesUnfinishedFile(t *testing.T) {
 	f, path := written(t)
 	elsewhere := filepath.Join(filepath.Dir(path), "elsewhere")
 	if err := os.Symlink(elsewhere, unfinished(path)); err != nil {
@@ -226,7 +226,7 @@ func TestWhatACrashLeftIsReplacedAndRemoved(t *testing.T) {
 	if err := os.WriteFile(unfinished(path), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time nothing is there
+	for range 2 { // the second time there is no file
 		if err := Remove(path); err != nil {
 			t.Error(err)
 		}

@@ -4,4 +4,4 @@ package handover
 
 import "errors"
 
-func inMemory(string) error { return errors.New("files in memory are known on Linux only") }
+func inMemory(string) error { return errors.New("files in memory are supported only on Linux") }

@@ -1,6 +1,6 @@
 // Package logging answers one question: how do the log settings become a logger?
 //
-// It must not know what is logged.
+// It must not know the components that log.
 package logging
 
 import (

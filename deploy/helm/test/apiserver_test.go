@@ -42,7 +42,7 @@ func newApplier(t *testing.T, cluster *kubernetes.Cluster) *applier {
 	return &applier{client, restmapper.NewDiscoveryRESTMapper(resources)}
 }
 
-// apply returns the versions of the objects.
+// apply applies a manifest and returns the resource versions of its objects.
 func (a *applier) apply(t *testing.T, manifest string) map[string]string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -77,9 +77,9 @@ func (a *applier) apply(t *testing.T, manifest string) map[string]string {
 	return versions
 }
 
-// A real API server takes all of it, knows each field, and a second time nothing
-// changes.
-func TestTheAPIServerTakesWhatIsRendered(t *testing.T) {
+// A real API server accepts all manifests, knows each field, and changes nothing when
+// they are applied a second time.
+func TestManifests_AreAcceptedByAPIServer(t *testing.T) {
 	cluster := kubernetes.Start(t)
 	cluster.Namespace(t, namespace)
 	applier := newApplier(t, cluster)
@@ -102,15 +102,15 @@ func TestTheAPIServerTakesWhatIsRendered(t *testing.T) {
 			}
 			for object, version := range applier.apply(t, manifest) {
 				if first[object] != version {
-					t.Errorf("%s changes when it is applied again", object)
+					t.Errorf("%s changes when it is applied a second time", object)
 				}
 			}
 		})
 	}
 }
 
-// The jobs of dns.enabled can do what they are for, with the rights of the chart.
-func TestTheDNSJobsHaveTheRightsThatTheyNeed(t *testing.T) {
+// The RBAC rules of the chart are enough for the jobs of dns.enabled.
+func TestDNSJobs_HaveNeededPermissions(t *testing.T) {
 	cluster := kubernetes.Start(t)
 	cluster.Namespace(t, namespace)
 	values := installations()["federation"]
@@ -125,7 +125,7 @@ func TestTheDNSJobsHaveTheRightsThatTheyNeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	maps := cluster.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
-	for _, distribution := range []string{"kind", "k3s"} { // k3s: the custom ConfigMap is made, and removed
+	for _, distribution := range []string{"kind", "k3s"} { // k3s: the custom ConfigMap is created and removed
 		t.Run(distribution, func(t *testing.T) {
 			corefile, err := os.ReadFile("../../../internal/dns/testdata/" + distribution + ".Corefile")
 			if err != nil {

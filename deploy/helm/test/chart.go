@@ -14,10 +14,10 @@ import (
 
 const namespace = "gke-metadata-emulator"
 
-// rendered is manifests by the file of the template that made them.
+// rendered maps the file name of a template to its manifests.
 type rendered map[string]string
 
-// render renders the chart as helm template does, but for what is empty.
+// render renders the chart as helm template does, without empty files.
 func render(deploy string, values map[string]any) (rendered, error) {
 	chart, err := loader.LoadDir(filepath.Join(deploy, "helm"))
 	if err != nil {
@@ -57,7 +57,7 @@ func renderForKustomize(deploy string, values map[string]any) (rendered, error) 
 	return manifests, err
 }
 
-// generated is what is made from the chart, by the path below deploy/.
+// generated returns the contents of the generated files by their path below deploy/.
 func generated(deploy string) (map[string]string, error) {
 	manifests, err := renderForKustomize(deploy, map[string]any{
 		"createNamespace":   true,

@@ -23,7 +23,7 @@ const (
 	provider = "//iam.googleapis.com/projects/998877665544/locations/global/workloadIdentityPools/on-prem/providers/cluster-1"
 )
 
-// installations are values that people install the chart with.
+// installations returns typical values of the chart, by the name of their golden file.
 func installations() map[string]map[string]any {
 	return map[string]map[string]any{
 		"federation": {"settings": map[string]any{"projectId": "prod-project", "workloadIdentityProvider": provider}},
@@ -59,7 +59,7 @@ func installations() map[string]map[string]any {
 	}
 }
 
-// all is the manifests one after the other.
+// all returns the manifests one after the other.
 func (r rendered) all() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(r)) {
@@ -68,7 +68,7 @@ func (r rendered) all() string {
 	return b.String()
 }
 
-func TestTheChartRendersAsTestdataSays(t *testing.T) {
+func TestChart_RendersGoldenFiles(t *testing.T) {
 	for name, values := range installations() {
 		t.Run(name, func(t *testing.T) {
 			manifests, err := render(deploy, values)
@@ -92,7 +92,7 @@ func TestTheChartRendersAsTestdataSays(t *testing.T) {
 	}
 }
 
-func TestWhatIsGeneratedIsUpToDate(t *testing.T) {
+func TestGenerated_IsUpToDate(t *testing.T) {
 	files, err := generated(deploy)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestWhatIsGeneratedIsUpToDate(t *testing.T) {
 	}
 }
 
-func TestWhatTheChartDoesNotKnowIsRefused(t *testing.T) {
+func TestChart_RefusesUnknownAndInvalidValues(t *testing.T) {
 	with := func(key string, value any) map[string]any {
 		values := installations()["federation"]
 		values[key] = value
@@ -124,29 +124,29 @@ func TestWhatTheChartDoesNotKnowIsRefused(t *testing.T) {
 		values map[string]any
 		text   string
 	}{
-		"nothing":                {nil, "settings.workloadIdentityProvider: is required with settings.credentials=federation"},
-		"a value":                {with("imagee", "x"), "imagee"},
-		"a setting":              {settings(map[string]any{"projectID": "x"}), "projectID"},
-		"a flag of the chart's":  {settings(map[string]any{"startupTaint": "x"}), "startupTaint"},
-		"a routing mode":         {settings(map[string]any{"routing": "magic"}), "at '/settings/routing': value must be one of '', 'auto', 'ebpf', 'nftables', 'address', 'none'"},
-		"the routing mode auto":  {settings(map[string]any{"routing": "auto"}), `settings.routing: "auto" is not supported by the chart; use one of address, ebpf, nftables, none`},
-		"an attestation":         {settings(map[string]any{"attestation": "faith"}), "at '/settings/attestation': value must be one of '', 'require', 'prefer', 'ip'"},
-		"a digest":               {with("image", map[string]any{"digest": "sha256:x"}), "digest"},
-		"a life":                 {with("admission", map[string]any{"maxTokenSeconds": 60}), "maxTokenSeconds"},
-		"CEL in an audience":     {with("admission", map[string]any{"audiences": []any{"x'] + ['y"}}), "audiences"},
-		"CEL in a namespace":     {with("admission", map[string]any{"excludedNamespaces": []any{"x'y"}}), "excludedNamespaces"},
-		"CEL in a taint":         {with("startupTaint", map[string]any{"key": "x'y"}), "key"},
-		"CEL in a provider":      {settings(map[string]any{"workloadIdentityProvider": "x' + 'y"}), "workloadIdentityProvider"},
-		"metrics out of reach":   {with("monitoring", map[string]any{"serviceMonitor": true}), "monitoring.serviceMonitor: Prometheus cannot reach 127.0.0.1:8989; set settings.adminListen"},
-		"no name of a key":       {with("handover", map[string]any{"enabled": true, "keySecret": ""}), "keySecret"},
-		"a flag to hand over":    {settings(map[string]any{"handoverFile": "/run/x"}), "handoverFile"},
-		"half a path":            {with("dmi", map[string]any{"productName": "product_name"}), "productName"},
-		"a text for a boolean":   {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
-		"tolerations as mapping": {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},
+		"no values":               {nil, "settings.workloadIdentityProvider: is required with settings.credentials=federation"},
+		"a value":                 {with("imagee", "x"), "imagee"},
+		"a setting":               {settings(map[string]any{"projectID": "x"}), "projectID"},
+		"a flag set by the chart": {settings(map[string]any{"startupTaint": "x"}), "startupTaint"},
+		"a routing mode":          {settings(map[string]any{"routing": "magic"}), "at '/settings/routing': value must be one of '', 'auto', 'ebpf', 'nftables', 'address', 'none'"},
+		"the routing mode auto":   {settings(map[string]any{"routing": "auto"}), `settings.routing: "auto" is not supported by the chart; use one of address, ebpf, nftables, none`},
+		"an attestation":          {settings(map[string]any{"attestation": "faith"}), "at '/settings/attestation': value must be one of '', 'require', 'prefer', 'ip'"},
+		"a digest":                {with("image", map[string]any{"digest": "sha256:x"}), "digest"},
+		"a token lifetime":        {with("admission", map[string]any{"maxTokenSeconds": 60}), "maxTokenSeconds"},
+		"CEL in an audience":      {with("admission", map[string]any{"audiences": []any{"x'] + ['y"}}), "audiences"},
+		"CEL in a namespace":      {with("admission", map[string]any{"excludedNamespaces": []any{"x'y"}}), "excludedNamespaces"},
+		"CEL in a taint":          {with("startupTaint", map[string]any{"key": "x'y"}), "key"},
+		"CEL in a provider":       {settings(map[string]any{"workloadIdentityProvider": "x' + 'y"}), "workloadIdentityProvider"},
+		"metrics on loopback":     {with("monitoring", map[string]any{"serviceMonitor": true}), "monitoring.serviceMonitor: Prometheus cannot reach 127.0.0.1:8989; set settings.adminListen"},
+		"an empty secret name":    {with("handover", map[string]any{"enabled": true, "keySecret": ""}), "keySecret"},
+		"a handover flag":         {settings(map[string]any{"handoverFile": "/run/x"}), "handoverFile"},
+		"a relative path":         {with("dmi", map[string]any{"productName": "product_name"}), "productName"},
+		"a text for a boolean":    {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
+		"tolerations as mapping":  {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := render(deploy, test.values); err == nil || !strings.Contains(err.Error(), test.text) {
-				t.Errorf("%v, want an error that holds %q", err, test.text)
+				t.Errorf("%v, want an error that contains %q", err, test.text)
 			}
 		})
 	}
@@ -172,7 +172,7 @@ type modes map[string]map[string]struct {
 	OnNode       bool
 }
 
-func TestTheDaemonHasWhatItsModesNeedAndNoOtherPrivilege(t *testing.T) {
+func TestDaemonSet_HasOnlyThePrivilegesOfItsModes(t *testing.T) {
 	table, err := os.ReadFile(filepath.Join(deploy, "helm", "modes.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,8 @@ func TestTheDaemonHasWhatItsModesNeedAndNoOtherPrivilege(t *testing.T) {
 				if listens != one.OnNode {
 					t.Errorf("listens on the node's address: %t", listens)
 				}
-				// Declared, a port of the node's network is a host port, of which there is one.
+				// A declared port on the node's network would be a host port, so only one such
+				// pod could run on a node.
 				if len(spec.Containers) != 1 || len(spec.Containers[0].Ports) != 0 {
 					t.Errorf("containers %v", spec.Containers)
 				}
@@ -229,14 +230,14 @@ func TestTheDaemonHasWhatItsModesNeedAndNoOtherPrivilege(t *testing.T) {
 	}
 }
 
-func TestANewSettingRestartsTheDaemonAndNewAttributesDoNot(t *testing.T) {
-	of := func(change func(map[string]any)) map[string]string {
+func TestDaemonSet_RestartsForSettingsAndPolicyButNotForAttributes(t *testing.T) {
+	annotations := func(change func(map[string]any)) map[string]string {
 		values := installations()["impersonation"]
 		values["attributes"] = map[string]any{"instance": map[string]any{"attributes": map[string]any{"a": "b"}}}
 		change(values)
 		return daemonSet(t, values).Spec.Template.Annotations
 	}
-	before := of(func(map[string]any) {})
+	before := annotations(func(map[string]any) {})
 	for name, test := range map[string]struct {
 		change  func(map[string]any)
 		restart bool
@@ -247,8 +248,8 @@ func TestANewSettingRestartsTheDaemonAndNewAttributesDoNot(t *testing.T) {
 		}, true},
 		"attributes": {func(v map[string]any) { v["attributes"] = map[string]any{"project": map[string]any{}} }, false},
 	} {
-		if after := of(test.change); maps.Equal(before, after) == test.restart {
-			t.Errorf("%s: %v, %v", name, before, after)
+		if after := annotations(test.change); maps.Equal(before, after) == test.restart {
+			t.Errorf("%s: annotations %v and %v, want a restart: %t", name, before, after, test.restart)
 		}
 	}
 }

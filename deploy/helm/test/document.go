@@ -15,7 +15,7 @@ const (
 	tableEnds   = "<!-- end -->\n"
 )
 
-// document is docs/install.md with the values of the chart as they are now.
+// document returns docs/install.md with the current values of the chart.
 func document(deploy string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(deploy, "..", "docs", "install.md"))
 	if err != nil {

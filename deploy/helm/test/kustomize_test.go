@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// build is kubectl kustomize, after somebody has written a provider and a namespace
-// of theirs into a copy.
+// build returns the output of kubectl kustomize for a copy of a base, with each old text
+// of its kustomization.yaml replaced by the new one.
 func build(t *testing.T, base string, replace ...string) string {
 	t.Helper()
 	copied := t.TempDir()
@@ -71,12 +71,12 @@ func TestKustomize(t *testing.T) {
 			all := build(t, test.base, test.replace...)
 			for _, text := range test.holds {
 				if !strings.Contains(all, text) {
-					t.Errorf("%q is missing in:\n%s", text, all)
+					t.Errorf("%q is missing from:\n%s", text, all)
 				}
 			}
 			for _, text := range test.lacks {
 				if strings.Contains(all, text) {
-					t.Errorf("%q stands in:\n%s", text, all)
+					t.Errorf("%q must not be in:\n%s", text, all)
 				}
 			}
 		})

@@ -1,6 +1,6 @@
 // Command test renders the kustomize bases of deploy/ from the Helm chart, which is
 // the source of truth, and its documentation from values.yaml. It is in a module of
-// its own, so that the product does not depend on Helm. Run it in this folder.
+// its own to keep Helm from the product's dependencies. Run it in this folder.
 package main
 
 import (
@@ -16,9 +16,9 @@ func main() {
 	}
 }
 
-// write writes what is generated below deploy/.
+// write writes the generated files.
 func write(deploy string) error {
-	// Before the chart is rendered with values that it knows only then.
+	// The schema is written first: the chart must not be rendered with an old one.
 	flags, err := schema(deploy)
 	if err != nil {
 		return err

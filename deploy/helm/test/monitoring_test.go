@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// documented are the metrics of docs/metrics.md, with their labels.
+// documented returns the metrics of docs/metrics.md with their labels.
 func documented(t *testing.T) map[string][]string {
 	t.Helper()
 	document, err := os.ReadFile(filepath.Join(deploy, "..", "docs", "metrics.md"))
@@ -25,28 +25,28 @@ func documented(t *testing.T) map[string][]string {
 	}
 	all := map[string][]string{}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(gme_[a-z0-9_]+)` \\| ([a-z]+) \\| ([^|]*) \\|").FindAllStringSubmatch(string(document), -1) {
-		var of []string
+		var labels []string
 		for _, label := range strings.Split(row[3], ",") {
-			of = append(of, strings.Trim(label, " `"))
+			labels = append(labels, strings.Trim(label, " `"))
 		}
-		all[row[1]] = of
+		all[row[1]] = labels
 		if row[2] == "histogram" {
-			all[row[1]+"_count"], all[row[1]+"_sum"], all[row[1]+"_bucket"] = of, of, append(slices.Clone(of), "le")
+			all[row[1]+"_count"], all[row[1]+"_sum"], all[row[1]+"_bucket"] = labels, labels, append(slices.Clone(labels), "le")
 		}
 	}
 	if len(all) < 15 {
-		t.Fatalf("docs/metrics.md tells of %d metrics", len(all))
+		t.Fatalf("docs/metrics.md lists %d metrics", len(all))
 	}
 	return all
 }
 
-// ofEveryTarget are labels and metrics that Prometheus and its Go client add.
+// The labels and metrics that Prometheus and its Go client add to each target.
 var (
 	labelsOfEveryTarget  = []string{model.MetricNameLabel, "instance", "job"}
 	metricsOfEveryTarget = []string{"up", "process_resident_memory_bytes"}
 )
 
-// metricsOf checks an expression, and returns what it reads.
+// metricsOf checks an expression, and returns the metrics that it reads.
 func metricsOf(t *testing.T, known map[string][]string, text string) (all []string) {
 	t.Helper()
 	expression, err := parser.NewParser(parser.Options{}).ParseExpr(text)
@@ -60,16 +60,16 @@ func metricsOf(t *testing.T, known map[string][]string, text string) (all []stri
 			return nil
 		}
 		all = append(all, selector.Name)
-		of, found := known[selector.Name]
+		labels, found := known[selector.Name]
 		if !found && !slices.Contains(metricsOfEveryTarget, selector.Name) {
-			t.Errorf("%s: docs/metrics.md does not know %s", text, selector.Name)
+			t.Errorf("%s: docs/metrics.md does not list %s", text, selector.Name)
 		}
-		asked := labelsOf(path)
+		used := labelsOf(path)
 		for _, matcher := range selector.LabelMatchers {
-			asked = append(asked, matcher.Name)
+			used = append(used, matcher.Name)
 		}
-		for _, label := range asked {
-			if !slices.Contains(of, label) && !slices.Contains(labelsOfEveryTarget, label) {
+		for _, label := range used {
+			if !slices.Contains(labels, label) && !slices.Contains(labelsOfEveryTarget, label) {
 				t.Errorf("%s: %s has no label %s", text, selector.Name, label)
 			}
 		}
@@ -78,7 +78,7 @@ func metricsOf(t *testing.T, known map[string][]string, text string) (all []stri
 	return all
 }
 
-// labelsOf are what the aggregations around a selector keep.
+// labelsOf returns the labels that the aggregations around a selector preserve.
 func labelsOf(path []parser.Node) (all []string) {
 	for _, node := range path {
 		if aggregation, ok := node.(*parser.AggregateExpr); ok {
@@ -88,7 +88,7 @@ func labelsOf(path []parser.Node) (all []string) {
 	return all
 }
 
-func TestAlertsReadMetricsThatThereAre(t *testing.T) {
+func TestAlerts_ReadDocumentedMetrics(t *testing.T) {
 	document, err := os.ReadFile(filepath.Join(deploy, "helm", "monitoring", "alerts.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -102,10 +102,10 @@ func TestAlertsReadMetricsThatThereAre(t *testing.T) {
 		for _, rule := range group.Rules {
 			alerts++
 			if len(metricsOf(t, known, rule.Expr)) == 0 {
-				t.Errorf("%s reads nothing", rule.Alert)
+				t.Errorf("%s reads no metric", rule.Alert)
 			}
 			if rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
-				t.Errorf("%s does not say what to do, or how soon", rule.Alert)
+				t.Errorf("%s lacks a severity, a summary or a description", rule.Alert)
 			}
 		}
 	}
@@ -114,7 +114,7 @@ func TestAlertsReadMetricsThatThereAre(t *testing.T) {
 	}
 }
 
-func TestTheDashboardReadsMetricsThatThereAre(t *testing.T) {
+func TestDashboard_ReadsDocumentedMetrics(t *testing.T) {
 	document, err := os.ReadFile(filepath.Join(deploy, "helm", "monitoring", "dashboard.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -134,11 +134,11 @@ func TestTheDashboardReadsMetricsThatThereAre(t *testing.T) {
 	known := documented(t)
 	for _, panel := range dashboard.Panels {
 		if panel.Title == "" || len(panel.Targets) == 0 {
-			t.Errorf("a panel %q has no title, or shows nothing", panel.Title)
+			t.Errorf("panel %q has no title or no query", panel.Title)
 		}
 		for _, target := range panel.Targets {
 			if len(metricsOf(t, known, strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))) == 0 {
-				t.Errorf("%s: %q reads nothing", panel.Title, target.Expr)
+				t.Errorf("%s: %q reads no metric", panel.Title, target.Expr)
 			}
 		}
 	}
@@ -147,13 +147,13 @@ func TestTheDashboardReadsMetricsThatThereAre(t *testing.T) {
 	}
 	for _, variable := range dashboard.Templating.List {
 		if metric, _, isQuery := strings.Cut(strings.TrimPrefix(variable.Query, "label_values("), ","); isQuery && known[metric] == nil {
-			t.Errorf("the variable %s: docs/metrics.md does not know %s", variable.Name, metric)
+			t.Errorf("the variable %s: docs/metrics.md does not list %s", variable.Name, metric)
 		}
 	}
 }
 
-// Nothing is made of a kind that a cluster may not have, unless it is asked for.
-func TestMonitoringIsRenderedWhereItIsAskedFor(t *testing.T) {
+// Kinds that a cluster can lack are rendered only if they are enabled.
+func TestMonitoring_IsRenderedIfEnabled(t *testing.T) {
 	for name, test := range map[string]struct {
 		monitoring map[string]any
 		kinds      []string
@@ -197,7 +197,7 @@ func TestMonitoringIsRenderedWhereItIsAskedFor(t *testing.T) {
 					t.Errorf("the PrometheusRule has %d groups", len(object.Spec.Groups))
 				}
 				if object.Kind == "ConfigMap" && !json.Valid([]byte(object.Data["gke-metadata-emulator.json"])) {
-					t.Error("the dashboard is no JSON")
+					t.Error("the dashboard is not JSON")
 				}
 			}
 			if !slices.Equal(kinds, test.kinds) {

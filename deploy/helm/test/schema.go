@@ -17,7 +17,7 @@ import (
 
 const schemaFile = "helm/values.schema.json"
 
-// byChart is the flags of serve that are not settings of the chart, with the remedy. The
+// byChart has the flags of serve that are not settings of the chart, with the remedy. The
 // schema permits them, because a refusal by the schema has no remedy; the template
 // "validate" refuses them.
 var byChart = map[string]string{
@@ -50,7 +50,7 @@ func serveFlags() map[string]*pflag.Flag {
 	return flags
 }
 
-// schema is values.schema.json with the flags of serve and the policy as they are now.
+// schema returns values.schema.json with the current flags of serve and policy.
 func schema(deploy string) (string, error) {
 	document, err := os.ReadFile(filepath.Join(deploy, schemaFile))
 	if err != nil {
@@ -122,7 +122,7 @@ func policySchema() (object, error) {
 	}, nil
 }
 
-// policyForms is the forms that [tokens.ParseRules] requires.
+// policyForms has the forms that [tokens.ParseRules] requires.
 var policyForms = map[string]object{
 	"ksa":       {"pattern": `^[^/*]+/([^/*]+|\*)$`},
 	"namespace": {"pattern": `^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`},
@@ -161,7 +161,7 @@ func entrySchema(field string, required ...string) (object, error) {
 	}, nil
 }
 
-// camel is a flag as a value of the chart: projectId of project-id.
+// camel returns the chart's value for a flag, for example projectId for project-id.
 func camel(flag string) string {
 	words := strings.Split(flag, "-")
 	for i, word := range words[1:] {
