@@ -13,16 +13,16 @@ import (
 	"gke-metadata-emulator/internal/wellknown"
 )
 
-// attestation is what the kernel says of callers, with what it is asked by.
+// attestation identifies callers with the kernel. It owns the kernel resources in use.
 type attestation struct {
 	*attest.Attestor
-	cgroups *attest.Cgroups  // nil where there are none
-	records *attest.Recorder // nil where the kernel notes nothing
+	cgroups *attest.Cgroups  // nil if there are none
+	records *attest.Recorder // nil if the kernel records nothing
 	mode    string           // record, socket, address: the strongest proof there is
 }
 
-// attestation opens what the node permits. What is missing is said, and is an error
-// where it is required.
+// attestation opens the strongest means that the node permits. A missing one is logged,
+// or is an error with --attestation=require.
 func (s serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*attestation, error) {
 	a := &attestation{mode: "address"}
 	policy := attest.Policy(s.Attestation.Policy)
@@ -83,7 +83,7 @@ func (a *attestation) watch(to netip.AddrPort) error {
 	return a.records.Add(to)
 }
 
-// kubepods is the cgroup of all pods; empty where it was not found.
+// kubepods returns the cgroup of all pods, or "" if it was not found.
 func (a *attestation) kubepods() string {
 	if a.cgroups == nil {
 		return ""
