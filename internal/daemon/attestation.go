@@ -52,7 +52,7 @@ func (s serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*a
 	return a, nil
 }
 
-// open finds the strongest proof; its error says why there is none that is stronger.
+// open finds the strongest proof. The error is the reason why no stronger one is available.
 func (a *attestation) open(listen string) error {
 	if err := a.cgroups.Probe(); err != nil {
 		return err
