@@ -287,8 +287,8 @@ func TestAdmission_DaemonRemovesOnlyItsOwnTaint(t *testing.T) {
 	})
 }
 
-// Events are read as the word of whoever they name: the daemon's are about pods, and
-// its own.
+// Readers trust the source that an event names. The daemon writes events about pods, and
+// only with its own name as the source.
 func TestAdmission_DaemonWritesOnlyItsOwnEvents(t *testing.T) {
 	const node = "admission-events"
 	cluster.Node(t, node, nil)

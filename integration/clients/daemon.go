@@ -140,14 +140,14 @@ func startServe(t testing.TB, o serveOptions) *metadataServer {
 		return m
 	}
 	eventually(t, 20*time.Second, "the daemon is ready", func() error {
-		_, err := m.tells("/readyz")
+		_, err := m.get("/readyz")
 		return err
 	})
 	return m
 }
 
-// tells is a page for operators.
-func (m *metadataServer) tells(path string) (string, error) {
+// get returns a page of the operators' listener.
+func (m *metadataServer) get(path string) (string, error) {
 	response, err := http.Get("http://" + m.admin + path)
 	if err != nil {
 		return "", err
@@ -165,7 +165,7 @@ var holding = regexp.MustCompile(`(?m)^gme_http_requests_in_flight [1-9]`)
 
 // holds returns no error when requests wait for their answers.
 func (m *metadataServer) holds() error {
-	metrics, err := m.tells("/metrics")
+	metrics, err := m.get("/metrics")
 	if err == nil && !holding.MatchString(metrics) {
 		err = errors.New("no request is in flight")
 	}

@@ -75,8 +75,8 @@ func (s *nameServer) answer(message []byte) ([]byte, error) {
 	return answer.Pack()
 }
 
-// strangers are the names that were asked for and are not known, but for those in
-// the cluster's domains.
+// strangers returns the unknown names of which a client requested the address, except
+// those in the cluster's domains.
 func (s *nameServer) strangers() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

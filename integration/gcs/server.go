@@ -161,7 +161,7 @@ func (d deletion) Write(b []byte) (int, error) {
 	return d.recorder.Write(b)
 }
 
-// permit refuses a request that does something which its caller may not do.
+// permit refuses a request if its caller lacks a permission for it.
 func (s *Server) permit(c *standin.Caller, wanted []access) *refusal {
 	for _, a := range wanted {
 		if !hasScope(c, a.write) {

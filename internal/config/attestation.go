@@ -8,7 +8,7 @@ import (
 	"gke-metadata-emulator/identity/attest"
 )
 
-// Attestation says how callers are identified.
+// Attestation has the settings by which callers are identified.
 type Attestation struct {
 	Policy     string // one of package attest
 	CgroupRoot string // empty: the usual places

@@ -2,7 +2,7 @@ package config
 
 import "github.com/spf13/pflag"
 
-// Audit says where issued and refused tokens are recorded.
+// Audit has the file in which issued and refused tokens are recorded.
 type Audit struct {
 	Log string // path of a file, - for standard output; empty: no record
 }

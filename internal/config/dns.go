@@ -2,7 +2,7 @@ package config
 
 import "github.com/spf13/pflag"
 
-// DNS says which cluster's CoreDNS, and where its configuration is.
+// DNS identifies the cluster and the ConfigMaps of its CoreDNS.
 type DNS struct {
 	Kubernetes      Kubernetes
 	Namespace       string

@@ -8,7 +8,8 @@ const StandardHandoverFile = "/run/gke-metadata-emulator/handover"
 // HandoverKeyRemedy is the remedy of a hand-over key that is missing or too short.
 const HandoverKeyRemedy = "make one by 'head -c 32 /dev/urandom'"
 
-// Handover says where the daemon leaves its tokens for the next instance on the node.
+// Handover has the file in which the daemon leaves its tokens for the next instance on
+// the node.
 type Handover struct {
 	File    string // on a tmpfs; empty: tokens are not left
 	KeyFile string

@@ -2,7 +2,7 @@ package config
 
 import "github.com/spf13/pflag"
 
-// Kubernetes says how the API server is reached.
+// Kubernetes has the settings of the connection to the API server.
 type Kubernetes struct {
 	Kubeconfig string // path of a file; empty: the pod's own service account
 }

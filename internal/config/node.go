@@ -2,7 +2,7 @@ package config
 
 import "github.com/spf13/pflag"
 
-// Node says which node of the cluster the daemon serves.
+// Node identifies the node that the daemon serves.
 type Node struct {
 	Name string
 }

@@ -13,7 +13,7 @@ const maxIdentityWait = 20 * time.Second
 // more than maxIdentityWait.
 var identityWaitForm = regexp.MustCompile(`^(([1-9][0-9]{0,3}|1[0-9]{4}|20000)ms|(0\.[0-9]*[1-9][0-9]*|([1-9]|1[0-9])(\.[0-9]+)?|20(\.0+)?)s)$`)
 
-// Pods says what the daemon does for the pods of its node.
+// Pods has the services of the daemon for the pods of its node.
 type Pods struct {
 	Events       bool
 	Prefetch     bool

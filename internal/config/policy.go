@@ -26,7 +26,7 @@ func impersonationPolicies() []string { return []string{PolicyIAM, PolicyFile, P
 // tokens.MinTokenLife and tokens.MaxTokenLife.
 var maxTokenLifeForm = regexp.MustCompile(`^(0s?|[1-5][0-9]m([0-5]?[0-9]s)?|60m(0s)?|1h(0m)?(0s)?|([6-9][0-9]{2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s)$`)
 
-// Policy says which KSA can use which GSA, and what its tokens can be.
+// Policy limits the GSAs that a KSA can use, and the scopes and lifetimes of tokens.
 type Policy struct {
 	Impersonation string        // iam, file or off; empty without impersonation
 	File          string        // path of a policy file; empty: no rules

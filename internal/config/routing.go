@@ -21,7 +21,7 @@ func metadataListen() string {
 	return fmt.Sprintf("%s:%d", wellknown.MetadataIPv4, wellknown.MetadataPort)
 }
 
-// Routing says how packets for the metadata address reach the daemon.
+// Routing has the settings by which packets for the metadata address reach the daemon.
 type Routing struct {
 	Mode      string // one of package routing
 	Interface string // gets the metadata address, in mode address

@@ -2,7 +2,7 @@ package config
 
 import "github.com/spf13/pflag"
 
-// Tracing says where traces are sent to.
+// Tracing has the collector of the traces.
 type Tracing struct {
 	OTLPEndpoint string // base URL of a collector; empty: no traces
 }

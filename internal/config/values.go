@@ -61,7 +61,7 @@ func setPattern(flags *pflag.FlagSet, name string, pattern *regexp.Regexp) {
 }
 
 // Pattern returns a regular expression that each valid value of a flag matches; empty if
-// there is none. The empty value is not meant: for most flags, it is the default.
+// there is none. The empty value, the default of most flags, need not match.
 func Pattern(f *pflag.Flag) string {
 	if patterns := f.Annotations[patternKey]; len(patterns) > 0 {
 		return patterns[0]

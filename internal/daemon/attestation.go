@@ -14,7 +14,10 @@ import (
 
 // attestation opens the kernel's proof of callers as the settings require.
 func (s serve) attestation(registry prometheus.Registerer, log *slog.Logger) (*attest.Attestation, error) {
-	destinations := []netip.AddrPort{netip.MustParseAddrPort(wellknown.MetadataIPv4 + ":80"), netip.MustParseAddrPort("[fd20:ce::254]:80")}
+	destinations := []netip.AddrPort{
+		netip.AddrPortFrom(netip.MustParseAddr(wellknown.MetadataIPv4), wellknown.MetadataPort),
+		netip.AddrPortFrom(netip.MustParseAddr(wellknown.MetadataIPv6), wellknown.MetadataPort),
+	}
 	if own, err := netip.ParseAddrPort(s.Listen.Address); err == nil && own.Port() != 0 {
 		destinations = append(destinations, own)
 	}

@@ -18,7 +18,7 @@ import (
 type listeners struct {
 	callers, admin net.Listener
 	leavesOutNode  bool   // the metadata address does not lead here in the node's own network
-	routing        string // mode that leads callers here; empty if there is none
+	routing        string // mode that routes callers to the listeners; empty if there is none
 }
 
 func openListeners(addresses config.Listen) (*listeners, error) {
