@@ -71,6 +71,17 @@ func TestAdminAPI_ConfiguresServer(t *testing.T) {
 	if got := g.fleetExchange(nil); got.status != http.StatusOK {
 		t.Errorf("%d %s", got.status, got.body)
 	}
+	for _, state := range []string{"disabled", "prohibited"} {
+		admin("PUT", "apis", `{"project":"billing","service":"iamcredentials.googleapis.com","state":"`+state+`"}`)
+		checkAPIError(t, mint(), 403, "PERMISSION_DENIED", "")
+	}
+	admin("PUT", "apis", `{"project":"billing","service":"iamcredentials.googleapis.com","state":"enabled"}`)
+	if got := mint(); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if calls := admin("GET", "quotaProjects", "").decode(t); calls["iamcredentials.generateAccessToken"].(object)["billing"] != 7.0 {
+		t.Error(calls)
+	}
 	admin("DELETE", "bindings", binding)
 	checkAPIError(t, mint(), 403, "PERMISSION_DENIED", "")
 	admin("DELETE", "serviceAccounts/"+testGSA, "")
@@ -103,6 +114,10 @@ func TestAdminAPI_RefusesInvalidRequests(t *testing.T) {
 		"member":            {"PUT", "bindings", `{"resource":"` + testGSA + `","role":"roles/viewer","member":"dev"}`, "user:EMAIL"},
 		"role":              {"DELETE", "bindings", `{"resource":"` + testGSA + `","role":"viewer","member":"user:dev@example.com"}`, "roles/"},
 		"misspelt binding":  {"PUT", "bindings", `{"gsa":"x"}`, "gsa"},
+		"API's state":       {"PUT", "apis", `{"project":"x","service":"iam.googleapis.com","state":"off"}`, "prohibited"},
+		"API's service":     {"PUT", "apis", `{"project":"x","service":"x","state":"enabled"}`, "sts.googleapis.com"},
+		"API's project":     {"PUT", "apis", `{"service":"iam.googleapis.com","state":"enabled"}`, "project"},
+		"API's fields":      {"PUT", "apis", `{"name":"x"}`, "name"},
 		"provider":          {"PUT", "providers", `{"name":"x"}`, "providers[0]"},
 		"membership":        {"PUT", "memberships", `{"name":"x"}`, "memberships[0]"},
 		"pool":              {"PUT", "pools", `{"name":"x"}`, "//iam.googleapis.com/"},

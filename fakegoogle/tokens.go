@@ -182,8 +182,17 @@ func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
 	}
 	if project := quotaProject(c.Request); project != "" && !s.canBill(granted.members, project) {
 		return nil, userProjectDenied(project, api)
+	} else if project == "" && granted.client != "" && !s.sharesQuota() {
+		return nil, quotaProjectRequired(api.service)
 	}
-	return granted, nil
+	return granted, s.checkAPI(granted.consumer(c), api.service)
+}
+
+// sharesQuota reports whether a user needs no quota project.
+func (s *Server) sharesQuota() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.allowAll || s.sharedQuota
 }
 
 // canBill reports whether a caller has the permission to use a project as its quota
