@@ -145,12 +145,13 @@ func (o Options) federating(minting *mint, e *Engine, m *metrics) Source {
 	shared := newCache(exchangeFor(subjectLifetime), "federated", cacheSize, o.Now, e.background, m)
 	e.credentialStores, e.ksaTokens = []*store{shared.store, ksaTokens.store}, ksaTokens.store
 	minting.credential = federated{source: shared, shortLived: func(lifetime time.Duration) Source { return exchangeFor(lifetime) }}
-	minting.remedy = func(w identity.Workload) string {
+	minting.caller = func(w identity.Workload) string { return federatedMember(o.Federation.Provider, w.KSA) }
+	minting.missingBinding = func(w identity.Workload) string {
 		role := workloadIdentityUser
 		if w.Delegates != "" {
 			role = serviceAccountTokenCreator // workloadIdentityUser lacks iam.serviceAccounts.implicitDelegation
 		}
-		return bindingCommand(entryAccount(w), role, federatedMember(o.Federation.Provider, w.KSA))
+		return bindingCommand(entryAccount(w), role, minting.caller(w))
 	}
 	return minting
 }
@@ -160,8 +161,9 @@ func (o Options) federating(minting *mint, e *Engine, m *metrics) Source {
 func (o Options) impersonating(minting *mint, e *Engine, m *metrics) (Policy, error) {
 	source := &sourceCredential{tokens: oauth2.ReuseTokenSource(nil, o.SourceCredential), metrics: m}
 	minting.credential = source
-	minting.remedy = func(w identity.Workload) string {
-		return sourceRoleCommand(slices.Concat(o.Delegates, []string{entryAccount(w)})[0], serviceAccountTokenCreator)
+	minting.caller = func(identity.Workload) string { return operatorMember }
+	minting.missingBinding = func(w identity.Workload) string {
+		return sourceRoleCommand(slices.Concat(o.Delegates, []string{entryAccount(w)})[0], serviceAccountTokenCreator, minting.caller(w))
 	}
 	switch {
 	case o.RulesDecide:
