@@ -87,6 +87,16 @@ func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) (string, err
 	return bindingReason(w, member), nil
 }
 
+// forgetDenial makes the next request of w read the policy again, unless it allows w.
+func (p *iamPolicy) forgetDenial(w identity.Workload) {
+	gsa := entryAccount(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if policy, found := p.known.Peek(gsa); found && p.boundMember(policy, w.KSA) == "" {
+		p.known.Remove(gsa)
+	}
+}
+
 // boundMember is the member name by which the KSA is bound, or empty.
 func (p *iamPolicy) boundMember(policy gsaPolicy, ksa identity.ServiceAccount) string {
 	for _, member := range workloadMembers(p.pool, p.provider, ksa) {
