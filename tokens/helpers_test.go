@@ -15,7 +15,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
-	"golang.org/x/oauth2"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
@@ -281,7 +280,7 @@ func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
 	return Options{Federation: &f, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
-func (g *offlineGoogle) impersonation(credential oauth2.TokenSource, policy Policy) Options {
+func (g *offlineGoogle) impersonation(credential SourceCredential, policy Policy) Options {
 	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 

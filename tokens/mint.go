@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -18,6 +19,9 @@ import (
 type credential interface {
 	// bearer returns the token that authorizes calls of IAM for w.
 	bearer(ctx context.Context, w identity.Workload) (Token, error)
+	// quotaProject is the project that is billed for calls of IAM with the bearer, unless
+	// the KSA names one; empty: Google chooses.
+	quotaProject() string
 	// unlinkedToken returns the access token of a workload whose KSA names no GSA. It
 	// lives for maxLifetime at most; 0 is Google's default.
 	unlinkedToken(ctx context.Context, w identity.Workload, scopes Scopes, maxLifetime time.Duration) (Token, error)
@@ -62,7 +66,7 @@ func (m *mint) AccessToken(ctx context.Context, w identity.Workload, scopes Scop
 	err = callUpstream(ctx, m.metrics, "generateAccessToken", func(ctx context.Context) error {
 		call := m.calls.GenerateAccessToken(resource(w.GSA), request).Context(ctx)
 		authorize(call.Header(), bearer)
-		setQuotaProject(call.Header(), w.QuotaProject)
+		setQuotaProject(call.Header(), cmp.Or(w.QuotaProject, m.credential.quotaProject()))
 		response, err := call.Do()
 		if err != nil {
 			return m.withRemedy(w, "generate access token", err)
@@ -96,7 +100,7 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 		call := m.calls.GenerateIdToken(resource(w.GSA), &iamcredentials.GenerateIdTokenRequest{
 			Audience: request.Audience, IncludeEmail: true, Delegates: m.delegateChain(w)}).Context(ctx)
 		authorize(call.Header(), bearer)
-		setQuotaProject(call.Header(), w.QuotaProject)
+		setQuotaProject(call.Header(), cmp.Or(w.QuotaProject, m.credential.quotaProject()))
 		response, err := call.Do()
 		if err != nil {
 			return m.withRemedy(w, "generate identity token", err)
@@ -136,7 +140,7 @@ func entryAccount(w identity.Workload) string { return append(annotatedDelegates
 func (m *mint) withRemedy(w identity.Workload, task string, err error) error {
 	e := googleError(task, err)
 	if errorReason(err) == "USER_PROJECT_DENIED" {
-		e.Message += fmt.Sprintf("\nThe project is named by the annotation %s of service account %s/%s.", identity.AnnotationQuotaProject, w.KSA.Namespace, w.KSA.Name)
+		e.Message += "\n" + quotaProjectOrigin(w)
 		return e
 	}
 	if (e.Kind == Denied || e.Kind == NotFound) && len(m.delegateChain(w)) > 0 {
@@ -161,19 +165,12 @@ func bindingCommand(gsa, role, member string) string {
 
 // sourceRoleCommand names the role that the operator's credential lacks, and the command
 // that grants it.
-func sourceRoleCommand(gsa, role string) string {
+func sourceRoleCommand(gsa, role, member string) string {
 	return fmt.Sprintf("The metadata server's source credential needs %s on %s:\n"+
-		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=MEMBER", role, gsa, gsa, role)
+		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=\"%s\"", role, gsa, gsa, role, member)
 }
 
+// resource is the name of a GSA for IAM Credentials, which requires the wildcard.
 func resource(gsa string) string { return "projects/-/serviceAccounts/" + gsa }
 
 func authorize(h http.Header, bearer Token) { h.Set("Authorization", "Bearer "+bearer.Value()) }
-
-// setQuotaProject sets whose quota a call uses, as GKE does for these two calls; see "Use
-// quota from a different project with Workload Identity Federation for GKE".
-func setQuotaProject(h http.Header, project string) {
-	if project != "" {
-		h.Set("X-Goog-User-Project", project)
-	}
-}

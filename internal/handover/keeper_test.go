@@ -51,7 +51,7 @@ func (i instance) keeper(t *testing.T) (*Keeper, *bytes.Buffer) {
 	t.Helper()
 	log := &bytes.Buffer{}
 	return NewKeeper(KeeperOptions{
-		File: open(t, i.path, key(i.key)), Engine: i.engine, Owner: i.owner, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(log, nil)),
+		File: open(t, i.path, key(i.key)), Engine: i.engine, Owner: func() string { return i.owner }, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(log, nil)),
 	}), log
 }
 
