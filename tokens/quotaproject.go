@@ -27,10 +27,12 @@ func quotaProjectOrigin(w identity.Workload) string {
 
 // withQuotaProject removes from w the quota project that it may not use, and returns the
 // reason then. Google's IAM checks whether the caller may use a project. In impersonation
-// mode the caller is the operator and not the KSA, so the rules have to name the project.
+// mode the caller is the operator and not the KSA, so the rules have to list the project,
+// unless no policy guards the operator's credential.
 func (g guarded) withQuotaProject(w identity.Workload) (_ identity.Workload, reasons []string) {
 	allowed := g.rules.Load().limitsFor(w.KSA.Namespace).QuotaProjects
-	if w.QuotaProject == "" || slices.Contains(allowed, w.QuotaProject) || allowed == nil && g.policy == nil {
+	_, unguarded := g.policy.(AllowAll)
+	if w.QuotaProject == "" || slices.Contains(allowed, w.QuotaProject) || allowed == nil && (g.policy == nil || unguarded) {
 		return w, nil
 	}
 	ignored := w.QuotaProject

@@ -41,8 +41,7 @@ type namespaceLimits struct {
 	GSAs      []string `json:"gsas"`      // patterns: * is any text without @
 	Scopes    []string `json:"scopes"`
 	MaxLife   string   `json:"maxLife"`
-	// QuotaProjects are those that KSAs may name. Nil: all in federation mode, as Google
-	// asks for the KSA's permission; none in impersonation mode.
+	// QuotaProjects are those that KSAs may name; nil: see [guarded.withQuotaProject].
 	QuotaProjects []string `json:"quotaProjects,omitempty"`
 
 	gsas        []*regexp.Regexp
