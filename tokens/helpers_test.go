@@ -248,7 +248,11 @@ type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	recorder := httptest.NewRecorder()
-	p.ServeHTTP(recorder, r)
+	received := r.WithContext(r.Context())
+	if received.Body == nil {
+		received.Body = http.NoBody // as a server does
+	}
+	p.ServeHTTP(recorder, received)
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
