@@ -126,7 +126,7 @@ func (e *Engine) SetRules(rules *Rules) {
 
 // SourceCredentialChanged makes the engine use a changed [SourceCredential] at once: it
 // forgets the failures of the previous one and the calls that are under way. Tokens of GSAs
-// are kept, as they do not depend on it any more.
+// are kept, as they do not depend on it any more. It needs impersonation mode.
 func (e *Engine) SourceCredentialChanged() {
 	e.source.flights.Forget("")
 	e.tokens.forgetFailures()
