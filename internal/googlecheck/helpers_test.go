@@ -40,7 +40,6 @@ type fakeAdmin struct {
 	mu       sync.Mutex
 	existing map[string]bool // accounts, pools and providers by name; true if it exists, false if it was removed
 	disabled map[string]bool // APIs
-	calls    []string
 }
 
 // bend replaces the answer to each request whose method, URI and body contain the texts.
@@ -65,7 +64,9 @@ func newFakeAdmin(t *testing.T) *fakeAdmin {
 	t.Helper()
 	a := &fakeAdmin{google: fakegoogle.New(fakegoogle.Options{}), existing: map[string]bool{}, disabled: map[string]bool{}, routes: http.NewServeMux()}
 	for _, project := range []string{testProject, otherProject} {
-		a.google.Bind("projects/"+project, "roles/owner", "user:"+operator)
+		if err := a.google.Bind("projects/"+project, "roles/owner", "user:"+operator); err != nil {
+			t.Fatal(err)
+		}
 	}
 	const pools = "/v1/projects/{project}/locations/global/workloadIdentityPools"
 	a.handle("POST /v1/projects/{project}/serviceAccounts", a.createAccount)
@@ -99,7 +100,6 @@ func (a *fakeAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	a.mu.Lock()
-	a.calls = append(a.calls, r.Method+" "+r.URL.Path)
 	stsDisabled := a.disabled[stsService]
 	a.mu.Unlock()
 	switch {
@@ -138,8 +138,13 @@ func (a *fakeAdmin) handle(pattern string, answer func(*http.Request, []byte) (a
 			err = refusal{http.StatusForbidden, "The caller is not an owner, or bills another project."}
 		}
 		code := http.StatusOK
-		var refused refusal
-		if errors.As(err, &refused) {
+		if err != nil {
+			refused, ok := errors.AsType[refusal](err)
+			if google, is := errors.AsType[*fakegoogle.Error](err); is {
+				refused = refusal{google.Code, google.Message}
+			} else if !ok {
+				refused = refusal{http.StatusBadRequest, err.Error()}
+			}
 			code = refused.code
 			output = map[string]any{"error": map[string]any{"code": code, "message": refused.message}}
 		}
@@ -152,7 +157,7 @@ func (a *fakeAdmin) handle(pattern string, answer func(*http.Request, []byte) (a
 func (a *fakeAdmin) createAccount(r *http.Request, body []byte) (any, error) {
 	var request struct{ AccountID string }
 	if err := json.Unmarshal(body, &request); err != nil {
-		return nil, refusal{http.StatusBadRequest, err.Error()}
+		return nil, err
 	}
 	email := request.AccountID + "@" + r.PathValue("project") + ".iam.gserviceaccount.com"
 	a.existing[email] = true
@@ -184,17 +189,13 @@ func (a *fakeAdmin) setPolicy(r *http.Request, body []byte) (any, error) {
 		}
 	}
 	if err := json.Unmarshal(body, &request); err != nil {
-		return nil, refusal{http.StatusBadRequest, err.Error()}
+		return nil, err
 	}
 	for _, b := range request.Policy.Bindings {
 		for _, member := range b.Members {
-			if pool, _, ok := strings.Cut(strings.TrimPrefix(member, "principal://iam.googleapis.com/"), "/subject/"); ok && !a.existing[pool] {
-				return nil, refusal{http.StatusBadRequest, "Identity Pool does not exist (" + pool + ")."}
+			if err := a.google.Bind(email, b.Role, member); err != nil {
+				return nil, err
 			}
-			if pool, _, ok := strings.Cut(strings.TrimPrefix(member, "serviceAccount:"), "["); ok {
-				return nil, refusal{http.StatusBadRequest, "Identity Pool does not exist (" + pool + "). Please check that you specified a valid resource name."}
-			}
-			a.google.Bind(email, b.Role, member)
 		}
 	}
 	return request.Policy, nil
@@ -203,7 +204,7 @@ func (a *fakeAdmin) setPolicy(r *http.Request, body []byte) (any, error) {
 func (a *fakeAdmin) createPool(r *http.Request, _ []byte) (any, error) {
 	name := "projects/" + testNumber + "/locations/global/workloadIdentityPools/" + r.URL.Query().Get("workloadIdentityPoolId")
 	a.existing[name] = true
-	return map[string]any{"name": name + "/operations/create"}, nil
+	return map[string]any{"name": name + "/operations/create"}, a.google.AddPool("//iam.googleapis.com/" + name)
 }
 
 func (a *fakeAdmin) poolName(r *http.Request) string {
@@ -223,7 +224,7 @@ func (a *fakeAdmin) deletePool(r *http.Request, _ []byte) (any, error) {
 		return nil, refusal{http.StatusNotFound, "Requested entity was not found."}
 	}
 	a.existing[name] = false
-	return map[string]any{"name": name + "/operations/delete", "done": true}, nil
+	return map[string]any{"name": name + "/operations/delete", "done": true}, a.google.DeletePool("//iam.googleapis.com/" + name)
 }
 
 func (a *fakeAdmin) createProvider(r *http.Request, body []byte) (any, error) {
@@ -236,11 +237,9 @@ func (a *fakeAdmin) createProvider(r *http.Request, body []byte) (any, error) {
 		return nil, refusal{http.StatusBadRequest, fmt.Sprintf("%v", err)}
 	}
 	name := pool + "/providers/" + r.URL.Query().Get("workloadIdentityPoolProviderId")
-	err := a.google.AddProvider(fakegoogle.Provider{Name: "//iam.googleapis.com/" + name, Issuer: request.OIDC.IssuerURI, JWKS: []byte(request.OIDC.JWKSJSON)})
-	if err != nil {
-		return nil, refusal{http.StatusBadRequest, err.Error()}
-	}
-	return map[string]any{"name": name + "/operations/create", "done": true}, nil
+	return map[string]any{"name": name + "/operations/create", "done": true}, a.google.AddProvider(fakegoogle.Provider{
+		Name: "//iam.googleapis.com/" + name, Issuer: request.OIDC.IssuerURI, JWKS: []byte(request.OIDC.JWKSJSON),
+	})
 }
 
 // getRole has the permissions of the roles as far as the offline Google has them.

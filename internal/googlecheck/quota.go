@@ -3,6 +3,7 @@ package googlecheck
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"google.golang.org/api/iamcredentials/v1"
 
@@ -18,12 +19,15 @@ func quotaChecks() []Check {
 				_, err := s.unbilled.Projects.ServiceAccounts.GetIamPolicy("projects/-/serviceAccounts/" + account).OptionsRequestedPolicyVersion(3).Context(ctx).Do()
 				return is(err, http.StatusOK, "")
 			})},
-		{"quota/IAM Credentials answers a user credential without a quota project", "200 from generateAccessToken, or IAM_PERMISSION_DENIED, which is IAM's own decision", source,
+		{"quota/IAM Credentials answers a user credential without a quota project", "200 from generateAccessToken, or a missing permission, which is IAM's own decision", source,
 			asUser(func(ctx context.Context, s *scratch, account string) (string, bool, error) {
 				_, err := s.unbilledIAM.GenerateAccessToken("projects/-/serviceAccounts/"+account,
 					&iamcredentials.GenerateAccessTokenRequest{Scope: []string{tokens.CloudPlatform}}).Context(ctx).Do()
 				a, err := answerOf(err)
-				return a.String(), a.code == http.StatusOK || a.reason == "IAM_PERMISSION_DENIED", err
+				// A credential that may not act as the account gets IAM's own refusal, which in 2021
+				// had no reason.
+				decided := a.code == http.StatusForbidden && strings.Contains(a.text, "ermission") && (a.reason == "" || a.reason == "IAM_PERMISSION_DENIED")
+				return a.String(), a.code == http.StatusOK || decided, err
 			})},
 	}
 }
