@@ -67,10 +67,10 @@ func newScratch(o Options) (*scratch, error) {
 
 	var err error
 	if s.iam, err = iam.NewService(ctx, billed, option.WithEndpoint(o.IAM)); err != nil {
-		return nil, fmt.Errorf("IAM client for %s: %w", o.IAM, err)
+		return nil, fmt.Errorf("client of IAM at %s: %w", o.IAM, err)
 	}
 	if s.unbilled, err = iam.NewService(ctx, unbilled, option.WithEndpoint(o.IAM)); err != nil {
-		return nil, fmt.Errorf("IAM client for %s: %w", o.IAM, err)
+		return nil, fmt.Errorf("client of IAM at %s: %w", o.IAM, err)
 	}
 	for _, client := range []struct {
 		option option.ClientOption
@@ -78,17 +78,17 @@ func newScratch(o Options) (*scratch, error) {
 	}{{unbilled, &s.unbilledIAM}, {anonymous, &s.federated}} {
 		service, err := iamcredentials.NewService(ctx, client.option, option.WithEndpoint(o.IAMCredentials))
 		if err != nil {
-			return nil, fmt.Errorf("IAM Credentials client for %s: %w", o.IAMCredentials, err)
+			return nil, fmt.Errorf("client of IAM Credentials at %s: %w", o.IAMCredentials, err)
 		}
 		*client.calls = service.Projects.ServiceAccounts
 	}
 	exchange, err := sts.NewService(ctx, anonymous, option.WithEndpoint(o.STS))
 	if err != nil {
-		return nil, fmt.Errorf("STS client for %s: %w", o.STS, err)
+		return nil, fmt.Errorf("client of STS at %s: %w", o.STS, err)
 	}
 	usage, err := serviceusage.NewService(ctx, billed, option.WithEndpoint(o.ServiceUsage))
 	if err != nil {
-		return nil, fmt.Errorf("Service Usage client for %s: %w", o.ServiceUsage, err)
+		return nil, fmt.Errorf("client of Service Usage at %s: %w", o.ServiceUsage, err)
 	}
 	s.sts, s.services = exchange.V1, usage.Services
 	return s, nil
