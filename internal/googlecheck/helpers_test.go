@@ -60,9 +60,9 @@ func (b bend) matches(r *http.Request, body []byte) bool {
 }
 
 // newFakeAdmin starts an offline Google with two projects of the operator's.
-func newFakeAdmin(t *testing.T) *fakeAdmin {
+func newFakeAdmin(t *testing.T, o fakegoogle.Options) *fakeAdmin {
 	t.Helper()
-	a := &fakeAdmin{google: fakegoogle.New(fakegoogle.Options{}), existing: map[string]bool{}, disabled: map[string]bool{}, routes: http.NewServeMux()}
+	a := &fakeAdmin{google: fakegoogle.New(o), existing: map[string]bool{}, disabled: map[string]bool{}, routes: http.NewServeMux()}
 	for _, project := range []string{testProject, otherProject} {
 		if err := a.google.Bind("projects/"+project, "roles/owner", "user:"+operator); err != nil {
 			t.Fatal(err)
@@ -99,18 +99,11 @@ func (r refusal) Error() string { return r.message }
 func (a *fakeAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	a.mu.Lock()
-	stsDisabled := a.disabled[stsService]
-	a.mu.Unlock()
 	switch {
 	case a.bend.matches(r, body):
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(a.bend.status)
 		_, _ = io.WriteString(w, a.bend.body)
-	case stsDisabled && r.URL.Path == "/v1/token":
-		w.WriteHeader(http.StatusForbidden)
-		_, _ = io.WriteString(w, `{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "Security Token Service API (sts.googleapis.com) has not been used in project 123456789012 before or it is disabled.",
-			"details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED", "domain": "googleapis.com"}]}}`)
 	default:
 		if _, pattern := a.routes.Handler(r); pattern != "" {
 			a.routes.ServeHTTP(w, r)
@@ -259,6 +252,11 @@ func getRole(r *http.Request, _ []byte) (any, error) {
 func (a *fakeAdmin) switchService(r *http.Request, _ []byte) (any, error) {
 	service, verb, _ := strings.Cut(r.PathValue("call"), ":")
 	a.disabled[service] = verb == "disable"
+	if a.disabled[service] {
+		a.google.DisableAPI(testNumber, service)
+	} else {
+		a.google.EnableAPI(testNumber, service)
+	}
 	return map[string]any{"name": "operations/switch", "done": true}, nil
 }
 
