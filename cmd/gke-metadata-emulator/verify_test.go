@@ -26,9 +26,9 @@ func verifyArgs(t *testing.T, more ...string) []string {
 }
 
 func TestVerifyGoogle_ChecksThatDoNotApplyAreExitCode0(t *testing.T) {
-	got := run1(t, nil, verifyArgs(t, "--only=^server/", "--kubeconfig=gke.yaml")...)
+	got := run1(t, nil, verifyArgs(t, "--only=^server/")...)
 	if got.code != exitOK || got.stderr != "" || strings.Count(got.stdout, "n/a        server/") != 3 ||
-		!strings.Contains(got.stdout, "run there: kubectl --kubeconfig=gke.yaml run conformance") ||
+		!strings.Contains(got.stdout, "run there: kubectl run conformance") ||
 		!strings.HasSuffix(got.stdout, "\n0 expected, 0 different, 3 not applicable, 0 not answered\n") {
 		t.Errorf("exit code %d, stderr %q\n%s", got.code, got.stderr, got.stdout)
 	}
@@ -43,22 +43,27 @@ func TestVerifyGoogle_RefusedSetUpIsExitCode1(t *testing.T) {
 }
 
 func TestVerifyGoogle_InvalidSettingIsExitCode2(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "credential.json")
+	if err := os.WriteFile(key, fakegoogle.New(fakegoogle.Options{}).AuthorizedUser("you@example.com", ""), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for args, parts := range map[string][]string{
 		"":                 {"--project: is needed", "gcloud projects create"},
 		"--project 123456": {"--project: ", "give the ID, not the number"},
-		"--project demo-project --other-project x":                           {"--other-project: ", "give the ID"},
-		"--project demo-project --project-number x":                          {"--project-number: ", "gcloud projects describe demo-project"},
-		"--project demo-project --only (":                                    {"--only: ", "regular expression"},
-		"--project demo-project --only nosuchcheck":                          {"--only: ", "docs/facts.md"},
-		"--project demo-project --propagation -1s":                           {"--propagation: ", "use 10m"},
-		"--project demo-project --universe-domain x":                         {"--universe-domain: ", "googleapis.com"},
-		"--project demo-project --iam-endpoint here":                         {"--iam-endpoint: ", "https://iam.googleapis.com"},
-		"--project demo-project demo":                                        {`takes no argument "demo"`},
-		"--project demo-project --other-project demo-project":                {"--other-project: is the project of --project"},
-		"--project demo-project --service-usage-endpoint http://example.com": {"--service-usage-endpoint: ", "use https"},
-		"--project demo-project --source-credentials /nonexistent.json":      {"--source-credentials: ", "gcloud auth application-default login"},
+		"--project demo-project --other-project x":                                       {"--other-project: ", "give the ID"},
+		"--project demo-project --project-number x":                                      {"--project-number: ", "gcloud projects describe demo-project"},
+		"--project demo-project --only (":                                                {"--only: ", "regular expression"},
+		"--project demo-project --only nosuchcheck":                                      {"--only: ", "docs/facts.md"},
+		"--project demo-project --propagation -1s":                                       {"--propagation: ", "use 10m"},
+		"--project demo-project --universe-domain x":                                     {"--universe-domain: ", "googleapis.com"},
+		"--project demo-project --iam-endpoint here":                                     {"--iam-endpoint: ", "https://iam.googleapis.com"},
+		"--project demo-project demo":                                                    {`takes no argument "demo"`},
+		"--project demo-project --other-project demo-project":                            {"--other-project: is the project of --project"},
+		"--project demo-project --service-usage-endpoint http://example.com":             {"--service-usage-endpoint: ", "use https"},
+		"--project demo-project --source-credentials KEY --kubeconfig /nonexistent.yaml": {"--kubeconfig: ", "/nonexistent.yaml"},
+		"--project demo-project --source-credentials /nonexistent.json":                  {"--source-credentials: ", "gcloud auth application-default login"},
 	} {
-		run1(t, nil, append([]string{"verify", "google"}, strings.Fields(args)...)...).oneLine(t, exitUsage, parts...)
+		run1(t, nil, append([]string{"verify", "google"}, strings.Fields(strings.ReplaceAll(args, "KEY", key))...)...).oneLine(t, exitUsage, parts...)
 	}
 	run1(t, nil, "verify").oneLine(t, exitUsage, "a command is missing: google", "gke-metadata-emulator verify --help")
 	run1(t, nil, "verify", "gogle").oneLine(t, exitUsage, `verify knows no command "gogle"`)

@@ -19,7 +19,7 @@ type VerifyGoogle struct {
 	ProjectNumber string // empty: the number in the name of a new pool
 	OtherProject  string // empty: none
 	Source        string // file of a credential; empty: Application Default Credentials
-	Kubernetes    Kubernetes
+	Kubeconfig    string // empty: no cluster
 	Only          string // a regular expression
 	Keep          bool
 	DisableAPIs   bool
@@ -43,7 +43,7 @@ func (v *VerifyGoogle) projectFlags(f *pflag.FlagSet) {
 	f.StringVar(&v.OtherProject, "other-project", "", "`ID` of a second project of yours, in which nothing is changed, for the check of addresses in another project's URL")
 	setPattern(f, "other-project", projectID)
 	f.StringVar(&v.Source, "source-credentials", "", "`file` of the credential, in any format of Google's libraries (default: Application Default Credentials)")
-	f.StringVar(&v.Kubernetes.Kubeconfig, "kubeconfig", "", "kubeconfig `file` of a GKE cluster, for the commands that are printed")
+	f.StringVar(&v.Kubeconfig, "kubeconfig", "", "kubeconfig `file` of a cluster that is not GKE, whose keys and tokens are checked too (default: none)")
 }
 
 func (v *VerifyGoogle) checkFlags(f *pflag.FlagSet) {
@@ -93,13 +93,12 @@ func (v *VerifyGoogle) Complete() error {
 	return v.Google.completeEndpoints(v.UniverseDomain, endpoint{"service-usage-endpoint", "Service Usage", "serviceusage", &v.ServiceUsage})
 }
 
-// Options returns the settings as options of package googlecheck, without the credential
-// and the HTTP client.
+// Options returns the settings as options of package googlecheck, without the credential,
+// the cluster and the HTTP client.
 func (v *VerifyGoogle) Options() googlecheck.Options {
 	return googlecheck.Options{
 		Project: v.Project, DottedProject: dottedProject(v.Project), ProjectNumber: v.ProjectNumber, OtherProject: v.OtherProject,
-		Kubeconfig: v.Kubernetes.Kubeconfig,
-		STS:        v.Google.STS, IAMCredentials: v.Google.IAMCredentials, IAM: v.Google.IAM, ServiceUsage: v.ServiceUsage,
+		STS: v.Google.STS, IAMCredentials: v.Google.IAMCredentials, IAM: v.Google.IAM, ServiceUsage: v.ServiceUsage,
 		Only: regexp.MustCompile(v.Only), DisableAPIs: v.DisableAPIs, Keep: v.Keep,
 		Attempts: 1 + int(v.Propagation/verifyPause), Pause: googlecheck.Pause(verifyPause),
 	}

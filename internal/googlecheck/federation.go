@@ -33,7 +33,7 @@ func federationChecks() []Check {
 				if _, err := s.federatedToken(ctx); err != nil {
 					return "", false, err
 				}
-				unknown, err := newIssuer("unknown-" + s.suffix)
+				unknown, err := s.newIssuer("unknown-" + s.suffix)
 				if err != nil {
 					return "", false, err
 				}
@@ -51,6 +51,7 @@ func federationChecks() []Check {
 				}
 				return fmt.Sprintf("expires_in is %d", response.ExpiresIn), response.ExpiresIn > 0 && response.ExpiresIn <= 600, nil
 			}},
+		{"federation/keys and token of a cluster are accepted", "200: the documents of the API server suffice for a provider", `"Configure Workload Identity Federation with Kubernetes"`, clusterToken},
 		{"federation/delegate chain works", "200 from generateAccessToken with one delegate, on which the KSA has roles/iam.serviceAccountTokenCreator", "IAM Service Account Credentials API, field delegates", delegates},
 	}
 	for _, scope := range []string{
@@ -78,12 +79,16 @@ func (s *scratch) exchange(ctx context.Context, by *issuer, lifetime time.Durati
 	if err != nil {
 		return nil, err
 	}
+	return s.exchangeToken(ctx, s.provider.value, subject, scope)
+}
+
+func (s *scratch) exchangeToken(ctx context.Context, provider, subject, scope string) (*sts.GoogleIdentityStsV1ExchangeTokenResponse, error) {
 	return s.sts.Token(&sts.GoogleIdentityStsV1ExchangeTokenRequest{
 		GrantType:          "urn:ietf:params:oauth:grant-type:token-exchange",
 		RequestedTokenType: "urn:ietf:params:oauth:token-type:access_token",
 		SubjectTokenType:   "urn:ietf:params:oauth:token-type:jwt",
 		SubjectToken:       subject,
-		Audience:           s.provider.value,
+		Audience:           provider,
 		Scope:              scope,
 	}).Context(ctx).Do()
 }
@@ -92,7 +97,7 @@ func (s *scratch) exchange(ctx context.Context, by *issuer, lifetime time.Durati
 // and waits until STS knows both.
 func (s *scratch) federatedToken(ctx context.Context) (string, error) {
 	return s.token.get(func() (string, error) {
-		_, err := s.provider.get(func() (string, error) { return s.newProvider(ctx, "kubernetes", 0) })
+		_, err := s.provider.get(func() (string, error) { return s.newOwnProvider(ctx, "own-issuer", 0) })
 		if err != nil {
 			return "", fmt.Errorf("create a provider: %v", err)
 		}

@@ -14,8 +14,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/oauth2"
+	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/internal/credential"
@@ -274,11 +276,42 @@ func (a *fakeAdmin) operatorCredential(t *testing.T) oauth2.TokenSource {
 	return source
 }
 
+// fakeCluster is an API server that signs tokens with the key of an issuer.
+type fakeCluster struct{ *issuer }
+
+func (c fakeCluster) Document(_ context.Context, path string) ([]byte, error) {
+	switch path {
+	case "/.well-known/openid-configuration":
+		return json.Marshal(map[string]string{"issuer": issuerURL})
+	case "/openid/v1/jwks":
+		keys, err := c.jwks(0)
+		return []byte(keys), err
+	}
+	return nil, errors.New("no document " + path)
+}
+
+func (c fakeCluster) RequestToken(_ context.Context, _, _ string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	var err error
+	request.Status.Token, err = c.token(request.Spec.Audiences[0], time.Duration(*request.Spec.ExpirationSeconds)*time.Second)
+	return request, err
+}
+
+// testKey is the key of all issuers: the race detector makes new ones slow.
+var testKey = sync.OnceValues(newKey)
+
 // options use the fake, and do not wait.
 func (a *fakeAdmin) options(t *testing.T) Options {
 	t.Helper()
+	key, err := testKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster, err := newIssuer(key, "cluster-key")
+	if err != nil {
+		t.Fatal(err)
+	}
 	return Options{
-		Project: testProject, DottedProject: testProject, OtherProject: otherProject, DisableAPIs: true,
+		Project: testProject, DottedProject: testProject, OtherProject: otherProject, DisableAPIs: true, Cluster: fakeCluster{cluster}, newKey: testKey,
 		STS: a.url, IAMCredentials: a.url, IAM: a.url, ServiceUsage: a.url,
 		Credential: a.operatorCredential(t), UserCredential: true,
 		Attempts: 2, Pause: func(ctx context.Context) error { return ctx.Err() },

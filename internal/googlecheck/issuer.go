@@ -28,17 +28,15 @@ const (
 	ksaSubject   = "system:serviceaccount:" + ksaNamespace + ":" + ksaName
 )
 
-// issuer signs the tokens of a KSA as an API server does. Its key is never stored.
+// issuer signs the tokens of a KSA as an API server does.
 type issuer struct {
 	signer jose.Signer
 	public jose.JSONWebKey
 }
 
-func newIssuer(keyID string) (*issuer, error) {
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, fmt.Errorf("key of the issuer: %w", err)
-	}
+func newKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }
+
+func newIssuer(private *rsa.PrivateKey, keyID string) (*issuer, error) {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: private, KeyID: keyID}}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("key of the issuer: %w", err)

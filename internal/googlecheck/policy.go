@@ -23,7 +23,7 @@ func policyChecks() []Check {
 			"400, as for a member of a GKE pool",
 			"inferred from the same threads",
 			func(ctx context.Context, s *scratch) (string, bool, error) {
-				pool, err := s.pool.get(func() (string, error) { return s.newPool(ctx) })
+				pool, err := s.sharedPool(ctx)
 				if err != nil {
 					return "", false, err
 				}

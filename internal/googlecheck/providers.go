@@ -13,10 +13,10 @@ const rotationKeys = 9
 func providerChecks() []Check {
 	return []Check{{"providers/JWKS of nine keys is accepted", "200: a rotation of the signing key uploads two or three", "IAM API v1 states no limit for oidc.jwksJson",
 		func(ctx context.Context, s *scratch) (string, bool, error) {
-			if _, err := s.pool.get(func() (string, error) { return s.newPool(ctx) }); err != nil {
+			if _, err := s.sharedPool(ctx); err != nil {
 				return "", false, err
 			}
-			_, err := s.newProvider(ctx, "rotation", rotationKeys-1)
+			_, err := s.newOwnProvider(ctx, "rotation", rotationKeys-1)
 			return is(err, http.StatusOK, "")
 		}}}
 }

@@ -2,6 +2,7 @@ package googlecheck
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"net/http"
 	"regexp"
@@ -12,11 +13,11 @@ import (
 
 // Options say which project is used, and how.
 type Options struct {
-	Project       string // ID of the scratch project
-	DottedProject string // the same in addresses: prod.example.com for example.com:prod
-	ProjectNumber string // default: the number in the name of a new pool
-	OtherProject  string // ID of a second project of the caller's; can be empty
-	Kubeconfig    string // for the commands that are printed; can be empty
+	Project       string  // ID of the scratch project
+	DottedProject string  // the same in addresses: prod.example.com for example.com:prod
+	ProjectNumber string  // default: the number in the name of a new pool
+	OtherProject  string  // ID of a second project of the caller's; can be empty
+	Cluster       Cluster // can be nil
 
 	// The base URLs of the services.
 	STS, IAMCredentials, IAM, ServiceUsage string
@@ -33,6 +34,8 @@ type Options struct {
 	// change; Pause waits between two attempts.
 	Attempts int
 	Pause    func(context.Context) error
+
+	newKey func() (*rsa.PrivateKey, error) // of the issuer; a test's is not new, as it takes long
 }
 
 // Pause returns a pause of that duration, for [Options].
@@ -55,6 +58,9 @@ func Pause(d time.Duration) func(context.Context) error {
 func Run(ctx context.Context, o Options, report func(Result)) (left []string, err error) {
 	if o.HTTPClient == nil {
 		o.HTTPClient = http.DefaultClient
+	}
+	if o.newKey == nil {
+		o.newKey = newKey
 	}
 	s, err := newScratch(o)
 	if err != nil {

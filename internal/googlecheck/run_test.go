@@ -62,6 +62,7 @@ func TestRun_BentGoogleIsDifferent(t *testing.T) {
 		"federation/daemon mints all kinds of tokens":                 {[]string{":generateIdToken"}, 403, denied},
 		"federation/unknown signing key is invalid_grant":             {[]string{"/v1/token"}, 200, accepted},
 		"federation/federated token does not outlive the KSA's token": {[]string{"/v1/token"}, 200, accepted},
+		"federation/keys and token of a cluster are accepted":         {[]string{"/providers?", "cluster-key"}, 400, `{"error": {"code": 400, "message": "x5c is not allowed."}}`},
 		"federation/delegate chain works":                             {[]string{":generateAccessToken", "delegates"}, 403, denied},
 		"federation/scope openid is accepted":                         {[]string{"/v1/token", `"scope":"openid"`}, 400, scope},
 		"federation/scope userinfo.email is accepted":                 {[]string{"/v1/token", "userinfo.email"}, 400, scope},
@@ -121,7 +122,7 @@ func TestRun_CancelledContextStillCleansUp(t *testing.T) {
 	o.Only = regexp.MustCompile("^federation/")
 	var last string
 	left, err := Run(ctx, o, func(r Result) { last = r.Name })
-	if err == nil || last != "federation/federated token does not outlive the KSA's token" { // the check before
+	if err == nil || last != "federation/keys and token of a cluster are accepted" { // the check before
 		t.Errorf("the last result is of %s, error %v", last, err)
 	}
 	if remaining := google.remaining(); len(left) != 0 || len(remaining) != 0 {
@@ -151,14 +152,15 @@ func TestRun_KeepLeavesEverythingAndNamesIt(t *testing.T) {
 func TestRun_ChecksThatNeedMoreAreNotApplicable(t *testing.T) {
 	google := newFakeAdmin(t, sharedQuota)
 	o := google.options(t)
-	o.OtherProject, o.UserCredential, o.DisableAPIs, o.Kubeconfig = "", false, false, "gke.yaml"
+	o.OtherProject, o.UserCredential, o.DisableAPIs, o.Cluster = "", false, false, nil
 	results, _ := runAll(t, o)
 	for name, part := range map[string]string{
 		"policy/account in another project's URL is not found":                    "--other-project=",
 		"quota/IAM answers a user credential without a quota project":             "gcloud auth application-default login",
 		"quota/IAM Credentials answers a user credential without a quota project": "gcloud auth application-default login",
 		"apis/disabled STS is refused with its name":                              "--disable-apis",
-		"server/wire details": "kubectl --kubeconfig=gke.yaml run conformance ",
+		"federation/keys and token of a cluster are accepted":                     "--kubeconfig=",
+		"server/wire details": "run there: kubectl run conformance ",
 	} {
 		if got := results[name]; got.Outcome != NotApplicable || !strings.Contains(got.Observed, part) {
 			t.Errorf("%s is %s: %s", name, got.Outcome, got.Observed)

@@ -30,12 +30,12 @@ type scratch struct {
 	sts         *sts.V1Service
 	services    *serviceusage.ServicesService
 
-	issuer   once[*issuer]
-	account  once[string] // e-mail address of the GSA
-	pool     once[string] // projects/NUMBER/locations/global/workloadIdentityPools/POOL
-	provider once[string] // full resource name
-	token    once[string] // federated token of the KSA
-	bound    once[string] // the GSA, once the KSA can use it
+	issuer   once[*issuer] // of the KSA's tokens
+	account  once[string]  // e-mail address of the GSA
+	pool     once[string]  // projects/NUMBER/locations/global/workloadIdentityPools/POOL
+	provider once[string]  // full resource name
+	token    once[string]  // federated token of the KSA
+	bound    once[string]  // the GSA, once the KSA can use it
 
 	remains []remain
 }
@@ -244,24 +244,21 @@ func (s *scratch) newPool(ctx context.Context) (string, error) {
 	return pool.Name, nil
 }
 
-// newProvider creates a provider that trusts the issuer, with more keys than its own.
-func (s *scratch) newProvider(ctx context.Context, id string, moreKeys int) (string, error) {
-	pool, err := s.pool.get(func() (string, error) { return s.newPool(ctx) })
-	if err != nil {
-		return "", err
-	}
-	issuer, err := s.issuer.get(func() (*issuer, error) { return newIssuer("gme-verify-" + s.suffix) })
-	if err != nil {
-		return "", err
-	}
-	keys, err := issuer.jwks(moreKeys)
+// sharedPool is the pool of all providers. It is created at the first use.
+func (s *scratch) sharedPool(ctx context.Context) (string, error) {
+	return s.pool.get(func() (string, error) { return s.newPool(ctx) })
+}
+
+// newProvider creates a provider that trusts an issuer, and returns its full resource name.
+func (s *scratch) newProvider(ctx context.Context, id, issuer, jwks string) (string, error) {
+	pool, err := s.sharedPool(ctx)
 	if err != nil {
 		return "", err
 	}
 	providers := s.iam.Projects.Locations.WorkloadIdentityPools.Providers
 	operation, err := providers.Create(pool, &iam.WorkloadIdentityPoolProvider{
 		AttributeMapping: map[string]string{"google.subject": "assertion.sub"},
-		Oidc:             &iam.Oidc{IssuerUri: issuerURL, JwksJson: keys},
+		Oidc:             &iam.Oidc{IssuerUri: issuer, JwksJson: jwks},
 	}).WorkloadIdentityPoolProviderId(id).Context(ctx).Do()
 	if err != nil {
 		return "", err
@@ -271,4 +268,27 @@ func (s *scratch) newProvider(ctx context.Context, id string, moreKeys int) (str
 		return "", err
 	}
 	return "//iam.googleapis.com/" + pool + "/providers/" + id, nil
+}
+
+// newIssuer returns an issuer with a new key, which is never stored.
+func (s *scratch) newIssuer(keyID string) (*issuer, error) {
+	key, err := s.newKey()
+	if err != nil {
+		return nil, fmt.Errorf("key of the issuer: %w", err)
+	}
+	return newIssuer(key, keyID)
+}
+
+// newOwnProvider creates a provider that trusts this program's own issuer, which signs the
+// tokens of the KSA. Its key set has more keys than the issuer's one.
+func (s *scratch) newOwnProvider(ctx context.Context, id string, moreKeys int) (string, error) {
+	issuer, err := s.issuer.get(func() (*issuer, error) { return s.newIssuer("gme-verify-" + s.suffix) })
+	if err != nil {
+		return "", err
+	}
+	keys, err := issuer.jwks(moreKeys)
+	if err != nil {
+		return "", err
+	}
+	return s.newProvider(ctx, id, issuerURL, keys)
 }
