@@ -55,7 +55,7 @@ func VerifyGoogle(ctx context.Context, v *config.VerifyGoogle, stdout io.Writer)
 	}
 	switch writeErr = errors.Join(writeErr, printErr); {
 	case err != nil:
-		return err
+		return fmt.Errorf("project %s: the checks were interrupted: %w", v.Project, err)
 	case writeErr != nil:
 		return fmt.Errorf("write the report: %w", writeErr)
 	case counts[googlecheck.Different]+counts[googlecheck.Failed] > 0:

@@ -130,7 +130,7 @@ func (s *scratch) usableAccount(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if err := s.bind(ctx, account, workloadIdentityUser, s.principal()); err != nil {
+		if err := s.bindEventually(ctx, account, workloadIdentityUser, s.principal()); err != nil {
 			return "", fmt.Errorf("bind %s: %v", s.principal(), err)
 		}
 		return account, s.eventually(ctx, func() error { return s.generate(ctx, token, account) })
@@ -165,7 +165,7 @@ func delegates(ctx context.Context, s *scratch) (string, bool, error) {
 		return "", false, err
 	}
 	for _, b := range []struct{ account, member string }{{first, s.principal()}, {last, "serviceAccount:" + first}} {
-		if err := s.bind(ctx, b.account, tokenCreator, b.member); err != nil {
+		if err := s.bindEventually(ctx, b.account, tokenCreator, b.member); err != nil {
 			return "", false, fmt.Errorf("bind %s: %v", b.member, err)
 		}
 	}

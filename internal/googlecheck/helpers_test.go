@@ -42,6 +42,8 @@ type fakeAdmin struct {
 	mu       sync.Mutex
 	existing map[string]bool // accounts, pools and providers by name; true if it exists, false if it was removed
 	disabled map[string]bool // APIs
+	noticed  map[string]bool // members of policies
+	bent     bool            // a request had the answer of bend
 }
 
 // bend replaces the answer to each request whose method, URI and body contain the texts.
@@ -64,7 +66,7 @@ func (b bend) matches(r *http.Request, body []byte) bool {
 // newFakeAdmin starts an offline Google with two projects of the operator's.
 func newFakeAdmin(t *testing.T, o fakegoogle.Options) *fakeAdmin {
 	t.Helper()
-	a := &fakeAdmin{google: fakegoogle.New(o), existing: map[string]bool{}, disabled: map[string]bool{}, routes: http.NewServeMux()}
+	a := &fakeAdmin{google: fakegoogle.New(o), existing: map[string]bool{}, disabled: map[string]bool{}, noticed: map[string]bool{}, routes: http.NewServeMux()}
 	for _, project := range []string{testProject, otherProject} {
 		if err := a.google.Bind("projects/"+project, "roles/owner", "user:"+operator); err != nil {
 			t.Fatal(err)
@@ -103,6 +105,9 @@ func (a *fakeAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	switch {
 	case a.bend.matches(r, body):
+		a.mu.Lock()
+		a.bent = true
+		a.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(a.bend.status)
 		_, _ = io.WriteString(w, a.bend.body)
@@ -188,6 +193,13 @@ func (a *fakeAdmin) setPolicy(r *http.Request, body []byte) (any, error) {
 	}
 	for _, b := range request.Policy.Bindings {
 		for _, member := range b.Members {
+			if err := a.google.CheckMember(member); err != nil {
+				return nil, err
+			}
+			if !a.noticed[email+b.Role+member] { // at the first attempt, IAM does not know a new member yet
+				a.noticed[email+b.Role+member] = true
+				return nil, refusal{http.StatusBadRequest, "Service account or pool does not exist."}
+			}
 			if err := a.google.Bind(email, b.Role, member); err != nil {
 				return nil, err
 			}

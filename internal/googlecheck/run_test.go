@@ -118,7 +118,14 @@ func TestRun_CancelledContextStillCleansUp(t *testing.T) {
 	google.bend = bend{[]string{":generateAccessToken", "gme-verify-end"}, 403, `{"error": {"code": 403, "message": "Not yet."}}`}
 	o := google.options(t)
 	o.Attempts = 1000
-	o.Pause = func(context.Context) error { cancel(); return ctx.Err() } // it waits for the delegate chain
+	o.Pause = func(context.Context) error { // cancels while a check waits for the delegate chain
+		google.mu.Lock()
+		defer google.mu.Unlock()
+		if google.bent {
+			cancel()
+		}
+		return ctx.Err()
+	}
 	o.Only = regexp.MustCompile("^federation/")
 	var last string
 	left, err := Run(ctx, o, func(r Result) { last = r.Name })

@@ -201,6 +201,12 @@ func (s *scratch) bind(ctx context.Context, email, role, member string) error {
 	return err
 }
 
+// bindEventually is bind for a member that is new: IAM refuses it until it has taken note
+// of it.
+func (s *scratch) bindEventually(ctx context.Context, email, role, member string) error {
+	return s.eventually(ctx, func() error { return s.bind(ctx, email, role, member) })
+}
+
 var numberedPool = regexp.MustCompile(`^projects/([0-9]+)/locations/global/workloadIdentityPools/([a-z0-9-]+)$`)
 
 // newPool creates the workload identity pool and returns its name, with the project's
