@@ -10,8 +10,8 @@ import (
 // that GKE gives a KSA: serviceAccount:POOL[NAMESPACE/KSA] and .../POOL/subject/ns/NAMESPACE/sa/KSA.
 //
 // The audience of a token exchange is identitynamespace:POOL:NAME, that of the KSA's
-// token POOL (GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp, its notes on
-// fleet workload identity).
+// token POOL (GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp,
+// fleet-wif-notes.md).
 type Membership struct {
 	// Name is https://gkehub.googleapis.com/projects/PROJECT/locations/LOCATION/memberships/MEMBERSHIP.
 	Name string
