@@ -87,6 +87,16 @@ func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) (string, err
 	return bindingReason(w, member), nil
 }
 
+// forgetDenial makes the next request of w read the policy again, unless it allows w.
+func (p *iamPolicy) forgetDenial(w identity.Workload) {
+	gsa := entryAccount(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if policy, found := p.known.Peek(gsa); found && p.boundMember(policy, w.KSA) == "" {
+		p.known.Remove(gsa)
+	}
+}
+
 // boundMember is the member name by which the KSA is bound, or empty.
 func (p *iamPolicy) boundMember(policy gsaPolicy, ksa identity.ServiceAccount) string {
 	for _, member := range workloadMembers(p.pool, p.provider, ksa) {
@@ -102,8 +112,8 @@ func bindingReason(w identity.Workload, member string) string {
 }
 
 func (p *iamPolicy) denied(w identity.Workload, policy gsaPolicy) *Error {
-	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
-		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, poolMember(p.pool, w.KSA)))}
+	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s\n%s",
+		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, poolMember(p.pool, w.KSA)), seeAlso("missing-binding"))}
 }
 
 // read reads the IAM policy of w.GSA, for all workloads that name it.
@@ -140,15 +150,8 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 
 // readPolicyError names no KSA, as several can share the read.
 func readPolicyError(gsa string, err error) *Error {
-	e := googleError("read the IAM policy of "+gsa, err)
-	if e.Kind == Denied {
-		e.Message += "\n" + sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer") +
-			"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"
-	}
-	if e.Kind == NotFound {
-		e.Message += "\nCheck the annotation " + identity.AnnotationGSA + " of the Kubernetes service account"
-	}
-	return e
+	return googleError("read the IAM policy of "+gsa, request{gsa: gsa, caller: operatorMember, binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", operatorMember) +
+		"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"}, err)
 }
 
 // workloadMembers are the names by which IAM bindings can refer to a KSA: GKE's own, and
