@@ -235,12 +235,13 @@ func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 	t.Helper()
 	now := func() time.Time { return time.Now().Add(ahead) }
 	g := &offlineGoogle{
-		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now}), URL: offlineServer.URL},
+		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now, SharedQuotaProject: true}), URL: offlineServer.URL},
 		issuer:  must(NewLocalIssuer(testIssuer, now)),
 	}
 	g.client = &http.Client{Transport: inProcess{g}}
 	g.AddServiceAccount(testGSA)
 	check(t, g.AddProvider(g.provider()))
+	check(t, g.AddGKEPool("shop-project", "123456"))
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	return g
 }
