@@ -15,7 +15,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
-	"golang.org/x/oauth2"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
@@ -250,10 +249,10 @@ func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	recorder, received := httptest.NewRecorder(), r
-	if r.Body == nil { // a server's requests have a body
-		received = r.Clone(r.Context())
-		received.Body = http.NoBody
+	recorder := httptest.NewRecorder()
+	received := r.WithContext(r.Context())
+	if received.Body == nil {
+		received.Body = http.NoBody // as a server does
 	}
 	p.ServeHTTP(recorder, received)
 	if err := r.Context().Err(); err != nil {
@@ -287,7 +286,7 @@ func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
 	return Options{Federation: &f, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
-func (g *offlineGoogle) impersonation(credential oauth2.TokenSource, policy Policy) Options {
+func (g *offlineGoogle) impersonation(credential SourceCredential, policy Policy) Options {
 	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 

@@ -72,8 +72,9 @@ func Serve(ctx context.Context, settings *config.Serve, stderr io.Writer, listen
 	if err != nil {
 		return err
 	}
-	s.keepHandover(p, handoverFile, engine)
+	s.keepHandover(p, handoverFile, options.source, engine)
 	s.watchRules(p, engine)
+	options.watchSource(p, engine)
 	p.run(func(ctx context.Context) error { engine.Follow(ctx, pods); return nil })
 	identities, source, err := s.notifyPods(p, api, pods, engine)
 	if err != nil {
