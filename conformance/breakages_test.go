@@ -149,6 +149,7 @@ func breakValues() []breakage {
 			}
 		}, breaks: []string{texts, `identity/content type.*`}},
 		{name: "the universe is forbidden", after: at("universe-domain", func(a *answer) { a.status = 403 }), breaks: []string{`values/universe.*`}},
+		{name: "the instance's name has capitals", after: body("instance/name", "Node-1"), breaks: []string{`values/instance/name`}},
 		{name: "the zone is in another project", after: body("instance/zone", "projects/1/zones/a-b"), breaks: []string{`values/instance/zone has.*`}},
 		{name: "the zone is bare", after: body("instance/zone", "europe-west1-b"), breaks: []string{`values/instance/zone`, `values/instance/zone has.*`}},
 		{name: "the location has three dashes", after: body("cluster-location", "a-b-c-d"), breaks: []string{`values/.*cluster-location`}},

@@ -1,9 +1,9 @@
 package conformance
 
 // parameterCases are about query parameters.
-func parameterCases() []Case {
+func parameterCases() []row {
 	const id, number, email = "project/project-id", "project/numeric-project-id", sa + "default/email"
-	cases := []Case{
+	cases := []row{
 		{"parameters/alt=text of a value is the value", Documented, queryDoc, expect(get(id+"?alt=text"), ok(text), sameAs(get(id)))},
 		{"parameters/alt=json of a value is a JSON string", Documented, queryDoc, expect(get(id+"?alt=json"), ok(jsonDoc), quoted(id, `"`))},
 		{"parameters/alt=json of a number is a JSON number", Inferred, "as in recursive answers", expect(get(number+"?alt=json"), ok(jsonDoc), quoted(number, ""))},
@@ -24,7 +24,7 @@ func parameterCases() []Case {
 		{sa + "default/scopes", "transport=rest", Inferred, "unknown parameters are ignored"},
 		{"instance/", "transport=rest", Inferred, "unknown parameters are ignored"},
 	} {
-		cases = append(cases, Case{"parameters/" + p.path + "?" + p.query + " is ignored", p.truth, p.source, expect(get(p.path+"?"+p.query), status(200), sameAs(get(p.path)))})
+		cases = append(cases, row{"parameters/" + p.path + "?" + p.query + " is ignored", p.truth, p.source, expect(get(p.path+"?"+p.query), status(200), sameAs(get(p.path)))})
 	}
 	for _, p := range []struct {
 		query  string
@@ -43,7 +43,7 @@ func parameterCases() []Case {
 		{"scopes=" + cloudPlatform + "&scopes=" + readOnly, Inferred, "a parameter can be repeated"},
 		{"scopes=", Inferred, "as without the parameter"},
 	} {
-		cases = append(cases, Case{"parameters/token?" + p.query, p.truth, p.source, expect(get(sa+"default/token?"+p.query), accessToken()...)})
+		cases = append(cases, row{"parameters/token?" + p.query, p.truth, p.source, expect(get(sa+"default/token?"+p.query), accessToken()...)})
 	}
 	return cases
 }

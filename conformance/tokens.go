@@ -20,9 +20,9 @@ func accessToken() []expectation {
 }
 
 // tokenCases are about access tokens.
-func tokenCases() []Case {
+func tokenCases() []row {
 	request := get(sa + "default/token")
-	return []Case{
+	return []row{
 		{"tokens/default/token is an access token", Documented, queryDoc, expect(request, accessToken()...)},
 		{"tokens/content type is " + jsonDoc, Client, "google-auth for Python 2.48 and gcloud 528.0.0, run: they crash on any other", expect(request, ok(jsonDoc))},
 		{"tokens/all three fields", Client, "google-cloud-cpp requires them", expect(request, status(200), keys("access_token", "expires_in", "token_type"))},
@@ -80,11 +80,11 @@ func otherScopes(s *session) error {
 }
 
 // identityCases are about ID tokens.
-func identityCases() []Case {
+func identityCases() []row {
 	const path = sa + "default/identity?audience={audience}"
 	const none = "non-empty audience parameter required"
 	const ruby = "googleauth for Ruby 1.17, run: any other, and any charset, is an error"
-	cases := []Case{
+	cases := []row{
 		{"identity/content type has no charset and is not JSON", Client, ruby, ifLinked(expect(get(path), status(200), header("Content-Type", text, "text/html")))},
 		{"identity/by e-mail address", Inferred, "one account, two names", ifLinked(expect(get(sa+"{email}/identity?audience={audience}"), idToken()...))},
 		{"identity/has the requested audience", Documented, vmIdentityDoc, ifLinked(expect(get(path), status(200), audience))},
@@ -109,9 +109,9 @@ func identityCases() []Case {
 		{"&format=full&licenses=true", Client, "Google.Apis.Auth for .NET"},
 		{"&transport=rest", Inferred, "unknown parameters are ignored"},
 	} {
-		cases = append(cases, Case{"identity/is a JWT: audience={audience}" + p.query, p.truth, p.source, ifLinked(expect(get(path+p.query), idToken()...))})
+		cases = append(cases, row{"identity/is a JWT: audience={audience}" + p.query, p.truth, p.source, ifLinked(expect(get(path+p.query), idToken()...))})
 	}
-	return append(cases, Case{"identity/has the e-mail address with format=full", Documented, vmIdentityDoc + "; Identity-Aware Proxy refuses one without",
+	return append(cases, row{"identity/has the e-mail address with format=full", Documented, vmIdentityDoc + "; Identity-Aware Proxy refuses one without",
 		ifLinked(expect(get(path+"&format=full"), status(200), func(s *session, r reply) string {
 			return unless(claims(r)["email"] == any(s.account), "a JWT with the email %s", s.account)
 		}))})
