@@ -32,6 +32,7 @@ func tokenCases() []row {
 		{"tokens/one line", Documented, queryDoc, expect(request, status(200), matching(`\{[^\n]*\}\n?`))},
 		{"tokens/within half a second once it is cached", Client, "google-cloud-env for Ruby 2.4, run: 0.5 s, three times", sendWithin(500*time.Millisecond, 3, request)},
 		{"tokens/other scopes are another token", Client, "Google.Apis.Auth for .NET: GKE honours the scopes; Compute Engine does not", otherScopes},
+		{"tokens/scopes that cannot be decoded are 400", Inferred, "the default scopes could be more than the client asks for", expect(get(sa+"default/token?scopes="+readOnly+";"+cloudPlatform), status(400))},
 		{"tokens/the order of the scopes does not matter", Inferred, "scopes are a set", expect(get(sa+"default/token?scopes="+readOnly+","+cloudPlatform), accessToken()...)},
 	}
 }
@@ -92,6 +93,7 @@ func identityCases() []row {
 		{"identity/is valid for 55 minutes or more", Client, "cloud.google.com/go/auth 0.24: idtoken/compute.go assumes an hour", ifLinked(expect(get(path), status(200), validFor55Minutes))},
 		{"identity/no audience is 400", Inferred, "two other emulators agree on the text", ifLinked(expect(get(sa+"default/identity"), status(400), matching(none+`\n?`)))},
 		{"identity/an empty audience is 400", Inferred, "two other emulators agree on the text", ifLinked(expect(get(sa+"default/identity?audience="), status(400), matching(none+`\n?`)))},
+		{"identity/an audience that cannot be decoded is 400", Inferred, "a token would be for another audience", ifLinked(expect(get(sa+"default/identity?audience=https://raw.example/100%"), status(400)))},
 		{"identity/unlinked is 404", Client, "gcloud 528.0.0, run: any other status ends every command; google-cloud-go#2750 (GKE)", ifNotLinked(expect(get(path), status(404)))},
 		{"identity/unlinked: the text gives the remedy", Inferred, "the text that another emulator has from GKE", ifNotLinked(expect(get(path), status(404),
 			matching(`(?s)Your Kubernetes service account \([^/)]+/[^)]+\) is not annotated with a target Google service account.*`)))},

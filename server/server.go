@@ -126,12 +126,13 @@ func (s *Server) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
 		w := writer.(*response)
 		w.metrics = metrics
-		q := s.begin(r, &e)
 		var body encoded
-		var err error
-		if q.waitsForChange() {
+		q, err := s.begin(r, &e)
+		switch {
+		case err != nil:
+		case q.waitsForChange():
 			body, err = q.awaitChange(w)
-		} else {
+		default:
 			body, err = q.encoded()
 		}
 		switch {
