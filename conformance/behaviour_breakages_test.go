@@ -146,6 +146,8 @@ func breakTokens() []breakage {
 		}, breaks: []string{`tokens/scopes that cannot.*`, `identity/an audience that cannot.*`}},
 		{name: "principal: no tokens", caller: principal, after: token(`.*`, ``), breaks: []string{`accounts/principal: its token.*`}},
 		{name: "ID tokens are JSON", after: id(func(_ *ask, a *answer) { a.set(200, jsonDoc, `{"token":"`+a.body+`"}`) }), breaks: []string{`identity/(is a JWT|by|content|accepts|has).*`}},
+		{name: "the content type of ID tokens has a charset", after: id(setHeader("Content-Type", "text/html; charset=utf-8")), breaks: []string{`identity/content type.*`}},
+		{name: "ID tokens are application/text", after: id(setHeader("Content-Type", text)), breaks: []string{`identity/content type.*`}},
 		{name: "ID tokens have two parts", after: id(func(_ *ask, a *answer) { a.body = a.body[:strings.LastIndex(a.body, ".")] }), breaks: []string{`identity/(is a JWT|by|accepts|has|is valid).*`}},
 		{name: "ID tokens have another audience", after: claim(`{"aud":"x","exp":4102444800}`), breaks: []string{`identity/has.*`}},
 		{name: "ID tokens have expired", after: claim(`{"exp":1}`), breaks: []string{`identity/is valid.*`}},

@@ -142,12 +142,12 @@ func breakValues() []breakage {
 			if a.header.Get("Content-Type") == text {
 				a.header.Set("Content-Type", "text/plain")
 			}
-		}, breaks: []string{texts, `root/lists.*`, `listings/.*`, `recursive/.*lines.*alt=text`, `parameters/alt=text.*`, `parameters/recursive=false.*`, `identity/content type.*`, `refusals/HEAD of a value.*`}},
+		}, breaks: []string{texts, `root/lists.*`, `listings/.*`, `recursive/.*lines.*alt=text`, `parameters/alt=text.*`, `parameters/recursive=false.*`, `refusals/HEAD of a value.*`}},
 		{name: "text has a charset", after: func(_ *ask, a *answer) {
 			if a.header.Get("Content-Type") == text {
 				a.header.Set("Content-Type", text+"; charset=utf-8")
 			}
-		}, breaks: []string{texts, `identity/content type.*`}},
+		}, breaks: []string{texts}},
 		{name: "the universe is forbidden", after: at("universe-domain", func(a *answer) { a.status = 403 }), breaks: []string{`values/universe.*`}},
 		{name: "the instance's name has capitals", after: body("instance/name", "Node-1"), breaks: []string{`values/instance/name`}},
 		{name: "the zone is in another project", after: body("instance/zone", "projects/1/zones/a-b"), breaks: []string{`values/instance/zone has.*`}},

@@ -81,5 +81,5 @@ func (q *request) idToken() (value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return text(token.Value()), nil
+	return idToken{text(token.Value())}, nil
 }
