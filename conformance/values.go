@@ -16,7 +16,7 @@ func valueCases() []row {
 		{"instance/zone", `projects/[0-9]+/zones/[a-z0-9-]+`, Client, "Fluent Bit: out_stackdriver/gce_metadata.c requires exactly three slashes"},
 		{"instance/attributes/cluster-name", `\S+`, Documented, gkeDoc},
 		{"instance/attributes/cluster-location", `[^-\s]+(-[^-\s]+){1,2}`, Client, "OpenTelemetry detectors for Go 1.38: gke.go takes one dash for a region, two for a zone, and fails on any other number"},
-		{"instance/attributes/cluster-uid", `\S+`, Documented, gkeDoc},
+		{"instance/attributes/cluster-uid", `[0-9a-f]{64}`, Observed, "elastic/assetbeat, input/k8s/util_test.go: a value of GKE; " + gkeDoc + " has the key"},
 		{sa + "default/email", `\S+`, Client, "google-auth-library for Java 1.43 does not trim it"},
 		{sa + "{email}/email", `\S+`, Client, "google-auth-library for Java 1.43 does not trim it"},
 	} {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -130,7 +131,7 @@ func (s standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, e
 
 func (s standalone) factsOptions(p *program, attributes facts.Attributes) facts.Options {
 	o := factsOptions(s.Project, attributes, p, standaloneNode)
-	o.ClusterUID = "00000000-0000-0000-0000-000000000000"
+	o.ClusterUID = cmp.Or(o.ClusterUID, facts.ClusterUID("00000000-0000-0000-0000-000000000000"))
 	return o
 }
 
