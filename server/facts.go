@@ -11,6 +11,7 @@ type Facts struct {
 	UniverseDomain   string // default: googleapis.com
 
 	InstanceID string // up to 20 decimal digits
+	NodeName   string // instance/name; unlike Hostname it has no domain of Google's
 	Hostname   string
 	Zone       string // europe-west1-b
 

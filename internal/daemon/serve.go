@@ -180,7 +180,7 @@ func factsOptions(project config.Project, attributes facts.Attributes, p *progra
 	return facts.Options{
 		ProjectID: project.ID, DottedProjectID: project.DottedID(), NumericProjectID: project.Number,
 		WorkloadPool: project.WorkloadPool, UniverseDomain: project.UniverseDomain,
-		ClusterName: project.ClusterName, ClusterLocation: project.ClusterLocation, Node: node, Zone: cmp.Or(project.Zone, project.DefaultZone()),
+		ClusterName: project.ClusterName, ClusterLocation: project.ClusterLocation, ClusterUID: project.ClusterUID, Node: node, Zone: cmp.Or(project.Zone, project.DefaultZone()),
 		AttributesFile: project.AttributesFile, Attributes: attributes, Metrics: p.registry, Log: p.log,
 	}
 }
