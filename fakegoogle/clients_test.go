@@ -193,6 +193,7 @@ func TestIDToken_ValidatesWithGoogleLibrary(t *testing.T) {
 
 func TestIAMClient_ReadsPolicy(t *testing.T) {
 	s := startGoogle(t)
+	must(0, s.AddGKEPool("demo-project", "123456"))
 	s.Bind(testGSA, wiUser, "serviceAccount:demo-project.svc.id.goog[shop/cart]")
 	s.Bind("projects/demo-project", "roles/iam.securityReviewer", testCaller)
 	service, err := iam.NewService(t.Context(), option.WithEndpoint(s.URL), option.WithTokenSource(federated(t.Context(), s)))

@@ -141,7 +141,7 @@ func faultError(method string, f Fault) error {
 	e := newAPIError(f.Status, "Injected fault.")
 	if f.Status == http.StatusTooManyRequests {
 		e.reason, e.domain = "RATE_LIMIT_EXCEEDED", "googleapis.com"
-		e.message = "Quota exceeded for quota metric 'Injected faults' and limit 'Injected faults per minute'."
+		e.Message = "Quota exceeded for quota metric 'Injected faults' and limit 'Injected faults per minute'."
 	}
 	e.header = header
 	return e

@@ -42,7 +42,9 @@ type Server struct {
 
 	mu            sync.Mutex // guards all below, and the accounts' keys
 	tokenLifetime time.Duration
-	providers     map[string]*provider // by full resource name
+	pools         map[string]*deletion // by full resource name
+	gkePools      map[string]string    // full resource names by ID
+	providers     map[string]*provider // by the audience of a token exchange
 	accounts      map[string]*account  // by e-mail address
 	policies      map[string]policy    // by e-mail address or projects/ID
 	users         map[string]*user     // by refresh token
@@ -61,6 +63,8 @@ func New(opts Options) *Server {
 		log:           opts.Log,
 		idTokenKey:    sync.OnceValues(newSigningKey),
 		tokenLifetime: opts.TokenLifetime,
+		pools:         map[string]*deletion{},
+		gkePools:      map[string]string{},
 		providers:     map[string]*provider{},
 		accounts:      map[string]*account{},
 		policies:      map[string]policy{},

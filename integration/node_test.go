@@ -78,6 +78,9 @@ type node struct {
 func newGoogle(t testing.TB, c *kubernetes.Cluster) *fakegoogle.Running {
 	t.Helper()
 	google := fakegoogle.Start(t, fakegoogle.Options{})
+	if err := google.AddGKEPool(projectID, projectNumber); err != nil {
+		t.Fatal(err)
+	}
 	keys, err := c.JWKS(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -164,6 +164,10 @@ func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	t.Helper()
 	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}
 	if overlay == "impersonation" {
+		// The members of its bindings are in this pool.
+		if err := s.Google.AddGKEPool(ProjectID, deployment.ProjectNumber); err != nil {
+			t.Fatal(err)
+		}
 		for _, project := range []string{ProjectID, OtherProjectID} {
 			for _, role := range []string{"roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountViewer"} {
 				s.Google.Bind("projects/"+project, role, "user:"+Operator)
