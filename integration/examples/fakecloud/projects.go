@@ -32,12 +32,3 @@ func (s *Server) projectCall(c *call) (any, error) {
 	}
 	return s.policyCall(c, "projects/"+id, verb)
 }
-
-// enable turns APIs on, which they are.
-func (s *Server) enable(c *call) (any, error) {
-	id, _, err := s.project(c.PathValue("project"))
-	if err != nil {
-		return nil, err
-	}
-	return operation("projects/"+id, resource{}), nil
-}
