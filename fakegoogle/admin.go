@@ -13,6 +13,8 @@ import (
 //
 //	GET    token                     the grant of the bearer token
 //	GET    counters                  calls per method
+//	GET    quotaProjects             calls per method and quota project
+//	PUT    apis                      {"project": ..., "service": ..., "state": "enabled", "disabled" or "prohibited"}
 //	PUT    faults/METHOD             {"latency": "1s", "status": 503, "retryAfter": "2s", "times": 3}
 //	DELETE faults
 //	PUT    bindings                  {"resource": ..., "role": ..., "member": ...}
@@ -27,8 +29,11 @@ import (
 //	PUT    gkePools                  a pool of GKE, as in a state
 //	PUT    serviceAccounts/EMAIL
 //	DELETE serviceAccounts/EMAIL
+//	POST   serviceAccounts/EMAIL/disable
+//	POST   serviceAccounts/EMAIL/enable
+//	POST   users/EMAIL/endSessions   the user has to log in again
 //	POST   serviceAccounts/EMAIL/keys  {"tokenURI": ...}, answers a key file
-//	POST   users                     {"email": ..., "tokenURI": ...}, answers a credentials file
+//	POST   users                     {"email": ..., "tokenURI": ..., "quotaProject": ...}, answers a credentials file
 //	PUT    state                     a state, as YAML or JSON
 func (s *Server) adminRoutes(mux *http.ServeMux) {
 	handle := func(pattern string, f func(*call) (any, error)) {
@@ -37,6 +42,8 @@ func (s *Server) adminRoutes(mux *http.ServeMux) {
 	}
 	handle("GET token", s.describeToken)
 	handle("GET counters", func(*call) (any, error) { return s.Counters(), nil })
+	handle("GET quotaProjects", func(*call) (any, error) { return s.QuotaProjects(), nil })
+	handle("PUT apis", s.putAPI)
 	handle("PUT faults/{method}", s.putFault)
 	handle("DELETE faults", func(*call) (any, error) { s.ClearFaults(); return struct{}{}, nil })
 	handle("PUT bindings", s.changeBinding(s.Bind))
@@ -53,10 +60,10 @@ func (s *Server) adminRoutes(mux *http.ServeMux) {
 	handle("POST pools/undelete", named(s.UndeletePool))
 	handle("PUT gkePools", put(s, func(p StateGKEPool) State { return State{GKEPools: []StateGKEPool{p}} }))
 	handle("PUT serviceAccounts/{email}", s.putServiceAccount)
-	handle("DELETE serviceAccounts/{email}", func(c *call) (any, error) {
-		s.RemoveServiceAccount(c.PathValue("email"))
-		return struct{}{}, nil
-	})
+	handle("DELETE serviceAccounts/{email}", onEmail(s.RemoveServiceAccount))
+	handle("POST serviceAccounts/{email}/disable", onEmail(s.DisableServiceAccount))
+	handle("POST serviceAccounts/{email}/enable", onEmail(s.EnableServiceAccount))
+	handle("POST users/{email}/endSessions", onEmail(s.EndSessions))
 	handle("POST serviceAccounts/{email}/keys", s.postKey)
 	handle("POST users", s.postUser)
 	handle("PUT state", func(c *call) (any, error) { return struct{}{}, badRequest(s.LoadState(c.body)) })
@@ -126,6 +133,25 @@ func (s *Server) putFault(c *call) (any, error) {
 	return struct{}{}, nil
 }
 
+func (s *Server) putAPI(c *call) (any, error) {
+	var api struct {
+		Project string `json:"project"`
+		Service string `json:"service"`
+		State   string `json:"state"`
+	}
+	if err := decode(c.body, &api); err != nil {
+		return nil, err
+	}
+	change, ok := map[string]func(project, service string){
+		"enabled": s.EnableAPI, "disabled": s.DisableAPI, "prohibited": s.ProhibitAPI,
+	}[api.State]
+	if !ok || api.Project == "" || !slices.Contains(Services(), api.Service) {
+		return nil, invalidArgument("write a project, one of the services %s, and the state enabled, disabled or prohibited", strings.Join(Services(), ", "))
+	}
+	change(api.Project, api.Service)
+	return struct{}{}, nil
+}
+
 func (s *Server) changeBinding(change func(resource, role, member string) error) func(*call) (any, error) {
 	return func(c *call) (any, error) {
 		var b StateBinding
@@ -168,6 +194,18 @@ func (s *Server) putServiceAccount(c *call) (any, error) {
 	return struct{}{}, badRequest(s.Apply(&State{ServiceAccounts: []string{c.PathValue("email")}}))
 }
 
+// onEmail changes the account that the path names.
+func onEmail(change func(email string)) func(*call) (any, error) {
+	return func(c *call) (any, error) {
+		email := c.PathValue("email")
+		if !looksLikeEmail(email) {
+			return nil, invalidArgument("%q is not an e-mail address", email)
+		}
+		change(email)
+		return struct{}{}, nil
+	}
+}
+
 // rawJSON is an answer that is encoded already.
 type rawJSON []byte
 
@@ -186,11 +224,12 @@ func (s *Server) postKey(c *call) (any, error) {
 
 func (s *Server) postUser(c *call) (any, error) {
 	var request struct {
-		Email    string `json:"email"`
-		TokenURI string `json:"tokenURI"`
+		Email        string `json:"email"`
+		TokenURI     string `json:"tokenURI"`
+		QuotaProject string `json:"quotaProject"`
 	}
 	if err := decode(c.body, &request); err != nil {
 		return nil, err
 	}
-	return rawJSON(s.AuthorizedUser(request.Email, request.TokenURI)), nil
+	return rawJSON(s.AuthorizedUserWithQuota(request.Email, request.TokenURI, request.QuotaProject)), nil
 }

@@ -30,7 +30,7 @@ import (
 // startGoogle serves an offline Google that knows the tests' provider.
 func startGoogle(t *testing.T) *Running {
 	t.Helper()
-	s := Start(t, Options{})
+	s := Start(t, Options{SharedQuotaProject: true})
 	if err := s.AddProvider(Provider{Name: testProvider, Issuer: testIssuer, JWKS: testJWKS()}); err != nil {
 		t.Fatal(err)
 	}

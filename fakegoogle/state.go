@@ -23,6 +23,8 @@ type State struct {
 	Users           []StateUser       `json:"users"`
 	// TokenLifetime is the longest lifetime of a token: a duration such as 10m.
 	TokenLifetime string `json:"tokenLife"`
+	// SharedQuotaProject is that of [Options].
+	SharedQuotaProject bool `json:"sharedQuotaProject"`
 
 	document []byte // as parsed, for line numbers in errors
 }
@@ -89,7 +91,7 @@ func ParseState(document []byte) (*State, error) {
 	if err := yaml.UnmarshalStrict(document, state); err != nil {
 		text := err.Error()
 		if m := regexp.MustCompile(`unknown field "([^"]+)"`).FindStringSubmatch(text); m != nil {
-			return nil, fmt.Errorf("fakegoogle: state: unknown field %q%s: fields are pools, gkePools, providers, memberships, serviceAccounts, bindings, users and tokenLife; see the type State for what they hold", m[1], state.line(m[1]+":"))
+			return nil, fmt.Errorf("fakegoogle: state: unknown field %q%s: fields are pools, gkePools, providers, memberships, serviceAccounts, bindings, users, tokenLife and sharedQuotaProject; see the type State for what they hold", m[1], state.line(m[1]+":"))
 		}
 		text = strings.TrimPrefix(text, "error unmarshaling JSON: while decoding JSON: ")
 		text = strings.TrimPrefix(text, "error converting YAML to JSON: ")
@@ -210,6 +212,7 @@ func (s *Server) install(state *State, providers []*provider, lifetime time.Dura
 			refreshToken: u.RefreshToken,
 		}
 	}
+	s.sharedQuota = s.sharedQuota || state.SharedQuotaProject
 	if lifetime > 0 {
 		s.tokenLifetime = lifetime
 	}

@@ -30,6 +30,7 @@ users:
   clientSecret: secret
   refreshToken: refresh
 tokenLife: 10m
+sharedQuotaProject: true
 `, testProvider, testIssuer, testJWKS(), testGSA, testCaller)
 }
 

@@ -114,10 +114,11 @@ func (s *Server) expiresIn(expiry time.Time) int {
 }
 
 // Inspect returns the grant of an access token. It returns false if the token was
-// never issued, has expired, or belongs to a removed service account or a deleted pool.
+// never issued, has expired, or belongs to a removed or disabled service
+// account or a deleted pool.
 func (s *Server) Inspect(accessToken string) (Grant, bool) {
 	granted, live := s.lookup(accessToken)
-	if !live || s.inDeletedPool(granted) {
+	if !live || s.inDeletedPool(granted) || s.holderDisabled(granted) {
 		return Grant{}, false
 	}
 	g := granted.Grant
@@ -172,6 +173,9 @@ func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
 		return nil, unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", api)
 	}
 	c.addLogAttr("principal", granted.Principal)
+	if s.holderDisabled(granted) {
+		return nil, accountStateInvalid(granted.email, api)
+	}
 	if s.inDeletedPool(granted) {
 		powerless := *granted
 		powerless.members = nil
@@ -182,8 +186,17 @@ func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
 	}
 	if project := quotaProject(c.Request); project != "" && !s.canBill(granted.members, project) {
 		return nil, userProjectDenied(project, api)
+	} else if project == "" && granted.client != "" && !s.sharesQuota() {
+		return nil, quotaProjectRequired(api.service)
 	}
-	return granted, nil
+	return granted, s.checkAPI(granted.consumer(c), api.service)
+}
+
+// sharesQuota reports whether a user needs no quota project.
+func (s *Server) sharesQuota() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.allowAll || s.sharedQuota
 }
 
 // canBill reports whether a caller has the permission to use a project as its quota

@@ -223,7 +223,7 @@ var offlineServer = &fakegoogle.Running{URL: "https://google.test"}
 
 func startGoogle(t *testing.T) *offlineGoogle {
 	t.Helper()
-	g := &offlineGoogle{Running: fakegoogle.Start(t, fakegoogle.Options{}), issuer: must(NewLocalIssuer(testIssuer, time.Now))}
+	g := &offlineGoogle{Running: fakegoogle.Start(t, fakegoogle.Options{SharedQuotaProject: true}), issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	g.AddServiceAccount(testGSA)
 	check(t, g.AddProvider(g.provider()))
 	check(t, g.AddGKEPool("shop-project", "123456"))

@@ -77,7 +77,7 @@ func Up(t T) *Fixture {
 func newFixture(t T) *Fixture {
 	t.Helper()
 	s := &Fixture{home: t.TempDir()}
-	s.Google = fakegoogle.Start(t, fakegoogle.Options{})
+	s.Google = fakegoogle.Start(t, fakegoogle.Options{SharedQuotaProject: true}) // gcloud names no quota project
 	s.Cloud = fakecloud.New(fakecloud.Options{
 		Google: s.Google.Server, Operator: "user:" + Operator,
 		Projects: map[string]string{ProjectID: ProjectNumber, OtherProjectID: OtherProjectNumber},
