@@ -1,8 +1,14 @@
 package examples
 
 import (
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"gke-metadata-emulator/fakegoogle"
 )
 
 // Google's refusals that a new user meets, each by the real gcloud. A stand-in that is laxer
@@ -39,6 +45,51 @@ func TestFakeCloud_APIsAreDisabledUntilTheyAreEnabled(t *testing.T) {
 	s.tryGcloud(t, createPool, "", disabled)
 }
 
+// The services that issue tokens are disabled by the same commands.
+func TestFakeCloud_EnablesTheAPIsOfTheTokenServices(t *testing.T) {
+	s := newFixture(t)
+	s.writeKeys(t, "jwks.json")
+	keys, err := os.ReadFile(filepath.Join(s.home, "jwks.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider := "//iam.googleapis.com/projects/" + ProjectNumber + "/locations/global/workloadIdentityPools/cluster-1/providers/kubernetes"
+	if err := s.Google.AddProvider(fakegoogle.Provider{Name: provider, Issuer: "https://issuer.example.com", JWKS: keys}); err != nil {
+		t.Fatal(err)
+	}
+	exchange := func() string {
+		response, err := s.browser(t).PostForm("https://sts.googleapis.com/v1/token", url.Values{
+			"grant_type":           {"urn:ietf:params:oauth:grant-type:token-exchange"},
+			"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+			"subject_token_type":   {"urn:ietf:params:oauth:token-type:jwt"},
+			"scope":                {"https://www.googleapis.com/auth/cloud-platform"},
+			"audience":             {provider},
+			"subject_token":        {"no token"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	const disabled = `"reason": "SERVICE_DISABLED"`
+	if got := exchange(); !strings.Contains(got, disabled) {
+		t.Errorf("in a fresh project: %s", got)
+	}
+	s.Cloud.Enable(OtherProjectID, fakegoogle.ServiceSTS)
+	if got := exchange(); !strings.Contains(got, disabled) {
+		t.Errorf("enabled in another project: %s", got)
+	}
+	s.Cloud.Enable(ProjectID, fakegoogle.ServiceSTS)
+	if got := exchange(); strings.Contains(got, disabled) || !strings.Contains(got, "invalid_grant") {
+		t.Errorf("enabled: %s", got)
+	}
+}
+
 // IAM stores no member of a pool that does not exist. GKE's pool is there only if GKE has
 // created it.
 func TestFakeCloud_RefusesMembersOfUnknownPools(t *testing.T) {
@@ -61,7 +112,7 @@ func TestFakeCloud_FindsAccountsOnlyInTheirProject(t *testing.T) {
 	s.Cloud.Enable(OtherProjectID, "iam.googleapis.com")
 	s.tryGcloud(t, createAccount, "", "")
 	bind := bindAccount + "user:" + Operator
-	s.tryGcloud(t, bind, "", unrelatedProject)
+	s.tryGcloud(t, bind, "", "PERMISSION_DENIED") // in core/project
 	s.tryGcloud(t, bind+" --project="+OtherProjectID, "", "NOT_FOUND: Unknown service account")
 	s.tryGcloud(t, "config unset project", "", "")
 	s.tryGcloud(t, bind, "", "core/project")

@@ -163,6 +163,7 @@ func (s *Fixture) Load(t T, images ...cluster.Image) {
 func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	t.Helper()
 	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}
+	s.Cloud.Enable(ProjectID, fakegoogle.Services()...)
 	if overlay == "impersonation" {
 		// The members of its bindings are in this pool.
 		if err := s.Google.AddGKEPool(ProjectID, deployment.ProjectNumber); err != nil {

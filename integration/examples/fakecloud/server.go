@@ -41,15 +41,18 @@ type Server struct {
 // resource is the part that all descriptions share.
 type resource map[string]any
 
-// New makes a stand-in. The operator owns the projects.
+// New makes a stand-in. The operator owns the projects, in which no API is enabled.
 func New(opts Options) *Server {
 	s := &Server{
 		google: opts.Google, operator: opts.Operator, projects: opts.Projects,
 		policies: map[string]policy{}, buckets: map[string]string{}, resources: map[string]resource{},
 		enabled: map[projectService]bool{}, waited: map[string]bool{},
 	}
-	for id := range s.projects {
+	for id, number := range s.projects {
 		s.Bind("projects/"+id, "roles/owner", s.operator)
+		for _, service := range fakegoogle.Services() {
+			s.setEnabled(id, number, service, false)
+		}
 	}
 	s.routes = s.mux()
 	return s

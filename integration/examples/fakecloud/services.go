@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"gke-metadata-emulator/fakegoogle"
 )
 
 // projectService is an API in a project, by its ID.
@@ -27,19 +29,29 @@ var known = []string{
 
 // Enable enables APIs in a project, as gcloud services enable does.
 func (s *Server) Enable(project string, services ...string) {
-	id, _, err := s.project(project)
+	id, number, err := s.project(project)
 	if err != nil {
 		panic(err)
 	}
 	for _, service := range services {
-		s.setEnabled(id, service, true)
+		s.setEnabled(id, number, service, true)
 	}
 }
 
-func (s *Server) setEnabled(id, service string, enabled bool) {
+func (s *Server) setEnabled(id, number, service string, enabled bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.enabled[projectService{id, service}] = enabled
+	s.mu.Unlock()
+	if !slices.Contains(fakegoogle.Services(), service) {
+		return
+	}
+	change := s.google.DisableAPI
+	if enabled {
+		change = s.google.EnableAPI
+	}
+	for _, project := range []string{id, number} { // some calls are billed to the one, some to the other
+		change(project, service)
+	}
 }
 
 func (s *Server) batchEnable(c *call) (any, error) {
@@ -75,7 +87,7 @@ func (s *Server) serviceCall(c *call) (any, error) {
 	if verb != "enable" && verb != "disable" {
 		return nil, refuse(http.StatusNotFound, "Method not found.")
 	}
-	s.setEnabled(id, service, verb == "enable")
+	s.setEnabled(id, number, service, verb == "enable")
 	return s.begin(number), nil
 }
 
