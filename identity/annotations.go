@@ -80,7 +80,7 @@ func setDelegates(w *Workload, list string) bool {
 }
 
 func setQuotaProject(w *Workload, id string) bool {
-	if !validQuotaProject(id) {
+	if !ValidQuotaProject(id) {
 		return false
 	}
 	w.QuotaProject = id
@@ -105,6 +105,7 @@ func ValidGSA(email string) bool { return len(email) <= 254 && gsaAddress.MatchS
 // quotaProject matches the ID or the number of a project, also a domain-scoped one.
 var quotaProject = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]*$`)
 
-// validQuotaProject checks the length itself: a regular expression with a counted
+// ValidQuotaProject reports whether id has the form of a project's ID or number. It checks
+// the length itself: a regular expression with a counted
 // repetition is compiled to that many copies.
-func validQuotaProject(id string) bool { return len(id) <= 254 && quotaProject.MatchString(id) }
+func ValidQuotaProject(id string) bool { return len(id) <= 254 && quotaProject.MatchString(id) }

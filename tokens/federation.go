@@ -66,8 +66,8 @@ func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scope
 	err := callUpstream(ctx, x.metrics, "sts", func(ctx context.Context) error {
 		t, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, x.client))
 		if err != nil {
-			refusal := oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, "STS", err)
-			return withJWKSHint(refusal, x.Provider, subject)
+			return oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, stsService,
+				request{caller: federatedMember(x.Provider, w.KSA), provider: x.Provider, subject: subject}, err)
 		}
 		token = NewToken(t.AccessToken, t.Expiry)
 		if t.Expiry.IsZero() { // expires_in is optional in RFC 8693
@@ -101,6 +101,9 @@ func (f federated) bearer(ctx context.Context, w identity.Workload) (Token, erro
 	w.GSA, w.Delegates = "", ""
 	return f.source.AccessToken(ctx, w, Scopes{CloudPlatform})
 }
+
+// quotaProject implements [credential]. On GKE, a KSA's project alone is billed.
+func (federated) quotaProject() string { return "" }
 
 func (f federated) unlinkedToken(ctx context.Context, w identity.Workload, scopes Scopes, maxLifetime time.Duration) (Token, error) {
 	if maxLifetime > 0 {

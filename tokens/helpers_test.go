@@ -15,7 +15,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
-	"golang.org/x/oauth2"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
@@ -235,12 +234,13 @@ func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 	t.Helper()
 	now := func() time.Time { return time.Now().Add(ahead) }
 	g := &offlineGoogle{
-		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now}), URL: offlineServer.URL},
+		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now, SharedQuotaProject: true}), URL: offlineServer.URL},
 		issuer:  must(NewLocalIssuer(testIssuer, now)),
 	}
 	g.client = &http.Client{Transport: inProcess{g}}
 	g.AddServiceAccount(testGSA)
 	check(t, g.AddProvider(g.provider()))
+	check(t, g.AddGKEPool("shop-project", "123456"))
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	return g
 }
@@ -250,7 +250,11 @@ type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	recorder := httptest.NewRecorder()
-	p.ServeHTTP(recorder, r)
+	received := r.WithContext(r.Context())
+	if received.Body == nil {
+		received.Body = http.NoBody // as a server does
+	}
+	p.ServeHTTP(recorder, received)
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -282,7 +286,7 @@ func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
 	return Options{Federation: &f, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
-func (g *offlineGoogle) impersonation(credential oauth2.TokenSource, policy Policy) Options {
+func (g *offlineGoogle) impersonation(credential SourceCredential, policy Policy) Options {
 	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -26,7 +27,7 @@ const (
 // iamPolicy is the [Policy] that the GSA's own IAM policy decides, exactly as on GKE: by a
 // binding of the KSA to roles/iam.workloadIdentityUser.
 type iamPolicy struct {
-	credential credential
+	credential *sourceCredential
 	calls      *iam.ProjectsServiceAccountsService
 	pool       string // PROJECT_ID.svc.id.goog
 	provider   string // of federation; can be empty
@@ -44,7 +45,7 @@ type gsaPolicy struct {
 	readAt  time.Time
 }
 
-func newIAMPolicy(credential credential, o Options, background *background, m *metrics) (*iamPolicy, error) {
+func newIAMPolicy(credential *sourceCredential, o Options, background *background, m *metrics) (*iamPolicy, error) {
 	service, err := iam.NewService(context.Background(), option.WithHTTPClient(o.HTTPClient), option.WithEndpoint(o.IAMEndpoint))
 	if err != nil {
 		return nil, fmt.Errorf("IAM client for %s: %w", o.IAMEndpoint, err)
@@ -87,6 +88,16 @@ func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) (string, err
 	return bindingReason(w, member), nil
 }
 
+// forgetDenial makes the next request of w read the policy again, unless it allows w.
+func (p *iamPolicy) forgetDenial(w identity.Workload) {
+	gsa := entryAccount(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if policy, found := p.known.Peek(gsa); found && p.boundMember(policy, w.KSA) == "" {
+		p.known.Remove(gsa)
+	}
+}
+
 // boundMember is the member name by which the KSA is bound, or empty.
 func (p *iamPolicy) boundMember(policy gsaPolicy, ksa identity.ServiceAccount) string {
 	for _, member := range workloadMembers(p.pool, p.provider, ksa) {
@@ -102,8 +113,8 @@ func bindingReason(w identity.Workload, member string) string {
 }
 
 func (p *iamPolicy) denied(w identity.Workload, policy gsaPolicy) *Error {
-	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
-		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, poolMember(p.pool, w.KSA)))}
+	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s\n%s",
+		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, poolMember(p.pool, w.KSA)), seeAlso("missing-binding"))}
 }
 
 // read reads the IAM policy of w.GSA, for all workloads that name it.
@@ -115,11 +126,12 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 	// Version 3 shows conditional bindings as such; lower ones hide the condition.
 	policy := gsaPolicy{readAt: p.now()}
 	err = callUpstream(ctx, p.metrics, "getIamPolicy", func(ctx context.Context) error {
-		call := p.calls.GetIamPolicy(resource(w.GSA)).OptionsRequestedPolicyVersion(3).Context(ctx)
+		call := p.calls.GetIamPolicy(projectResource(w.GSA)).OptionsRequestedPolicyVersion(3).Context(ctx)
 		authorize(call.Header(), bearer)
+		setQuotaProject(call.Header(), p.credential.QuotaProject()) // not the KSA's: several can share the read
 		response, err := call.Do()
 		if err != nil {
-			return readPolicyError(w.GSA, err)
+			return readPolicyError(w.GSA, p.credential.Member(), err)
 		}
 		for _, binding := range response.Bindings {
 			// A condition cannot be evaluated here, so it counts as not met.
@@ -139,16 +151,16 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 }
 
 // readPolicyError names no KSA, as several can share the read.
-func readPolicyError(gsa string, err error) *Error {
-	e := googleError("read the IAM policy of "+gsa, err)
-	if e.Kind == Denied {
-		e.Message += "\n" + sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer") +
-			"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"
-	}
-	if e.Kind == NotFound {
-		e.Message += "\nCheck the annotation " + identity.AnnotationGSA + " of the Kubernetes service account"
-	}
-	return e
+func readPolicyError(gsa, member string, err error) *Error {
+	return googleError("read the IAM policy of "+gsa, request{gsa: gsa, caller: member, binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", member) +
+		"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"}, err)
+}
+
+// projectResource is the name of a GSA for IAM, with its project if the address tells it:
+// the wildcard "can cause response messages to contain misleading error codes" (IAM API,
+// ServiceAccount.name, 2026-11).
+func projectResource(gsa string) string {
+	return "projects/" + cmp.Or(gsaProject(gsa), "-") + "/serviceAccounts/" + gsa
 }
 
 // workloadMembers are the names by which IAM bindings can refer to a KSA: GKE's own, and

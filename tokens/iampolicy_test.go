@@ -50,7 +50,7 @@ func newIAMFixture(t *testing.T, bindings ...map[string]any) *iamFixture {
 		return status, answer
 	})}
 	background, m := newBackground(upstreamTimeout), newMetrics(prometheus.NewRegistry())
-	b.iamPolicy = must(newIAMPolicy(&sourceCredential{tokens: operator, metrics: m}, o, background, m))
+	b.iamPolicy = must(newIAMPolicy(&sourceCredential{SourceCredential: operator, metrics: m}, o, background, m))
 	t.Cleanup(background.close)
 	return b
 }

@@ -72,8 +72,9 @@ func Serve(ctx context.Context, settings *config.Serve, stderr io.Writer, listen
 	if err != nil {
 		return err
 	}
-	s.keepHandover(p, handoverFile, engine)
+	s.keepHandover(p, handoverFile, options.source, engine)
 	s.watchRules(p, engine)
+	options.watchSource(p, engine)
 	p.run(func(ctx context.Context) error { engine.Follow(ctx, pods); return nil })
 	identities, source, err := s.notifyPods(p, api, pods, engine)
 	if err != nil {
@@ -152,7 +153,7 @@ func (s serve) startPrefetch(p *program, pods *identity.Kubernetes, source token
 		return
 	}
 	p.run(prefetch.New(prefetch.Options{
-		Identity: pods, Tokens: source, Usage: engine, Log: p.log, Metrics: p.registry,
+		Identity: pods, Tokens: source, Usage: engine, Refusals: engine, Log: p.log, Metrics: p.registry,
 		// gcloud and shells request the first, most of Google's libraries the second.
 		Scopes: []tokens.Scopes{tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)},
 	}).Run)

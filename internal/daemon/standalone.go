@@ -73,13 +73,13 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 	if err != nil {
 		return err
 	}
-	options := &engineOptions{tokens.Options{
+	options := &engineOptions{Options: tokens.Options{
 		WorkloadPool: s.Project.WorkloadPool, IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
-		HTTPClient: p.upstreamClient(), Metrics: p.registry,
+		HTTPClient: p.upstreamClient(), Log: p.log, Metrics: p.registry,
 		Policy: tokens.AllowAll{}, // the operator's own list assigns the accounts
 	}}
 	if s.Credentials.Kind == config.Impersonation {
-		if options.SourceCredential, err = sourceCredential(s.Credentials.Source, options.HTTPClient); err != nil {
+		if err := options.readSource(s.Credentials); err != nil {
 			return err
 		}
 	}
@@ -92,6 +92,7 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 	if err != nil {
 		return err
 	}
+	options.watchSource(p, engine)
 	facts := facts.New(s.factsOptions(p, attributes))
 	p.run(facts.Run)
 	listeners.serve(p, server.New(server.Options{
