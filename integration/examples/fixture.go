@@ -27,6 +27,10 @@ const (
 	ProjectNumber      = deployment.ProjectNumber
 	OtherProjectID     = "other-project"
 	OtherProjectNumber = "112233445566"
+	FreshProjectID     = "fresh-project" // for one way in; fresh until its test
+	FreshProjectNumber = "223344556677"
+	BareProjectID      = "bare-project" // for the other
+	BareProjectNumber  = "334455667788"
 	Operator           = "operator@example.com" // runs the commands of the READMEs
 )
 
@@ -80,7 +84,9 @@ func newFixture(t T) *Fixture {
 	s.Google = fakegoogle.Start(t, fakegoogle.Options{SharedQuotaProject: true}) // gcloud names no quota project
 	s.Cloud = fakecloud.New(fakecloud.Options{
 		Google: s.Google.Server, Operator: "user:" + Operator,
-		Projects: map[string]string{ProjectID: ProjectNumber, OtherProjectID: OtherProjectNumber},
+		Projects: map[string]string{
+			ProjectID: ProjectNumber, OtherProjectID: OtherProjectNumber, FreshProjectID: FreshProjectNumber, BareProjectID: BareProjectNumber,
+		},
 	})
 	var err error
 	if s.Storage, err = gcs.New(gcs.Options{Fake: s.Google.URL, Authorize: s.Cloud.Bucket}); err != nil {

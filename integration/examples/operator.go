@@ -45,7 +45,7 @@ func (s *Fixture) makeHome() error {
 	}
 	for name, content := range map[string]string{
 		"active_config":                 "default",
-		"configurations/config_default": "[core]\nproject = " + unrelatedProject + "\n",
+		"configurations/config_default": "[core]\nproject = " + unrelatedProject + "\naccount = " + Operator + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
 			return err
