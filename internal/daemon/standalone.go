@@ -99,7 +99,7 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 		Identity: identities, Tokens: s.overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, AllowHost: unroutable,
 		Facts: facts.Get, FactsChanged: facts.Changed,
 	}), facts.Get().InstanceID, func() error { return nil }, listening)
-	p.log.Info("serving", "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials)
+	p.log.Info("serving", "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials.Kind)
 	return p.wait()
 }
 
