@@ -27,6 +27,7 @@ const (
 	ProjectNumber      = deployment.ProjectNumber
 	OtherProjectID     = "other-project"
 	OtherProjectNumber = "112233445566"
+	deploymentPool     = "on-prem"       // of deployment.Provider
 	FreshProjectID     = "fresh-project" // for one way in; fresh until its test
 	FreshProjectNumber = "223344556677"
 	BareProjectID      = "bare-project" // for the other
@@ -81,7 +82,7 @@ func Up(t T) *Fixture {
 func newFixture(t T) *Fixture {
 	t.Helper()
 	s := &Fixture{home: t.TempDir()}
-	s.Google = fakegoogle.Start(t, fakegoogle.Options{SharedQuotaProject: true}) // gcloud names no quota project
+	s.Google = fakegoogle.Start(t, fakegoogle.Options{})
 	s.Cloud = fakecloud.New(fakecloud.Options{
 		Google: s.Google.Server, Operator: "user:" + Operator,
 		Projects: map[string]string{
@@ -185,9 +186,13 @@ func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	return deployment.Install(t, s.Cluster, s.Program, options)
 }
 
-// storeCredentials makes the secret of the README.
+// storeCredentials sets the quota project and makes the secret, as docs/impersonation.md
+// describes.
 func (s *Fixture) storeCredentials(ctx context.Context, c *cluster.Cluster) error {
 	file := filepath.Join(s.home, credentialsFile)
+	if _, err := s.run(ctx, "gcloud", "auth", "application-default", "set-quota-project", ProjectID); err != nil {
+		return err
+	}
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return err

@@ -95,6 +95,9 @@ func (s *Server) setAccountPolicy(c *call) (any, error) {
 func (s *Server) askGoogle(c *call, path string) (policy, error) {
 	var present policy
 	request := c.Request.Clone(c.Context())
+	if request.Header.Get(quotaProject) == "" {
+		request.Header.Set(quotaProject, c.PathValue("project"))
+	}
 	request.URL.Path, request.URL.RawPath, request.URL.RawQuery = path, "", ""
 	request.Body = io.NopCloser(bytes.NewReader(nil))
 	answer := httptest.NewRecorder()

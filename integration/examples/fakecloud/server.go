@@ -120,6 +120,7 @@ func (s *Server) mux() *http.ServeMux {
 	}
 	// Only the policy of an account: the offline Google answers the rest.
 	mux.HandleFunc("POST /v1/projects/{project}/serviceAccounts/{call}", func(w http.ResponseWriter, r *http.Request) {
+		s.billGcloud(r)
 		if strings.HasSuffix(r.PathValue("call"), ":setIamPolicy") {
 			s.endpoint(s.setAccountPolicy).ServeHTTP(w, r)
 			return

@@ -149,3 +149,15 @@ func (s *Server) checkEnabled(r *http.Request) error {
 		},
 	}
 }
+
+// billGcloud names the project in the path as the quota project of gcloud's own requests,
+// which need none, in contrast to those with the credential of gcloud auth
+// application-default login ("Set the quota project", 2026-11).
+func (s *Server) billGcloud(r *http.Request) {
+	id, _, err := s.project(r.PathValue("project"))
+	if err == nil && strings.Contains(r.UserAgent(), "gcloud/") && r.Header.Get(quotaProject) == "" {
+		r.Header.Set(quotaProject, id)
+	}
+}
+
+const quotaProject = "X-Goog-User-Project"
