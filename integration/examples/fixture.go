@@ -172,10 +172,6 @@ func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}
 	s.Cloud.Enable(ProjectID, fakegoogle.Services()...)
 	if overlay == "impersonation" {
-		// The members of its bindings are in this pool.
-		if err := s.Google.AddGKEPool(ProjectID, deployment.ProjectNumber); err != nil {
-			t.Fatal(err)
-		}
 		for _, project := range []string{ProjectID, OtherProjectID} {
 			for _, role := range []string{"roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountViewer"} {
 				s.Google.Bind("projects/"+project, role, "user:"+Operator)
