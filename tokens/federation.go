@@ -10,6 +10,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/principal"
 )
 
 // Federation describes how a cluster whose issuer Google trusts proves its workloads:
@@ -24,6 +25,7 @@ type Federation struct {
 // itself.
 type exchange struct {
 	Federation
+	names    principal.Names
 	subjects subjectCache  // of Federation.Subjects
 	lifetime time.Duration // requested for the KSA tokens, which the federated tokens do not outlive
 	client   *http.Client
@@ -77,7 +79,7 @@ func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scope
 			}
 		}
 		token.origin = subject.origin
-		token = token.withOrigin(func(o *origin) { o.Principal = federatedMember(x.Provider, w.KSA) })
+		token = token.withOrigin(func(o *origin) { o.Principal = x.names.Member(w.KSA) })
 		return nil
 	})
 	return token, err

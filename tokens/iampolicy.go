@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/api/option"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/principal"
 )
 
 const (
@@ -28,8 +28,7 @@ const (
 type iamPolicy struct {
 	credential credential
 	calls      *iam.ProjectsServiceAccountsService
-	pool       string // PROJECT_ID.svc.id.goog
-	provider   string // of federation; can be empty
+	names      principal.Names
 	now        func() time.Time
 	metrics    *metrics
 	flights    flights[gsaPolicy]
@@ -53,7 +52,7 @@ func newIAMPolicy(credential credential, o Options, background *background, m *m
 	if err != nil {
 		return nil, err
 	}
-	return &iamPolicy{credential: credential, calls: service.Projects.ServiceAccounts, pool: o.WorkloadPool, provider: o.Provider,
+	return &iamPolicy{credential: credential, calls: service.Projects.ServiceAccounts, names: o.Names,
 		now: o.Now, metrics: m, flights: flights[gsaPolicy]{background: background}, known: known}, nil
 }
 
@@ -89,7 +88,7 @@ func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) (string, err
 
 // boundMember is the member name by which the KSA is bound, or empty.
 func (p *iamPolicy) boundMember(policy gsaPolicy, ksa identity.ServiceAccount) string {
-	for _, member := range workloadMembers(p.pool, p.provider, ksa) {
+	for _, member := range p.names.Members(ksa) {
 		if slices.Contains(policy.members, member) {
 			return member
 		}
@@ -103,7 +102,7 @@ func bindingReason(w identity.Workload, member string) string {
 
 func (p *iamPolicy) denied(w identity.Workload, policy gsaPolicy) *Error {
 	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s",
-		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, poolMember(p.pool, w.KSA)))}
+		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, p.names.Member(w.KSA)))}
 }
 
 // read reads the IAM policy of w.GSA, for all workloads that name it.
@@ -149,35 +148,4 @@ func readPolicyError(gsa string, err error) *Error {
 		e.Message += "\nCheck the annotation " + identity.AnnotationGSA + " of the Kubernetes service account"
 	}
 	return e
-}
-
-// workloadMembers are the names by which IAM bindings can refer to a KSA: GKE's own, and
-// the principals of its pool and of a federation provider's pool, with both subjects.
-func workloadMembers(pool, provider string, ksa identity.ServiceAccount) []string {
-	members := []string{poolMember(pool, ksa)}
-	federation, _, found := strings.Cut(provider, "/providers/")
-	if !found {
-		return members
-	}
-	number := ""
-	if parts := strings.Split(federation, "/"); len(parts) > 4 && parts[3] == "projects" {
-		number = parts[4]
-	}
-	gke := "//iam.googleapis.com/projects/" + number + "/locations/global/workloadIdentityPools/" + pool
-	for _, pool := range []string{federation, gke} {
-		members = append(members, principal(pool, kubernetesSubject(ksa)), principal(pool, "ns/"+ksa.Namespace+"/sa/"+ksa.Name))
-	}
-	return members
-}
-
-func poolMember(pool string, ksa identity.ServiceAccount) string {
-	return fmt.Sprintf("serviceAccount:%s[%s/%s]", pool, ksa.Namespace, ksa.Name)
-}
-
-func principal(pool, subject string) string { return "principal:" + pool + "/subject/" + subject }
-
-// federatedMember is IAM's name of a KSA that came through a federation provider.
-func federatedMember(provider string, ksa identity.ServiceAccount) string {
-	pool, _, _ := strings.Cut(provider, "/providers/")
-	return principal(pool, kubernetesSubject(ksa))
 }

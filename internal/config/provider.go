@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"regexp"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -53,4 +54,10 @@ func (p *Provider) projectNumber() string {
 		return match[1]
 	}
 	return ""
+}
+
+// pool is the pool of the provider; empty without one.
+func (p *Provider) pool() string {
+	pool, _, _ := strings.Cut(p.Name, "/providers/")
+	return pool
 }

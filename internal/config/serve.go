@@ -1,6 +1,10 @@
 package config
 
-import "github.com/spf13/pflag"
+import (
+	"github.com/spf13/pflag"
+
+	"gke-metadata-emulator/internal/principal"
+)
 
 // Serve is the settings of the daemon of a node.
 type Serve struct {
@@ -67,4 +71,9 @@ func (s *Serve) Complete() error {
 		func() error { return s.Handover.check(s.Credentials.Kind) },
 		s.Logging.check,
 	)
+}
+
+// Names returns the names of the cluster's KSAs in IAM policies.
+func (s *Serve) Names() principal.Names {
+	return principal.Names{GKEPool: s.Project.WorkloadPool, ProjectNumber: s.Project.Number, Pool: s.Provider.pool()}
 }

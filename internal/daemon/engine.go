@@ -44,7 +44,7 @@ func (s serve) engineOptions(p *program) (*engineOptions, error) {
 		return nil, err
 	}
 	o := &engineOptions{tokens.Options{
-		WorkloadPool: s.Project.WorkloadPool, Provider: s.Provider.Name,
+		Names:                  s.Names(),
 		IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
 		Limits: limits, Rules: rules, Delegates: s.Policy.DelegateChain(),
 		HTTPClient: p.upstreamClient(), Metrics: p.registry,

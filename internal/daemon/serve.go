@@ -18,6 +18,7 @@ import (
 	"gke-metadata-emulator/internal/handover"
 	"gke-metadata-emulator/internal/podevents"
 	"gke-metadata-emulator/internal/prefetch"
+	"gke-metadata-emulator/internal/principal"
 	"gke-metadata-emulator/internal/startuptaint"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
@@ -178,7 +179,7 @@ func (s serve) removeStartupTaint(p *program, api *clients, address string, read
 func factsOptions(project config.Project, attributes facts.Attributes, p *program, node string) facts.Options {
 	return facts.Options{
 		ProjectID: project.ID, DottedProjectID: project.DottedID(), NumericProjectID: project.Number,
-		WorkloadPool: project.WorkloadPool, UniverseDomain: project.UniverseDomain,
+		Names: principal.Names{GKEPool: project.WorkloadPool, ProjectNumber: project.Number}, UniverseDomain: project.UniverseDomain,
 		ClusterName: project.ClusterName, ClusterLocation: project.ClusterLocation, Node: node, Zone: cmp.Or(project.Zone, project.DefaultZone()),
 		AttributesFile: project.AttributesFile, Attributes: attributes, Metrics: p.registry, Log: p.log,
 	}

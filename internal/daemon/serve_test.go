@@ -56,7 +56,7 @@ func TestServe_FactsFollowFromTheSettings(t *testing.T) {
 		t.Errorf("without --zone: %+v", got)
 	}
 	if got.ProjectID != s.Project.ID || got.DottedProjectID != "prod-project.example.com" || got.NumericProjectID != "998877665544" || got.Node != "node-1" ||
-		got.WorkloadPool != "example.com:prod-project.svc.id.goog" || got.UniverseDomain != "googleapis.com" || got.ClusterName != "kubernetes" || got.ClusterLocation != "us-east1" {
+		got.Names.GKEPool != "example.com:prod-project.svc.id.goog" || got.UniverseDomain != "googleapis.com" || got.ClusterName != "kubernetes" || got.ClusterLocation != "us-east1" {
 		t.Errorf("%+v", got)
 	}
 	s = federation()
