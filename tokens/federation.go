@@ -16,9 +16,11 @@ import (
 // Federation describes how a cluster whose issuer Google trusts proves its workloads:
 // the KSA's token is exchanged at Google's Security Token Service.
 type Federation struct {
-	Provider    string        // //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER
-	STSEndpoint string        // https://sts.googleapis.com
-	Subjects    SubjectTokens // source of the KSA tokens
+	Provider        string        // full name of the workload identity provider or of the fleet's membership, for messages
+	Audience        string        // of the exchange, by which the Security Token Service finds the provider
+	SubjectAudience string        // of the KSA tokens
+	STSEndpoint     string        // https://sts.googleapis.com
+	Subjects        SubjectTokens // source of the KSA tokens
 }
 
 // exchange issues federated tokens. To Google, the bearer of such a token is the KSA
@@ -37,14 +39,13 @@ type exchange struct {
 // Federation with Kubernetes" in Google's documentation. If STS refuses a cached KSA
 // token, it is replaced once.
 func (x *exchange) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
-	audience := "https:" + x.Provider // Google's default for a Kubernetes provider
 	for retried := false; ; retried = true {
-		subject, err := x.subjects.SubjectToken(ctx, w, audience, x.lifetime)
+		subject, err := x.subjects.SubjectToken(ctx, w, x.SubjectAudience, x.lifetime)
 		if err != nil {
 			return Token{}, err
 		}
 		token, err := x.exchangeToken(ctx, w, scopes, subject)
-		if retried || !invalidGrant(err) || !x.subjects.invalidate(w, audience, x.lifetime, subject) {
+		if retried || !invalidGrant(err) || !x.subjects.invalidate(w, x.SubjectAudience, x.lifetime, subject) {
 			return token, err
 		}
 	}
@@ -60,7 +61,7 @@ func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scope
 			"grant_type":           {"urn:ietf:params:oauth:grant-type:token-exchange"},
 			"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
 			"subject_token_type":   {"urn:ietf:params:oauth:token-type:jwt"},
-			"audience":             {x.Provider},
+			"audience":             {x.Audience},
 			"subject_token":        {subject.Value()},
 		},
 	}

@@ -12,7 +12,8 @@ func TestFingerprint_CoversEverySetting(t *testing.T) {
 	names := map[string]string{} // by fingerprint
 	for name, o := range map[string]Options{
 		"federation":       g.federation(),
-		"another provider": g.federation(func(f *Federation) { f.Provider += "2" }),
+		"another provider": g.federation(func(f *Federation) { f.Audience += "2" }),
+		"another audience": g.federation(func(f *Federation) { f.SubjectAudience += "2" }),
 		"another STS":      g.federation(func(f *Federation) { f.STSEndpoint += "2" }),
 		"another IAM":      with(g.federation(), func(o *Options) { o.IAMEndpoint += "2" }),
 		"another pool":     with(g.federation(), func(o *Options) { o.Names.GKEPool += "2" }),

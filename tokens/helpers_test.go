@@ -284,7 +284,7 @@ func (g *offlineGoogle) provider() fakegoogle.Provider {
 
 // federation returns the options of a node in federation mode, with changes.
 func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
-	f := Federation{Provider: testProvider, STSEndpoint: g.URL, Subjects: g.issuer}
+	f := Federation{Provider: testProvider, Audience: testProvider, SubjectAudience: "https:" + testProvider, STSEndpoint: g.URL, Subjects: g.issuer}
 	for _, change := range changes {
 		change(&f)
 	}

@@ -151,6 +151,18 @@ func TestIAMPolicy_PoolThatIsNotConfiguredDenies(t *testing.T) {
 	})
 }
 
+func TestIAMPolicy_DenialWithoutPoolExplainsHowToCreateOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const command = "\ngcloud iam workload-identity-pools create projects/123456/locations/global/workloadIdentityPools/NAME\n"
+		b := newIAMFixture(t)
+		if denial := wantError(t, b.allow(linked), Denied); strings.Contains(denial.Message, "pools create") {
+			t.Errorf("the pool exists, but the message is\n%s", denial)
+		}
+		b.names = testGKENames
+		wantError(t, b.allow(linked), Denied, "only if the pool "+testPool+" exists", command, "--workload-identity-pool=NAME (GME_WORKLOAD_IDENTITY_POOL)")
+	})
+}
+
 func TestIAMPolicy_ConditionalBindingDoesNotHideAnother(t *testing.T) {
 	conditional := binding(workloadIdentityUser, cartMember)
 	conditional["condition"] = map[string]any{"expression": "false"}

@@ -161,7 +161,7 @@ func (o Options) fingerprint(policy Policy) string {
 	if policy != nil {
 		name = policy.Name()
 	}
-	return fmt.Sprintf("%d %q %q %q %q %q %q %q %s", snapshotVersion, f.Provider, f.STSEndpoint, name,
+	return fmt.Sprintf("%d %q %q %q %q %q %q %q %q %s", snapshotVersion, f.Audience, f.SubjectAudience, f.STSEndpoint, name,
 		o.Delegates, o.Names, o.IAMCredentialsEndpoint, o.IAMEndpoint, o.Limits.text())
 }
 

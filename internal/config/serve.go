@@ -59,7 +59,9 @@ func (s *Serve) Complete() error {
 		s.Node.check,
 		func() error { return s.Provider.complete(s.Credentials.Kind) },
 		func() error { return s.Policy.complete(s.Credentials.Kind) },
+		func() error { return s.Provider.checkFleet(&s.Project) },
 		func() error { return s.Project.complete(s.Credentials.Kind, s.Provider.projectNumber()) },
+		func() error { return s.Provider.completePool(s.Project.Number) },
 		func() error { return s.Google.complete(s.Credentials.Kind, Federation, s.Project.UniverseDomain) },
 		func() error { return s.Listen.check(metadataListen()) },
 		func() error { return s.Routing.complete(s.Listen.Address) },
@@ -75,5 +77,5 @@ func (s *Serve) Complete() error {
 
 // Names returns the names of the cluster's KSAs in IAM policies.
 func (s *Serve) Names() principal.Names {
-	return principal.Names{GKEPool: s.Project.WorkloadPool, ProjectNumber: s.Project.Number, Pool: s.Provider.pool()}
+	return principal.Names{GKEPool: s.Project.WorkloadPool, ProjectNumber: s.Project.Number, Pool: s.Provider.Pool}
 }

@@ -50,7 +50,8 @@ func (s serve) engineOptions(p *program) (*engineOptions, error) {
 		HTTPClient: p.upstreamClient(), Metrics: p.registry,
 	}}
 	if s.Credentials.Kind != config.Impersonation {
-		o.Federation = &tokens.Federation{Provider: s.Provider.Name, STSEndpoint: s.Google.STS}
+		o.federate(s.Provider, s.Project.WorkloadPool)
+		o.Federation.STSEndpoint = s.Google.STS
 		return o, s.trace(p, o)
 	}
 	if o.SourceCredential, err = sourceCredential(s.Credentials.Source, o.HTTPClient); err != nil {
@@ -78,6 +79,12 @@ func (s serve) trace(p *program, o *engineOptions) error {
 	o.HTTPClient.Transport = t.Transport(o.HTTPClient.Transport)
 	o.Trace = t.Source
 	return nil
+}
+
+// federate lets Google know the KSAs through the provider.
+func (o *engineOptions) federate(provider config.Provider, workloadPool string) {
+	o.Federation = &tokens.Federation{Provider: provider.Name}
+	o.Federation.Audience, o.Federation.SubjectAudience = provider.Audiences(workloadPool)
 }
 
 // useFake points the engine at a Google all of whose services have one base URL.

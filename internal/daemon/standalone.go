@@ -117,7 +117,7 @@ func (s standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, e
 		if err != nil {
 			return nil, err
 		}
-		o.Federation = &tokens.Federation{Provider: config.FakeProvider}
+		o.federate(config.Provider{Name: config.FakeProvider}, "")
 		o.useFake(url)
 		o.setSubjects(issuer)
 		p.log.Info("the built-in fake Google is used; no other service accepts its tokens", "url", url)
