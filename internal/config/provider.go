@@ -113,7 +113,7 @@ func (p *Provider) checkFleet(project *Project) error {
 // that of the KSA tokens which are exchanged. workloadPool is that of the project.
 //
 // Sources: "Workload Identity Federation with Kubernetes" for a provider, whose default
-// audience is its URL; docs/fleet-wif-notes.md of Google's
+// audience is its URL; fleet-wif-notes.md of Google's
 // secrets-store-csi-driver-provider-gcp for a membership (both as of 2026-11).
 func (p *Provider) Audiences(workloadPool string) (exchange, ksaToken string) {
 	if p.isMembership() {
