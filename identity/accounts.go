@@ -86,7 +86,7 @@ func (a *accountWatches) start(ctx context.Context, namespace string) (*accountW
 			return accounts.Watch(ctx, o)
 		},
 	}, a.client), &metav1.PartialObjectMetadata{}, 0, cache.Indexers{})
-	if err := informer.SetTransform(slimAccount); err != nil {
+	if err := informer.SetTransform(parseAccount); err != nil {
 		return nil, fmt.Errorf("service account watch: %w", err)
 	}
 	if err := observe(informer, a.onChange, a.onError); err != nil {
@@ -120,9 +120,32 @@ func (a *accountWatches) synced(namespace string) bool {
 	return w != nil && w.informer.HasSynced()
 }
 
-// get returns the metadata of a service account. For an account that the watch has not
+// account is a service account as the watches keep it. Its annotations are parsed once
+// for each change, not for each connection.
+type account struct {
+	metav1.ObjectMeta          // namespace, name, UID and resource version only
+	workload          Workload // without the pod
+	err               error    // of the annotations
+}
+
+// parseAccount is the transform of the watches. It drops all fields that nothing here
+// reads.
+func parseAccount(o any) (any, error) {
+	metadata, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return o, nil // a tombstone, or parsed already
+	}
+	parsed := &account{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metadata.Namespace, Name: metadata.Name, UID: metadata.UID, ResourceVersion: metadata.ResourceVersion},
+		workload:   Workload{KSA: ServiceAccount{Namespace: metadata.Namespace, Name: metadata.Name, UID: string(metadata.UID)}},
+	}
+	parsed.err = parsed.workload.parseAnnotations(metadata.Annotations)
+	return parsed, nil
+}
+
+// get returns a service account. For an account that the watch has not
 // announced it returns an error of the reason [NotReady], never nil.
-func (a *accountWatches) get(namespace, name string) (*metav1.PartialObjectMetadata, error) {
+func (a *accountWatches) get(namespace, name string) (*account, error) {
 	a.mu.Lock()
 	w := a.watches[namespace]
 	a.mu.Unlock()
@@ -136,5 +159,5 @@ func (a *accountWatches) get(namespace, name string) (*metav1.PartialObjectMetad
 	if !found {
 		return nil, errorf(NotReady, "service account %s/%s does not exist (yet): kubectl create serviceaccount --namespace %s %s", namespace, name, namespace, name)
 	}
-	return o.(*metav1.PartialObjectMetadata), nil
+	return o.(*account), nil
 }

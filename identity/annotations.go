@@ -5,8 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // The annotations of a Kubernetes service account that GKE supports; see
@@ -20,8 +18,7 @@ const (
 	AnnotationDelegates = "iam.gke.io/gcp-service-account-delegates"
 )
 
-// annotation is a supported annotation. The parser reads, and the watch keeps, exactly
-// the annotations of [supportedAnnotations].
+// annotation is a supported annotation. All others are ignored.
 type annotation struct {
 	key     string
 	meaning string                               // of a valid value, for the error
@@ -93,24 +90,6 @@ func setQuotaProject(w *Workload, id string) bool {
 func setPrincipalEmail(w *Workload, value string) bool {
 	w.PrincipalEmail = value == "true"
 	return true
-}
-
-// slimAccount is the transform of the watches: it keeps the supported annotations and
-// drops all else that nothing here reads.
-func slimAccount(o any) (any, error) {
-	account, ok := o.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return o, nil // a tombstone
-	}
-	slim := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-		Namespace: account.Namespace, Name: account.Name, UID: account.UID, ResourceVersion: account.ResourceVersion,
-	}}
-	for _, a := range supportedAnnotations() {
-		if value, ok := account.Annotations[a.key]; ok {
-			metav1.SetMetaDataAnnotation(&slim.ObjectMeta, a.key, value)
-		}
-	}
-	return slim, nil
 }
 
 // gsaAddress matches every address that Google gives a service account, so no annotation

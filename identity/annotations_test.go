@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestValidGSA_AcceptsAllFormsOfGoogle(t *testing.T) {
@@ -98,9 +97,9 @@ func TestAnnotations_InvalidValueIsErrorWithRemedy(t *testing.T) {
 	}
 }
 
-// Every annotation of the source changes a workload after the transform of the watch, so
-// none is parsed from a constant and forgotten by the transform.
-func TestAnnotations_TransformKeepsAllThatAreParsed(t *testing.T) {
+// Every annotation of the source changes the workload of a KSA, so none is declared and
+// forgotten by the parser.
+func TestAnnotations_AllAreParsed(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "annotations.go", nil, 0)
 	check(t, err)
 	var keys []string
@@ -117,15 +116,13 @@ func TestAnnotations_TransformKeepsAllThatAreParsed(t *testing.T) {
 		t.Errorf("the source has the annotations %v, the test has values of %v", keys, valid)
 	}
 	for _, key := range keys {
-		account := newAccount("shop", "cart", AnnotationGSA, gsa, key, valid[key], "other", "x")
-		annotations := must(slimAccount(account)).(*metav1.PartialObjectMetadata).Annotations
-		var w, without Workload
-		check(t, w.parseAnnotations(annotations))
+		with := must(parseAccount(newAccount("shop", "cart", AnnotationGSA, gsa, key, valid[key]))).(*account).workload
+		var without Workload
 		if key != AnnotationGSA {
-			check(t, without.parseAnnotations(map[string]string{AnnotationGSA: gsa}))
+			without = must(parseAccount(newAccount("shop", "cart", AnnotationGSA, gsa))).(*account).workload
 		}
-		if w == without || annotations["other"] != "" {
-			t.Errorf("%s: the transform keeps %v, which is parsed as %+v", key, annotations, w)
+		if with == without || with.GSA != gsa {
+			t.Errorf("%s is read as %+v", key, with)
 		}
 	}
 }

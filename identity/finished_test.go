@@ -75,12 +75,10 @@ func TestTransforms_DropUnusedFields(t *testing.T) {
 	if slim := must(slimPod(pod)).(*corev1.Pod); slim.Annotations != nil || slim.Spec.Containers != nil {
 		t.Errorf("a pod is stored with %v and %v", slim.Annotations, slim.Spec.Containers)
 	}
-	account := newAccount("shop", "cart", AnnotationGSA, gsa, AnnotationQuotaProject, "q", AnnotationPrincipalEmail, "true", "large", "value")
-	var w Workload
-	slim, err := slimAccount(account)
-	check(t, err)
-	annotations := slim.(interface{ GetAnnotations() map[string]string }).GetAnnotations()
-	if err := w.parseAnnotations(annotations); err != nil || len(annotations) != 3 || w != (Workload{GSA: gsa, QuotaProject: "q", PrincipalEmail: true}) {
-		t.Errorf("a KSA is stored with %v, which is read as %+v, %v", annotations, w, err)
+	metadata := newAccount("shop", "cart", AnnotationGSA, gsa, AnnotationQuotaProject, "q", AnnotationPrincipalEmail, "true", "large", "value")
+	ksa := must(parseAccount(metadata)).(*account)
+	want := Workload{KSA: ServiceAccount{"shop", "cart", string(metadata.UID)}, GSA: gsa, QuotaProject: "q", PrincipalEmail: true}
+	if ksa.Annotations != nil || ksa.workload != want || ksa.err != nil {
+		t.Errorf("a KSA is stored with %v, and as %+v, %v", ksa.Annotations, ksa.workload, ksa.err)
 	}
 }

@@ -203,9 +203,9 @@ func (k *Kubernetes) workload(pod *corev1.Pod, caller Pod) (Workload, error) {
 	if err != nil {
 		return Workload{}, err
 	}
-	w := Workload{Pod: caller, KSA: ServiceAccount{Namespace: account.Namespace, Name: account.Name, UID: string(account.UID)}}
-	err = w.parseAnnotations(account.Annotations)
-	return w, err
+	w := account.workload
+	w.Pod = caller
+	return w, account.err
 }
 
 // Workloads returns the workloads of the node's pods that have not ended, newest pod first.

@@ -95,7 +95,7 @@ func TestAccount_RecreatedAccountIsUsed(t *testing.T) {
 
 func TestTombstone_PassesTransforms(t *testing.T) {
 	tombstone := cache.DeletedFinalStateUnknown{Key: "shop/app", Obj: newPod("shop", "app", "10.0.0.1")}
-	for name, transform := range map[string]cache.TransformFunc{"pods": slimPod, "service accounts": slimAccount} {
+	for name, transform := range map[string]cache.TransformFunc{"pods": slimPod, "service accounts": parseAccount} {
 		if got, err := transform(tombstone); err != nil || got != any(tombstone) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/api/idtoken"
 
@@ -126,12 +127,30 @@ func (m *member) walk(t *testing.T, start int) {
 	}
 }
 
+// ask requests a path. It retries as the clients do when the server asks them to: on a busy
+// machine, the fake Google is slow for all at once.
 func (m *member) ask(t *testing.T, path string, status int) string {
 	got, err := m.try(path)
+	for retries := 0; err == nil && got.status == http.StatusServiceUnavailable && retries < 20; retries++ {
+		got.awaitRetry(t)
+		got, err = m.try(path)
+	}
 	if err != nil || got.status != status {
 		t.Errorf("%s from %s: %d %s %v", path, m.ip, got.status, got.body, err)
 	}
 	return got.body
+}
+
+// awaitRetry waits for as long as Retry-After says.
+func (r reply) awaitRetry(t *testing.T) {
+	seconds, err := strconv.Atoi(r.header.Get("Retry-After"))
+	if err != nil {
+		t.Errorf("503 without Retry-After: %v", err)
+	}
+	select {
+	case <-time.After(time.Duration(seconds) * time.Second):
+	case <-t.Context().Done():
+	}
 }
 
 func (m *member) expect(t *testing.T, path, want string) {

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 const (
 	auditBuffer   = 1024 // records that can wait for the sink
 	maxAuditField = 1024 // bytes of a field that the caller controls
+	maxAuditWrite = 4096 // bytes of a write of several lines: PIPE_BUF, so pipe(7) never splits it
 )
 
 // AuditLog records every token that is given or refused, as lines of JSON on a sink of its
@@ -34,18 +36,21 @@ func NewAuditLog(sink io.Writer) *AuditLog {
 	return &AuditLog{sink: sink, records: make(chan record, auditBuffer)}
 }
 
-// Run writes records until ctx ends, and then those that are waiting.
+// Run writes records until ctx ends, and then those that are waiting. Records that wait
+// at the same time share a write.
 func (l *AuditLog) Run(ctx context.Context) {
+	var batch auditBatch
 	for {
 		select {
 		case r := <-l.records:
-			l.write(r)
+			l.add(&batch, r)
 			continue
 		default:
 		}
+		l.write(&batch)
 		select {
 		case r := <-l.records:
-			l.write(r)
+			l.add(&batch, r)
 		case <-ctx.Done():
 			if len(l.records) == 0 {
 				return
@@ -54,20 +59,40 @@ func (l *AuditLog) Run(ctx context.Context) {
 	}
 }
 
-func (l *AuditLog) write(r record) {
-	line, err := json.Marshal(r.line())
-	if err == nil {
-		_, err = l.sink.Write(append(line, '\n'))
-	}
-	if err != nil {
-		l.count("failed")
-		return
-	}
-	l.count("written")
+// auditBatch holds the lines of the next write.
+type auditBatch struct {
+	text  bytes.Buffer
+	lines int
 }
 
-func (l *AuditLog) count(result string) {
-	l.counts.WithLabelValues(result).Inc()
+func (l *AuditLog) add(b *auditBatch, r record) {
+	line, err := json.Marshal(r.line())
+	if err != nil {
+		l.count("failed", 1)
+		return
+	}
+	if b.text.Len()+len(line)+1 > maxAuditWrite {
+		l.write(b)
+	}
+	b.text.Write(append(line, '\n'))
+	b.lines++
+}
+
+func (l *AuditLog) write(b *auditBatch) {
+	if b.lines == 0 {
+		return
+	}
+	result := "written"
+	if _, err := l.sink.Write(b.text.Bytes()); err != nil {
+		result = "failed"
+	}
+	l.count(result, b.lines)
+	b.text.Reset()
+	b.lines = 0
+}
+
+func (l *AuditLog) count(result string, records int) {
+	l.counts.WithLabelValues(result).Add(float64(records))
 }
 
 // audited is the outermost [Source], which all requests pass.
@@ -95,7 +120,7 @@ func (a audited) record(r record) {
 	select {
 	case a.log.records <- r:
 	default:
-		a.log.count("dropped")
+		a.log.count("dropped", 1)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ type sink struct {
 
 	mu      sync.Mutex
 	written bytes.Buffer
+	writes  []int // their sizes in bytes
 }
 
 func (s *sink) Write(line []byte) (int, error) {
@@ -37,6 +39,7 @@ func (s *sink) Write(line []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
+	s.writes = append(s.writes, len(line))
 	return s.written.Write(line)
 }
 
@@ -223,15 +226,18 @@ func TestAuditLog_DrainsOnShutdown(t *testing.T) {
 		log := NewAuditLog(to)
 		log.counts = newMetrics(prometheus.NewRegistry()).audited
 		source := audited{next: &upstream{lifetime: time.Hour}, log: log, now: time.Now}
-		for range 10 {
+		for range 40 {
 			_, err := source.AccessToken(t.Context(), identity.Workload{}, DefaultScopes())
 			check(t, err)
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		log.Run(ended)
-		if got := len(to.lines(t)); got != 10 {
-			t.Errorf("%d lines of 10", got)
+		if got := len(to.lines(t)); got != 40 {
+			t.Errorf("%d lines of 40", got)
+		}
+		if len(to.writes) >= 40 || slices.Max(to.writes) > maxAuditWrite {
+			t.Errorf("writes of %v bytes: lines that wait share writes of up to %d bytes", to.writes, maxAuditWrite)
 		}
 	})
 }

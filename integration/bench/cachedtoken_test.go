@@ -16,7 +16,7 @@ import (
 
 var (
 	measure = flag.Bool("measure", false, "measure for real, and fail if a goal is missed")
-	profile = flag.String("profile", "", "write a CPU profile of the daemon with 16 connections to this `folder`")
+	profile = flag.String("profile", "", "write CPU profiles of the daemon with 16 connections to this `folder`")
 )
 
 // A cached token costs little more than a web server that returns constant bytes.
@@ -65,7 +65,8 @@ func goalsFor(l load) goals {
 	return g
 }
 
-// TestCachedToken_Profile writes the CPU profile that -profile requests.
+// TestCachedToken_Profile writes the CPU profiles that -profile requests: with kept
+// connections, and with a new one for each request.
 func TestCachedToken_Profile(t *testing.T) {
 	if *profile == "" {
 		t.Skip("no -profile")
@@ -83,21 +84,24 @@ func TestCachedToken_Profile(t *testing.T) {
 	}
 	n := newNode(t)
 	n.binary = buildProfiled(t)
-	file := filepath.Join(folder, "cached-token-16.pprof")
-	t.Setenv("BENCH_PROFILE", file)
-	daemon := n.daemon(n.attested(n.pod("app", podIP))...)
-	n.awaitToken(daemon, podIP)
-	l := load{connections: 16, sourceIP: podIP, path: tokenPath}
-	if _, err := l.run(t.Context(), daemon.address, window/10); err != nil { // warm up
-		t.Fatal(err)
+	attested := n.attested(n.pod("app", podIP))
+	for name, reconnect := range map[string]bool{"kept": false, "new": true} {
+		file := filepath.Join(folder, name+".pprof")
+		t.Setenv("BENCH_PROFILE", file)
+		daemon := n.daemon(attested...)
+		n.awaitToken(daemon, podIP)
+		l := load{connections: 16, sourceIP: podIP, path: tokenPath, reconnect: reconnect}
+		if _, err := l.run(t.Context(), daemon.address, window/10); err != nil { // warm up
+			t.Fatal(err)
+		}
+		stop := daemon.startProfile(t, file)
+		_, err = l.run(t.Context(), daemon.address, window)
+		stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("go tool pprof -top -cum %s", file)
 	}
-	stop := daemon.startProfile(t, file)
-	_, err = l.run(t.Context(), daemon.address, window)
-	stop()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("go tool pprof -top %s", file)
 }
 
 // recordedResponse is the daemon's response to a token request, as the floor's input.
