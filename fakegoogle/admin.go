@@ -1,6 +1,7 @@
 package fakegoogle
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,15 +13,24 @@ import (
 //
 //	GET    token                     the grant of the bearer token
 //	GET    counters                  calls per method
+//	GET    quotaProjects             calls per method and quota project
+//	PUT    apis                      {"project": ..., "service": ..., "state": "enabled", "disabled" or "prohibited"}
 //	PUT    faults/METHOD             {"latency": "1s", "status": 503, "retryAfter": "2s", "times": 3}
 //	DELETE faults
 //	PUT    bindings                  {"resource": ..., "role": ..., "member": ...}
 //	DELETE bindings                  the same
 //	PUT    providers                 a provider, as in a state
+//	DELETE providers                 {"name": ...}
+//	POST   providers/undelete        {"name": ...}
+//	PUT    memberships               a membership, as in a state; DELETE providers deletes it
+//	PUT    pools                     {"name": ...}
+//	DELETE pools                     {"name": ...}
+//	POST   pools/undelete            {"name": ...}
+//	PUT    gkePools                  a pool of GKE, as in a state
 //	PUT    serviceAccounts/EMAIL
 //	DELETE serviceAccounts/EMAIL
 //	POST   serviceAccounts/EMAIL/keys  {"tokenURI": ...}, answers a key file
-//	POST   users                     {"email": ..., "tokenURI": ...}, answers a credentials file
+//	POST   users                     {"email": ..., "tokenURI": ..., "quotaProject": ...}, answers a credentials file
 //	PUT    state                     a state, as YAML or JSON
 func (s *Server) adminRoutes(mux *http.ServeMux) {
 	handle := func(pattern string, f func(*call) (any, error)) {
@@ -29,11 +39,23 @@ func (s *Server) adminRoutes(mux *http.ServeMux) {
 	}
 	handle("GET token", s.describeToken)
 	handle("GET counters", func(*call) (any, error) { return s.Counters(), nil })
+	handle("GET quotaProjects", func(*call) (any, error) { return s.QuotaProjects(), nil })
+	handle("PUT apis", s.putAPI)
 	handle("PUT faults/{method}", s.putFault)
 	handle("DELETE faults", func(*call) (any, error) { s.ClearFaults(); return struct{}{}, nil })
 	handle("PUT bindings", s.changeBinding(s.Bind))
-	handle("DELETE bindings", s.changeBinding(s.Unbind))
-	handle("PUT providers", s.putProvider)
+	handle("DELETE bindings", s.changeBinding(func(resource, role, member string) error {
+		s.Unbind(resource, role, member)
+		return nil
+	}))
+	handle("PUT providers", put(s, func(p StateProvider) State { return State{Providers: []StateProvider{p}} }))
+	handle("DELETE providers", named(s.DeleteProvider))
+	handle("POST providers/undelete", named(s.UndeleteProvider))
+	handle("PUT memberships", put(s, func(m StateMembership) State { return State{Memberships: []StateMembership{m}} }))
+	handle("PUT pools", named(s.AddPool))
+	handle("DELETE pools", named(s.DeletePool))
+	handle("POST pools/undelete", named(s.UndeletePool))
+	handle("PUT gkePools", put(s, func(p StateGKEPool) State { return State{GKEPools: []StateGKEPool{p}} }))
 	handle("PUT serviceAccounts/{email}", s.putServiceAccount)
 	handle("DELETE serviceAccounts/{email}", func(c *call) (any, error) {
 		s.RemoveServiceAccount(c.PathValue("email"))
@@ -44,10 +66,11 @@ func (s *Server) adminRoutes(mux *http.ServeMux) {
 	handle("PUT state", func(c *call) (any, error) { return struct{}{}, badRequest(s.LoadState(c.body)) })
 }
 
-// badRequest answers 400 with the text of an error; nil stays nil.
+// badRequest answers 400 with the text of an error; nil, and a refusal of Google's, stay
+// the same.
 func badRequest(err error) error {
-	if err == nil {
-		return nil
+	if _, refusal := errors.AsType[*Error](err); err == nil || refusal {
+		return err
 	}
 	return invalidArgument("%s", err)
 }
@@ -107,7 +130,26 @@ func (s *Server) putFault(c *call) (any, error) {
 	return struct{}{}, nil
 }
 
-func (s *Server) changeBinding(change func(resource, role, member string)) func(*call) (any, error) {
+func (s *Server) putAPI(c *call) (any, error) {
+	var api struct {
+		Project string `json:"project"`
+		Service string `json:"service"`
+		State   string `json:"state"`
+	}
+	if err := decode(c.body, &api); err != nil {
+		return nil, err
+	}
+	change, ok := map[string]func(project, service string){
+		"enabled": s.EnableAPI, "disabled": s.DisableAPI, "prohibited": s.ProhibitAPI,
+	}[api.State]
+	if !ok || api.Project == "" || !slices.Contains(Services(), api.Service) {
+		return nil, invalidArgument("write a project, one of the services %s, and the state enabled, disabled or prohibited", strings.Join(Services(), ", "))
+	}
+	change(api.Project, api.Service)
+	return struct{}{}, nil
+}
+
+func (s *Server) changeBinding(change func(resource, role, member string) error) func(*call) (any, error) {
 	return func(c *call) (any, error) {
 		var b StateBinding
 		if err := decode(c.body, &b); err != nil {
@@ -116,17 +158,33 @@ func (s *Server) changeBinding(change func(resource, role, member string)) func(
 		if field, value, remedy := b.invalidField(); field != "" {
 			return nil, invalidArgument("%s %q: %s", field, value, remedy)
 		}
-		change(b.Resource, b.Role, b.Member)
-		return struct{}{}, nil
+		return struct{}{}, change(b.Resource, b.Role, b.Member)
 	}
 }
 
-func (s *Server) putProvider(c *call) (any, error) {
-	var p StateProvider
-	if err := decode(c.body, &p); err != nil {
-		return nil, err
+// put applies a state of one element.
+func put[T any](s *Server, state func(T) State) func(*call) (any, error) {
+	return func(c *call) (any, error) {
+		var element T
+		if err := decode(c.body, &element); err != nil {
+			return nil, err
+		}
+		one := state(element)
+		return struct{}{}, badRequest(s.Apply(&one))
 	}
-	return struct{}{}, badRequest(s.Apply(&State{Providers: []StateProvider{p}}))
+}
+
+// named changes the resource that the body names.
+func named(change func(name string) error) func(*call) (any, error) {
+	return func(c *call) (any, error) {
+		var resource struct {
+			Name string `json:"name"`
+		}
+		if err := decode(c.body, &resource); err != nil {
+			return nil, err
+		}
+		return struct{}{}, badRequest(change(resource.Name))
+	}
 }
 
 func (s *Server) putServiceAccount(c *call) (any, error) {
@@ -151,11 +209,12 @@ func (s *Server) postKey(c *call) (any, error) {
 
 func (s *Server) postUser(c *call) (any, error) {
 	var request struct {
-		Email    string `json:"email"`
-		TokenURI string `json:"tokenURI"`
+		Email        string `json:"email"`
+		TokenURI     string `json:"tokenURI"`
+		QuotaProject string `json:"quotaProject"`
 	}
 	if err := decode(c.body, &request); err != nil {
 		return nil, err
 	}
-	return rawJSON(s.AuthorizedUser(request.Email, request.TokenURI)), nil
+	return rawJSON(s.AuthorizedUserWithQuota(request.Email, request.TokenURI, request.QuotaProject)), nil
 }

@@ -56,6 +56,32 @@ func TestAdminAPI_ConfiguresServer(t *testing.T) {
 	if counters := admin("GET", "counters", "").decode(t); counters["iamcredentials.generateAccessToken"] != 3.0 || counters["sts.token"] != 1.0 {
 		t.Errorf("%v", counters)
 	}
+	admin("DELETE", "pools", `{"name":"`+testPool+`"}`)
+	checkAPIError(t, mint(), 403, "PERMISSION_DENIED", "")
+	admin("POST", "pools/undelete", `{"name":"`+testPool+`"}`)
+	admin("DELETE", "providers", `{"name":"`+testProvider+`"}`)
+	checkOAuthError(t, g.form("/v1/token", exchangeForm(podToken(startTime, nil))), 400, "invalid_target", "")
+	admin("POST", "providers/undelete", `{"name":"`+testProvider+`"}`)
+	admin("PUT", "pools", `{"name":"`+otherPool+`"}`)
+	admin("PUT", "gkePools", `{"projectID":"demo-project","projectNumber":"123456"}`)
+	admin("PUT", "memberships", `{"name":"`+fleetName+`","workloadPool":"`+fleetPool+`","projectNumber":"777","issuer":"`+testIssuer+`","jwks":`+string(testJWKS())+`}`)
+	for _, member := range []string{"principalSet:" + otherPool + "/*", gkePoolKSA, fleetKSA} {
+		admin("PUT", "bindings", `{"resource":"`+testGSA+`","role":"roles/viewer","member":"`+member+`"}`)
+	}
+	if got := g.fleetExchange(nil); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	for _, state := range []string{"disabled", "prohibited"} {
+		admin("PUT", "apis", `{"project":"billing","service":"iamcredentials.googleapis.com","state":"`+state+`"}`)
+		checkAPIError(t, mint(), 403, "PERMISSION_DENIED", "")
+	}
+	admin("PUT", "apis", `{"project":"billing","service":"iamcredentials.googleapis.com","state":"enabled"}`)
+	if got := mint(); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if calls := admin("GET", "quotaProjects", "").decode(t); calls["iamcredentials.generateAccessToken"].(object)["billing"] != 7.0 {
+		t.Error(calls)
+	}
 	admin("DELETE", "bindings", binding)
 	checkAPIError(t, mint(), 403, "PERMISSION_DENIED", "")
 	admin("DELETE", "serviceAccounts/"+testGSA, "")
@@ -88,7 +114,15 @@ func TestAdminAPI_RefusesInvalidRequests(t *testing.T) {
 		"member":            {"PUT", "bindings", `{"resource":"` + testGSA + `","role":"roles/viewer","member":"dev"}`, "user:EMAIL"},
 		"role":              {"DELETE", "bindings", `{"resource":"` + testGSA + `","role":"viewer","member":"user:dev@example.com"}`, "roles/"},
 		"misspelt binding":  {"PUT", "bindings", `{"gsa":"x"}`, "gsa"},
+		"API's state":       {"PUT", "apis", `{"project":"x","service":"iam.googleapis.com","state":"off"}`, "prohibited"},
+		"API's service":     {"PUT", "apis", `{"project":"x","service":"x","state":"enabled"}`, "sts.googleapis.com"},
+		"API's project":     {"PUT", "apis", `{"service":"iam.googleapis.com","state":"enabled"}`, "project"},
+		"API's fields":      {"PUT", "apis", `{"name":"x"}`, "name"},
 		"provider":          {"PUT", "providers", `{"name":"x"}`, "providers[0]"},
+		"membership":        {"PUT", "memberships", `{"name":"x"}`, "memberships[0]"},
+		"pool":              {"PUT", "pools", `{"name":"x"}`, "//iam.googleapis.com/"},
+		"pool of GKE":       {"PUT", "gkePools", `{"projectID":"x"}`, "gkePools[0]"},
+		"member's pool":     {"PUT", "bindings", `{"resource":"` + testGSA + `","role":"roles/viewer","member":"` + gkePoolKSA + `"}`, "Identity Pool does not exist (demo-project.svc.id.goog)"},
 		"service account":   {"PUT", "serviceAccounts/x", ``, "NAME@PROJECT"},
 		"state":             {"PUT", "state", "providerz: []", "providerz"},
 		"provider's fields": {"PUT", "providers", `{"nom":"x"}`, "nom"},

@@ -30,7 +30,7 @@ import (
 // startGoogle serves an offline Google that knows the tests' provider.
 func startGoogle(t *testing.T) *Running {
 	t.Helper()
-	s := Start(t, Options{})
+	s := Start(t, Options{SharedQuotaProject: true})
 	if err := s.AddProvider(Provider{Name: testProvider, Issuer: testIssuer, JWKS: testJWKS()}); err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +193,7 @@ func TestIDToken_ValidatesWithGoogleLibrary(t *testing.T) {
 
 func TestIAMClient_ReadsPolicy(t *testing.T) {
 	s := startGoogle(t)
+	must(0, s.AddGKEPool("demo-project", "123456"))
 	s.Bind(testGSA, wiUser, "serviceAccount:demo-project.svc.id.goog[shop/cart]")
 	s.Bind("projects/demo-project", "roles/iam.securityReviewer", testCaller)
 	service, err := iam.NewService(t.Context(), option.WithEndpoint(s.URL), option.WithTokenSource(federated(t.Context(), s)))

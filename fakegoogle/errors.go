@@ -8,11 +8,12 @@ import (
 	"net/http"
 )
 
-// apiError is an error in the shape of all Google APIs: google.rpc.Status with a
+// Error is a refusal in the shape of all Google APIs: google.rpc.Status with a
 // google.rpc.ErrorInfo. See "Errors" in Google's API design guide (AIP-193).
-type apiError struct {
-	code     int // HTTP status
-	message  string
+type Error struct {
+	Code     int    // HTTP status
+	Status   string // name of the google.rpc.Code
+	Message  string // Google's text
 	reason   string // of the ErrorInfo, which is left out if the reason is empty
 	domain   string
 	metadata map[string]string
@@ -20,12 +21,12 @@ type apiError struct {
 	header   http.Header
 }
 
-func (e *apiError) Error() string {
-	return fmt.Sprintf("%d %s: %s", e.code, rpcStatus(e.code), e.message)
+func (e *Error) Error() string {
+	return fmt.Sprintf("%d %s: %s", e.Code, e.Status, e.Message)
 }
 
-func newAPIError(code int, message string) *apiError {
-	return &apiError{code: code, message: message}
+func newAPIError(code int, message string) *Error {
+	return &Error{Code: code, Status: rpcStatus(code), Message: message}
 }
 
 // rpcStatus is the name of the google.rpc.Code that Google's front end maps to
@@ -60,7 +61,7 @@ func rpcStatus(code int) string {
 	}
 }
 
-func (e *apiError) body() any {
+func (e *Error) body() any {
 	details := e.details
 	if e.reason != "" {
 		info := map[string]any{
@@ -73,7 +74,7 @@ func (e *apiError) body() any {
 		}
 		details = append([]any{info}, details...)
 	}
-	status := map[string]any{"code": e.code, "message": e.message, "status": rpcStatus(e.code)}
+	status := map[string]any{"code": e.Code, "message": e.Message, "status": e.Status}
 	if len(details) > 0 {
 		status["details"] = details
 	}
@@ -81,13 +82,13 @@ func (e *apiError) body() any {
 }
 
 // invalidArgument is a 400. Google names the field only in some of them.
-func invalidArgument(format string, args ...any) *apiError {
+func invalidArgument(format string, args ...any) *Error {
 	return newAPIError(http.StatusBadRequest, fmt.Sprintf(format, args...))
 }
 
 // unknownField is the refusal by Google's front end of a field that a request
 // message does not have.
-func unknownField(name string) *apiError {
+func unknownField(name string) *Error {
 	text := fmt.Sprintf("Invalid JSON payload received. Unknown name %q: Cannot find field.", name)
 	e := newAPIError(http.StatusBadRequest, text)
 	e.details = []any{map[string]any{
@@ -99,10 +100,11 @@ func unknownField(name string) *apiError {
 
 // permissionDenied is IAM's refusal. It does not say whether the service
 // account exists.
-func permissionDenied(permission string) *apiError {
-	return &apiError{
-		code:     http.StatusForbidden,
-		message:  fmt.Sprintf("Permission '%s' denied on resource (or it may not exist).", permission),
+func permissionDenied(permission string) *Error {
+	return &Error{
+		Code:     http.StatusForbidden,
+		Status:   "PERMISSION_DENIED",
+		Message:  fmt.Sprintf("Permission '%s' denied on resource (or it may not exist).", permission),
 		reason:   "IAM_PERMISSION_DENIED",
 		domain:   "iam.googleapis.com",
 		metadata: map[string]string{"permission": permission},
@@ -110,10 +112,11 @@ func permissionDenied(permission string) *apiError {
 }
 
 // userProjectDenied is the refusal to bill a project.
-func userProjectDenied(project string, api apiName) *apiError {
-	return &apiError{
-		code: http.StatusForbidden,
-		message: fmt.Sprintf("Caller does not have required permission to use project %[1]s. Grant the caller the roles/serviceusage.serviceUsageConsumer role, "+
+func userProjectDenied(project string, api apiName) *Error {
+	return &Error{
+		Code:   http.StatusForbidden,
+		Status: "PERMISSION_DENIED",
+		Message: fmt.Sprintf("Caller does not have required permission to use project %[1]s. Grant the caller the roles/serviceusage.serviceUsageConsumer role, "+
 			"or a custom role with the serviceusage.services.use permission, by visiting "+
 			"https://console.developers.google.com/iam-admin/iam/project?project=%[1]s and then retry. Propagation of the new permission may take a few minutes.", project),
 		reason:   "USER_PROJECT_DENIED",
@@ -123,16 +126,17 @@ func userProjectDenied(project string, api apiName) *apiError {
 }
 
 // unauthenticated is the refusal of a missing or invalid bearer token.
-func unauthenticated(reason string, api apiName) *apiError {
+func unauthenticated(reason string, api apiName) *Error {
 	const expected = "Expected OAuth 2 access token, login cookie or other valid authentication credential. " +
 		"See https://developers.google.com/identity/sign-in/web/devconsole-project."
 	message, challenge := "Request had invalid authentication credentials. ", `Bearer realm="https://accounts.google.com/", error="invalid_token"`
 	if reason == "CREDENTIALS_MISSING" {
 		message, challenge = "Request is missing required authentication credential. ", `Bearer realm="https://accounts.google.com/"`
 	}
-	return &apiError{
-		code:     http.StatusUnauthorized,
-		message:  message + expected,
+	return &Error{
+		Code:     http.StatusUnauthorized,
+		Status:   "UNAUTHENTICATED",
+		Message:  message + expected,
 		reason:   reason,
 		domain:   "googleapis.com",
 		metadata: map[string]string{"service": api.service, "method": api.method},
@@ -140,10 +144,11 @@ func unauthenticated(reason string, api apiName) *apiError {
 	}
 }
 
-func insufficientScopes(api apiName) *apiError {
-	return &apiError{
-		code:     http.StatusForbidden,
-		message:  "Request had insufficient authentication scopes.",
+func insufficientScopes(api apiName) *Error {
+	return &Error{
+		Code:     http.StatusForbidden,
+		Status:   "PERMISSION_DENIED",
+		Message:  "Request had insufficient authentication scopes.",
 		reason:   "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
 		domain:   "googleapis.com",
 		metadata: map[string]string{"service": api.service, "method": api.method},
@@ -169,21 +174,21 @@ func oauthFailure(code, format string, args ...any) *oauthError {
 }
 
 func writeError(w http.ResponseWriter, err error) int {
-	var api *apiError
+	var api *Error
 	var oauth *oauthError
 	switch {
 	case errors.As(err, &api):
 		maps.Copy(w.Header(), api.header)
-		writeJSON(w, api.code, api.body())
-		return api.code
+		writeJSON(w, api.Code, api.body())
+		return api.Code
 	case errors.As(err, &oauth):
 		maps.Copy(w.Header(), oauth.header)
 		writeJSON(w, oauth.Status, oauth)
 		return oauth.Status
 	default:
 		api = newAPIError(http.StatusInternalServerError, "Internal error encountered.")
-		writeJSON(w, api.code, api.body())
-		return api.code
+		writeJSON(w, api.Code, api.body())
+		return api.Code
 	}
 }
 

@@ -79,8 +79,21 @@ func (s *Server) Counters() map[string]int {
 	return counters
 }
 
+// QuotaProjects returns the number of calls of each method by the project in their header
+// X-Goog-User-Project, including failed calls; the project is empty for a call without
+// the header.
+func (s *Server) QuotaProjects() map[string]map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	projects := map[string]map[string]int{}
+	for method, calls := range s.billed {
+		projects[method] = maps.Clone(calls)
+	}
+	return projects
+}
+
 func (s *Server) countAndFault(c *call) error {
-	fault, ok := s.nextFault(c.method)
+	fault, ok := s.nextFault(c)
 	if !ok {
 		return nil
 	}
@@ -99,14 +112,19 @@ func (s *Server) countAndFault(c *call) error {
 	return faultError(c.method, fault)
 }
 
-// nextFault counts a call of a method and returns its fault, if it has one.
-func (s *Server) nextFault(method string) (Fault, bool) {
+// nextFault counts a call and returns the fault of its method, if it has one.
+func (s *Server) nextFault(c *call) (Fault, bool) {
+	method := c.method
 	if method == "" {
 		return Fault{}, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counters[method]++
+	if s.billed[method] == nil {
+		s.billed[method] = map[string]int{}
+	}
+	s.billed[method][quotaProject(c.Request)]++
 	fault, ok := s.faults[method]
 	if !ok {
 		return Fault{}, false
@@ -141,7 +159,7 @@ func faultError(method string, f Fault) error {
 	e := newAPIError(f.Status, "Injected fault.")
 	if f.Status == http.StatusTooManyRequests {
 		e.reason, e.domain = "RATE_LIMIT_EXCEEDED", "googleapis.com"
-		e.message = "Quota exceeded for quota metric 'Injected faults' and limit 'Injected faults per minute'."
+		e.Message = "Quota exceeded for quota metric 'Injected faults' and limit 'Injected faults per minute'."
 	}
 	e.header = header
 	return e

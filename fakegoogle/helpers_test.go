@@ -145,6 +145,12 @@ func (g *fixture) addProvider(p Provider) {
 	}
 }
 
+// Bind is [Server.Bind]; the test fails if the binding is refused.
+func (g *fixture) Bind(resource, role, member string) {
+	g.t.Helper()
+	(&Running{Server: g.Server, t: g.t}).Bind(resource, role, member)
+}
+
 // response is the answer to a request.
 type response struct {
 	status int

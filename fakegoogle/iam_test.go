@@ -50,6 +50,7 @@ func TestGetIAMPolicy_ReturnsBindingsAndETag(t *testing.T) {
 	if diff := cmp.Diff(object{"etag": "ACAB"}, policy()); diff != "" {
 		t.Error("a policy without bindings:", diff)
 	}
+	must(0, g.AddGKEPool("demo-project", "123456"))
 	g.Bind(testGSA, wiUser, "serviceAccount:demo-project.svc.id.goog[shop/cart]")
 	g.Bind(testGSA, wiUser, testCaller)
 	g.Bind(testGSA, wiUser, testCaller) // no second member

@@ -134,28 +134,25 @@ func TestIAMCredentials_RequirePermissionOfVerb(t *testing.T) {
 }
 
 func TestBinding_MatchesMemberForms(t *testing.T) {
+	others := strings.Replace(testPool, "clusters", "others", 1)
 	for name, test := range map[string]struct {
 		member string
-		gke    bool
 		want   bool
 	}{
-		"the subject":                     {testCaller, false, true},
-		"another subject":                 {testCaller + "x", false, false},
-		"another pool":                    {strings.Replace(testCaller, "clusters", "others", 1), false, false},
-		"the pool":                        {"principalSet:" + testPool + "/*", false, true},
-		"another set":                     {"principalSet:" + testPool + "/attribute.x/y", false, false},
-		"GKE's old form":                  {"serviceAccount:clusters[shop/cart]", true, true},
-		"GKE's old form, another KSA":     {"serviceAccount:clusters[shop/admin]", true, false},
-		"GKE's old form, without mapping": {"serviceAccount:clusters[shop/cart]", false, false},
-		"GKE's new form":                  {"principal:" + testPool + "/subject/ns/shop/sa/cart", true, true},
-		"GKE's new form, without mapping": {"principal:" + testPool + "/subject/ns/shop/sa/cart", false, false},
-		"GKE's set of a namespace":        {"principalSet:" + testPool + "/namespace/shop", true, true},
-		"the subject, with GKE's mapping": {testCaller, true, true},
-		"a service account":               {"serviceAccount:" + testGSA, false, false},
+		"the subject":       {testCaller, true},
+		"another subject":   {testCaller + "x", false},
+		"another pool":      {strings.Replace(testCaller, "clusters", "others", 1), false},
+		"the pool":          {"principalSet:" + testPool + "/*", true},
+		"another set":       {"principalSet:" + testPool + "/attribute.x/y", false},
+		"GKE's old form":    {"serviceAccount:demo-project.svc.id.goog[shop/cart]", false},
+		"GKE's new form":    {"principal:" + testPool + "/subject/ns/shop/sa/cart", false},
+		"GKE's namespace":   {"principalSet:" + testPool + "/namespace/shop", false},
+		"a service account": {"serviceAccount:" + testGSA, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newFixture(t, Options{})
-			g.addProvider(Provider{GKESubjects: test.gke})
+			must(0, g.AddPool(others))
+			must(0, g.AddGKEPool("demo-project", "123456"))
 			g.Bind(testGSA, wiUser, test.member)
 			got := g.call(g.federate(nil), testGSA, "generateAccessToken", object{"scope": cloudPlatform})
 			if (got.status == http.StatusOK) != test.want {

@@ -27,6 +27,13 @@ const userScopes = "openid " + scopeUserInfoEmail + " " + scopeCloudPlatform + "
 // default: none, as gcloud writes it. Google's newer library,
 // cloud.google.com/go/auth, ignores token_uri: it needs DetectOptions.TokenURL.
 func (s *Server) AuthorizedUser(email, tokenURI string) []byte {
+	return s.AuthorizedUserWithQuota(email, tokenURI, "")
+}
+
+// AuthorizedUserWithQuota is [Server.AuthorizedUser] with a quota project in the file, as
+// gcloud auth application-default set-quota-project adds it. It does not let the user
+// bill the project.
+func (s *Server) AuthorizedUserWithQuota(email, tokenURI, quotaProject string) []byte {
 	u := &user{
 		email:        strings.ToLower(email),
 		subject:      newUniqueID(),
@@ -48,6 +55,9 @@ func (s *Server) AuthorizedUser(email, tokenURI string) []byte {
 	}
 	if tokenURI != "" {
 		file["token_uri"] = tokenURI
+	}
+	if quotaProject != "" {
+		file["quota_project_id"] = quotaProject
 	}
 	data, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {

@@ -199,7 +199,7 @@ func TestRefreshToken_IsChecked(t *testing.T) {
 }
 
 func TestAuthorizedUser_ImpersonatesIfBound(t *testing.T) {
-	g := newFixture(t, Options{})
+	g := newFixture(t, Options{SharedQuotaProject: true})
 	file := g.authorizedUser("dev@example.com", "")
 	if _, ok := file["token_uri"]; ok {
 		t.Error("the file has a token_uri, which gcloud does not write")

@@ -25,15 +25,25 @@ func normalResource(resource string) string {
 }
 
 // Bind grants a member a role on a resource: the e-mail address of a service
-// account, or projects/ID. A service account is created if it does not exist.
-func (s *Server) Bind(resource, role, member string) {
+// account, or projects/ID. A service account is created if it does not exist. The error
+// is IAM's refusal, for example of a member in a pool that does not exist.
+func (s *Server) Bind(resource, role, member string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.bind(resource, role, member)
+}
+
+// bind is [Server.Bind]. The caller holds s.mu.
+func (s *Server) bind(resource, role, member string) error {
+	if err := s.checkMember(member); err != nil {
+		return err
+	}
 	resource, member = normalResource(resource), normalMember(member)
 	if !strings.HasPrefix(resource, "projects/") {
 		s.ensureAccount(resource)
 	}
 	s.policies[resource] = s.policies[resource].with(role, member)
+	return nil
 }
 
 // Unbind revokes a member's role on a resource. Tokens that are already issued stay

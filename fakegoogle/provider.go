@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -32,22 +31,23 @@ type Provider struct {
 	// AllowedAudiences are the accepted values of the claim aud; default: Name, with
 	// or without the prefix https:.
 	AllowedAudiences []string
-	// GKESubjects also lets policies name its subjects as on GKE:
-	// serviceAccount:POOL[NAMESPACE/KSA] and .../subject/ns/NAMESPACE/sa/KSA.
-	GKESubjects bool
 }
 
+// provider is a [Provider] or a [Membership].
 type provider struct {
 	Provider
-	pool string // //iam.googleapis.com/.../workloadIdentityPools/POOL
-	keys jose.JSONWebKeySet
+	deletion
+	audience string // of a token exchange
+	pool     string // //iam.googleapis.com/.../workloadIdentityPools/POOL
+	gke      bool   // the pool is GKE's, and names the subjects as GKE does
+	poolID   string // of GKE's pool
+	number   string // of the project of GKE's pool
+	keys     jose.JSONWebKeySet
 }
 
-// poolID is the last segment of the pool's name.
-func (p *provider) poolID() string { return p.pool[strings.LastIndexByte(p.pool, '/')+1:] }
-
-// AddProvider registers a provider, and replaces a provider of the same name. The
-// error names the field that Google would refuse.
+// AddProvider registers a provider, and replaces a provider of the same name. Its pool
+// is created if it does not exist. The error names the field that Google would refuse,
+// or is Google's if the pool or a provider of the name was deleted less than 30 days ago.
 func (s *Server) AddProvider(p Provider) error {
 	parsed, err := newProvider(p)
 	if err != nil {
@@ -55,41 +55,64 @@ func (s *Server) AddProvider(p Provider) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.providers[p.Name] = parsed
+	return s.ensureProvider(parsed)
+}
+
+// ensureProvider adds a provider and its pool. The caller holds s.mu.
+func (s *Server) ensureProvider(p *provider) error {
+	if p.gke {
+		if err := s.ensureGKEPool(p.poolID, p.number); err != nil {
+			return err
+		}
+	} else if err := s.ensurePool(p.pool); err != nil {
+		return err
+	}
+	if found, ok := s.provider(p.audience); ok && !found.active() {
+		return alreadyExists()
+	}
+	s.providers[p.audience] = p
 	return nil
 }
 
-const providerForm = `//iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`
+const providerForm = poolForm + `/providers/PROVIDER`
 
-// providerName matches a provider's full resource name; its submatch is the pool's
-// name. The pool's ID can be PROJECT.svc.id.goog, as on GKE.
-var providerName = regexp.MustCompile(`^(//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9][a-z0-9.:-]*)` +
-	`/providers/[a-z0-9][a-z0-9-]*$`)
-
-// parseProviderName returns the pool of a provider's full resource name; false if
-// the name has another form.
-func parseProviderName(name string) (pool string, ok bool) {
-	m := providerName.FindStringSubmatch(name)
-	if m == nil {
-		return "", false
-	}
-	return m[1], true
+// splitProviderName splits a provider's full resource name into the pool and the
+// provider's ID; false if the name has another form.
+func splitProviderName(name string) (pool, id string, ok bool) {
+	pool, id, ok = strings.Cut(name, "/providers/")
+	return pool, id, ok && poolName.MatchString(pool) && id != "" && !strings.Contains(id, "/")
 }
 
 func newProvider(p Provider) (*provider, error) {
-	pool, ok := parseProviderName(p.Name)
+	pool, id, ok := splitProviderName(p.Name)
 	if !ok {
 		return nil, fmt.Errorf("fakegoogle: provider name %q is not of the form %s; NUMBER is the project's number, not its ID", p.Name, providerForm)
 	}
+	if err := parsePoolName(pool); err != nil {
+		return nil, err
+	}
+	if err := checkShortID("provider", id); err != nil {
+		return nil, err
+	}
+	parsed, err := newIssuer(p, "provider")
+	if err != nil {
+		return nil, err
+	}
+	parsed.audience, parsed.pool = p.Name, pool
+	return parsed, nil
+}
+
+// newIssuer checks the fields that a provider and a membership have in common.
+func newIssuer(p Provider, kind string) (*provider, error) {
 	if u, err := url.Parse(p.Issuer); err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("fakegoogle: issuer %q of provider %s: Google accepts only https:// URLs", p.Issuer, p.Name)
+		return nil, fmt.Errorf("fakegoogle: issuer %q of %s %s: Google accepts only https:// URLs", p.Issuer, kind, p.Name)
 	}
 	keys, err := parseJWKS(p.JWKS)
 	if err != nil {
-		return nil, fmt.Errorf("fakegoogle: JWKS of provider %s: %w", p.Name, err)
+		return nil, fmt.Errorf("fakegoogle: JWKS of %s %s: %w", kind, p.Name, err)
 	}
 	p.AllowedAudiences = slices.Clone(p.AllowedAudiences)
-	return &provider{Provider: p, pool: pool, keys: keys}, nil
+	return &provider{Provider: p, keys: keys}, nil
 }
 
 // parseJWKS accepts the keys that Google accepts: RSA keys and EC keys on P-256.
@@ -169,10 +192,11 @@ func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
 		}
 		return nil, oauthFailure("invalid_grant", "ID Token issued at %s is stale to sign-in.", issued)
 	}
-	if claims.Subject == "" {
+	subject := p.subject(&claims)
+	if subject == "" {
 		return nil, oauthFailure("unauthorized_client", "Could not obtain a value for google.subject from the given credential.")
 	}
-	if len(claims.Subject) > 127 {
+	if len(subject) > 127 {
 		// Long namespaces and account names exceed the limit:
 		// system:serviceaccount:NAMESPACE:NAME can have 340 bytes.
 		return nil, oauthFailure("invalid_request", "The size of mapped attribute google.subject exceeds the 127 bytes limit. "+
@@ -226,13 +250,27 @@ func isCurrent(c *jwt.Claims, now time.Time) bool {
 		(c.NotBefore == nil || !c.NotBefore.Time().After(now.Add(clockSkew)))
 }
 
+// subject is the name of a subject token's holder in the pool; empty if it has none.
+func (p *provider) subject(c *subjectClaims) string {
+	if !p.gke {
+		return c.Subject
+	}
+	namespace, ksa, ok := kubernetesSubject(c.Subject)
+	if !ok {
+		return ""
+	}
+	return "ns/" + namespace + "/sa/" + ksa
+}
+
 // grant returns the grant of a subject token, without scopes yet.
 func (p *provider) grant(c *subjectClaims) grant {
-	principal := func(subject string) string { return "principal:" + p.pool + "/subject/" + subject }
+	subject := p.subject(c)
+	principal := "principal:" + p.pool + "/subject/" + subject
 	g := grant{
-		Grant:   Grant{Principal: principal(c.Subject)},
-		subject: c.Subject,
-		members: []string{principal(c.Subject), "principalSet:" + p.pool + "/*"},
+		Grant:   Grant{Principal: principal},
+		pool:    p.pool,
+		subject: subject,
+		members: []string{principal, "principalSet:" + p.pool + "/*"},
 	}
 	namespace, ksa, ok := kubernetesSubject(c.Subject)
 	if !ok {
@@ -242,10 +280,9 @@ func (p *provider) grant(c *subjectClaims) grant {
 	if pod := c.Kubernetes.Pod; pod.Name != "" {
 		g.Pod, g.PodUID = c.Kubernetes.Namespace+"/"+pod.Name, pod.UID
 	}
-	if p.GKESubjects {
+	if p.gke {
 		g.members = append(g.members,
-			fmt.Sprintf("serviceAccount:%s[%s/%s]", p.poolID(), namespace, ksa),
-			principal("ns/"+namespace+"/sa/"+ksa),
+			fmt.Sprintf("serviceAccount:%s[%s/%s]", p.poolID, namespace, ksa),
 			"principalSet:"+p.pool+"/namespace/"+namespace)
 	}
 	return g
@@ -269,14 +306,14 @@ func orNull(s string) string {
 
 // lookupProvider returns the provider that a token exchange names.
 func (s *Server) lookupProvider(name string) (*provider, error) {
-	if _, ok := parseProviderName(name); !ok {
+	if _, _, ok := splitProviderName(name); !ok && !membershipAudience.MatchString(name) {
 		return nil, oauthFailure("invalid_request", "Invalid value for \"audience\". This value should be the full resource name of the Identity Provider. "+
 			"See https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token for the list of possible formats.")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, ok := s.providers[name]
-	if !ok {
+	p, ok := s.provider(name)
+	if !ok || !p.active() || !s.poolActive(p.pool) {
 		return nil, &oauthError{
 			Status: http.StatusBadRequest,
 			Code:   "invalid_target",

@@ -18,6 +18,7 @@ type T interface {
 type Running struct {
 	*Server
 	URL string // http://127.0.0.1:PORT
+	t   T
 }
 
 // Start serves an offline Google on a free loopback port until the test ends.
@@ -39,5 +40,18 @@ func Start(t T, opts Options) *Running {
 		_ = server.Close()
 		<-served
 	})
-	return &Running{Server: s, URL: "http://" + listener.Addr().String()}
+	return &Running{Server: s, URL: "http://" + listener.Addr().String(), t: t}
+}
+
+// Bind is [Server.Bind]; the test fails if the binding is refused.
+func (r *Running) Bind(resource, role, member string) {
+	err := r.Server.Bind(resource, role, member)
+	if err == nil {
+		return
+	}
+	if r.t == nil {
+		panic(err)
+	}
+	r.t.Helper()
+	r.t.Fatalf("fakegoogle: %s to %s on %s: %v", role, member, resource, err)
 }

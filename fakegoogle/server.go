@@ -23,6 +23,10 @@ type Options struct {
 	// service account when a request names it. It is for demonstrations. A token
 	// must still be genuine.
 	AllowAll bool
+	// SharedQuotaProject accepts a user's token without a quota project, and bills its
+	// calls to gcloud's own project. Many of Google's APIs refuse such a call; that IAM
+	// does is not known. By default it is refused.
+	SharedQuotaProject bool
 	// ExtendedLifetime permits access tokens of up to 12 hours, as the
 	// organization policy constraint
 	// iam.allowServiceAccountCredentialLifetimeExtension does.
@@ -35,6 +39,7 @@ type Options struct {
 type Server struct {
 	now         func() time.Time
 	allowAll    bool
+	sharedQuota bool          // guarded by mu
 	maxLifetime time.Duration // of an access token that a request asks for
 	log         *slog.Logger
 	routes      *http.ServeMux
@@ -42,13 +47,17 @@ type Server struct {
 
 	mu            sync.Mutex // guards all below, and the accounts' keys
 	tokenLifetime time.Duration
-	providers     map[string]*provider // by full resource name
+	pools         map[string]*deletion // by full resource name
+	gkePools      map[string]string    // full resource names by ID
+	providers     map[string]*provider // by the audience of a token exchange
 	accounts      map[string]*account  // by e-mail address
 	policies      map[string]policy    // by e-mail address or projects/ID
 	users         map[string]*user     // by refresh token
 	grants        grants
-	faults        map[string]*Fault // by method
-	counters      map[string]int    // by method
+	blockedAPIs   map[apiOfProject]func(project, service string) *Error
+	faults        map[string]*Fault         // by method
+	counters      map[string]int            // by method
+	billed        map[string]map[string]int // calls by method and quota project
 }
 
 // New returns an offline Google that knows no provider, account or user: it
@@ -61,11 +70,16 @@ func New(opts Options) *Server {
 		log:           opts.Log,
 		idTokenKey:    sync.OnceValues(newSigningKey),
 		tokenLifetime: opts.TokenLifetime,
+		pools:         map[string]*deletion{},
+		gkePools:      map[string]string{},
 		providers:     map[string]*provider{},
 		accounts:      map[string]*account{},
 		policies:      map[string]policy{},
 		users:         map[string]*user{},
 		grants:        grants{byToken: map[string]*grant{}},
+		blockedAPIs:   map[apiOfProject]func(project, service string) *Error{},
+		billed:        map[string]map[string]int{},
+		sharedQuota:   opts.SharedQuotaProject,
 		faults:        map[string]*Fault{},
 		counters:      map[string]int{},
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 	"time"
@@ -13,27 +14,50 @@ import (
 
 // State is the content of a state file, which [Server.LoadState] reads.
 type State struct {
-	Providers       []StateProvider `json:"providers"`
-	ServiceAccounts []string        `json:"serviceAccounts"` // e-mail addresses
-	Bindings        []StateBinding  `json:"bindings"`
-	Users           []StateUser     `json:"users"`
+	Pools           []string          `json:"pools"` // full resource names; see [Server.AddPool]
+	GKEPools        []StateGKEPool    `json:"gkePools"`
+	Providers       []StateProvider   `json:"providers"`
+	Memberships     []StateMembership `json:"memberships"`
+	ServiceAccounts []string          `json:"serviceAccounts"` // e-mail addresses
+	Bindings        []StateBinding    `json:"bindings"`
+	Users           []StateUser       `json:"users"`
 	// TokenLifetime is the longest lifetime of a token: a duration such as 10m.
 	TokenLifetime string `json:"tokenLife"`
+	// SharedQuotaProject is that of [Options].
+	SharedQuotaProject bool `json:"sharedQuotaProject"`
 
 	document []byte // as parsed, for line numbers in errors
 }
 
+// StateGKEPool is a pool that GKE created; see [Server.AddGKEPool].
+type StateGKEPool struct {
+	ProjectID     string `json:"projectID"`
+	ProjectNumber string `json:"projectNumber"`
+}
+
 // StateProvider is a [Provider] in a state file.
 type StateProvider struct {
-	Name   string `json:"name"`
+	Name string `json:"name"`
+	StateIssuer
+	AllowedAudiences []string `json:"allowedAudiences"`
+}
+
+// StateMembership is a [Membership] in a state file.
+type StateMembership struct {
+	Name          string `json:"name"`
+	WorkloadPool  string `json:"workloadPool"`
+	ProjectNumber string `json:"projectNumber"`
+	StateIssuer
+}
+
+// StateIssuer is an issuer of tokens in a state file.
+type StateIssuer struct {
 	Issuer string `json:"issuer"`
 	// JWKS is the key set, as an object or as a string that holds its JSON.
 	JWKS json.RawMessage `json:"jwks"`
 	// JWKSFile names a file that holds the key set. This package opens no files:
 	// the caller of [ParseState] reads the file into JWKS and clears JWKSFile.
-	JWKSFile         string   `json:"jwksFile"`
-	AllowedAudiences []string `json:"allowedAudiences"`
-	GKESubjects      bool     `json:"gkeSubjects"`
+	JWKSFile string `json:"jwksFile"`
 }
 
 // StateBinding grants a member a role on a resource; see [Server.Bind].
@@ -67,7 +91,7 @@ func ParseState(document []byte) (*State, error) {
 	if err := yaml.UnmarshalStrict(document, state); err != nil {
 		text := err.Error()
 		if m := regexp.MustCompile(`unknown field "([^"]+)"`).FindStringSubmatch(text); m != nil {
-			return nil, fmt.Errorf("fakegoogle: state: unknown field %q%s: fields are providers, serviceAccounts, bindings, users and tokenLife; see the type State for what they hold", m[1], state.line(m[1]+":"))
+			return nil, fmt.Errorf("fakegoogle: state: unknown field %q%s: fields are pools, gkePools, providers, memberships, serviceAccounts, bindings, users, tokenLife and sharedQuotaProject; see the type State for what they hold", m[1], state.line(m[1]+":"))
 		}
 		text = strings.TrimPrefix(text, "error unmarshaling JSON: while decoding JSON: ")
 		text = strings.TrimPrefix(text, "error converting YAML to JSON: ")
@@ -79,13 +103,40 @@ func ParseState(document []byte) (*State, error) {
 // Apply adds the content of a state. If it returns an error, nothing is added. The
 // error names the field, its line if that is known, and the values it can have.
 func (s *Server) Apply(state *State) error {
-	providers := make([]*provider, 0, len(state.Providers))
+	providers := make([]*provider, 0, len(state.Providers)+len(state.Memberships))
 	for i, p := range state.Providers {
-		parsed, err := p.parse(state, fmt.Sprintf("providers[%d]", i))
+		path := fmt.Sprintf("providers[%d]", i)
+		keys, err := p.keys(state, path)
 		if err != nil {
 			return err
 		}
+		parsed, err := newProvider(Provider{Name: p.Name, Issuer: p.Issuer, JWKS: keys, AllowedAudiences: p.AllowedAudiences})
+		if err != nil {
+			return state.fieldError(path, p.Name, remedyOf(err))
+		}
 		providers = append(providers, parsed)
+	}
+	for i, m := range state.Memberships {
+		path := fmt.Sprintf("memberships[%d]", i)
+		keys, err := m.keys(state, path)
+		if err != nil {
+			return err
+		}
+		parsed, err := newMembership(Membership{Name: m.Name, WorkloadPool: m.WorkloadPool, ProjectNumber: m.ProjectNumber, Issuer: m.Issuer, JWKS: keys})
+		if err != nil {
+			return state.fieldError(path, m.Name, remedyOf(err))
+		}
+		providers = append(providers, parsed)
+	}
+	for i, name := range state.Pools {
+		if err := parsePoolName(name); err != nil {
+			return state.fieldError(fmt.Sprintf("pools[%d]", i), name, remedyOf(err))
+		}
+	}
+	for i, p := range state.GKEPools {
+		if err := checkGKEPool(gkePoolID(p.ProjectID), p.ProjectNumber); err != nil {
+			return state.fieldError(fmt.Sprintf("gkePools[%d]", i), p.ProjectID, remedyOf(err))
+		}
 	}
 	for i, email := range state.ServiceAccounts {
 		if !looksLikeEmail(email) {
@@ -112,19 +163,42 @@ func (s *Server) Apply(state *State) error {
 			return state.fieldError("tokenLife", state.TokenLifetime, "write a duration such as 10m or 1h")
 		}
 	}
-	s.install(state, providers, lifetime)
-	return nil
+	return s.install(state, providers, lifetime)
 }
 
-// install adds a state that has been checked.
-func (s *Server) install(state *State, providers []*provider, lifetime time.Duration) {
-	for _, b := range state.Bindings {
-		s.Bind(b.Resource, b.Role, b.Member)
-	}
+// install adds a state whose fields have been checked. If it returns an error, nothing is
+// added.
+func (s *Server) install(state *State, providers []*provider, lifetime time.Duration) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	pools, gkePools, formerProviders := maps.Clone(s.pools), maps.Clone(s.gkePools), maps.Clone(s.providers)
+	defer func() {
+		if err != nil {
+			s.pools, s.gkePools, s.providers = pools, gkePools, formerProviders
+		}
+	}()
+	for i, name := range state.Pools {
+		if err := s.ensurePool(name); err != nil {
+			return state.fieldError(fmt.Sprintf("pools[%d]", i), name, remedyOf(err))
+		}
+	}
+	for i, p := range state.GKEPools {
+		if err := s.ensureGKEPool(gkePoolID(p.ProjectID), p.ProjectNumber); err != nil {
+			return state.fieldError(fmt.Sprintf("gkePools[%d]", i), p.ProjectID, remedyOf(err))
+		}
+	}
 	for _, p := range providers {
-		s.providers[p.Name] = p
+		if err := s.ensureProvider(p); err != nil {
+			return state.fieldError("name", p.Name, remedyOf(err))
+		}
+	}
+	for i, b := range state.Bindings {
+		if err := s.checkMember(b.Member); err != nil {
+			return state.fieldError(fmt.Sprintf("bindings[%d].member", i), b.Member, remedyOf(err))
+		}
+	}
+	for _, b := range state.Bindings {
+		_ = s.bind(b.Resource, b.Role, b.Member) // the member has been checked
 	}
 	for _, email := range state.ServiceAccounts {
 		s.ensureAccount(email)
@@ -138,37 +212,32 @@ func (s *Server) install(state *State, providers []*provider, lifetime time.Dura
 			refreshToken: u.RefreshToken,
 		}
 	}
+	s.sharedQuota = s.sharedQuota || state.SharedQuotaProject
 	if lifetime > 0 {
 		s.tokenLifetime = lifetime
 	}
+	return nil
 }
 
-func (p *StateProvider) parse(state *State, path string) (*provider, error) {
+// remedyOf is the text of an error, for a [State.fieldError].
+func remedyOf(err error) string { return strings.TrimPrefix(err.Error(), "fakegoogle: ") }
+
+// keys returns the key set.
+func (p *StateIssuer) keys(state *State, path string) ([]byte, error) {
 	if p.JWKSFile != "" {
 		return nil, state.fieldError(path+".jwksFile", p.JWKSFile, "put the content of the file into jwks: this server reads no files")
 	}
-	keys := []byte(p.JWKS)
-	if bytes.HasPrefix(keys, []byte(`"`)) {
-		var text string
-		if err := json.Unmarshal(keys, &text); err != nil {
-			return nil, state.fieldError(path+".jwks", "", err.Error())
-		}
-		keys = []byte(text)
+	if !bytes.HasPrefix(p.JWKS, []byte(`"`)) {
+		return p.JWKS, nil
 	}
-	parsed, err := newProvider(Provider{
-		Name:             p.Name,
-		Issuer:           p.Issuer,
-		JWKS:             keys,
-		AllowedAudiences: p.AllowedAudiences,
-		GKESubjects:      p.GKESubjects,
-	})
-	if err != nil {
-		return nil, state.fieldError(path, p.Name, strings.TrimPrefix(err.Error(), "fakegoogle: "))
+	var text string
+	if err := json.Unmarshal(p.JWKS, &text); err != nil {
+		return nil, state.fieldError(path+".jwks", "", err.Error())
 	}
-	return parsed, nil
+	return []byte(text), nil
 }
 
-// invalidField returns the first field that IAM would refuse, with a remedy. It
+// invalidField returns the first field that has no known form, with a remedy. It
 // returns empty strings if all fields are valid.
 func (b *StateBinding) invalidField() (field, value, remedy string) {
 	if project, ok := strings.CutPrefix(b.Resource, "projects/"); !looksLikeEmail(b.Resource) && (!ok || project == "") {
@@ -177,8 +246,8 @@ func (b *StateBinding) invalidField() (field, value, remedy string) {
 	if !strings.Contains(b.Role, "roles/") {
 		return "role", b.Role, "write a role such as roles/iam.workloadIdentityUser"
 	}
-	for _, kind := range []string{"user:", "serviceAccount:", "group:", "domain:", "principal://iam.googleapis.com/", "principalSet://iam.googleapis.com/"} {
-		if rest, ok := strings.CutPrefix(b.Member, kind); ok && rest != "" {
+	for _, kind := range memberKinds {
+		if rest, ok := strings.CutPrefix(b.Member, kind.prefix); ok && rest != "" {
 			return "", "", ""
 		}
 	}

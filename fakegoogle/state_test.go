@@ -30,6 +30,7 @@ users:
   clientSecret: secret
   refreshToken: refresh
 tokenLife: 10m
+sharedQuotaProject: true
 `, testProvider, testIssuer, testJWKS(), testGSA, testCaller)
 }
 
@@ -81,6 +82,10 @@ func TestState_ErrorsNameFieldAndRemedy(t *testing.T) {
 		"binding's resource":  {"resource: projects/demo-project", "resource: demo", []string{"bindings[1].resource", "projects/ID"}},
 		"binding's role":      {"role: roles/viewer", "role: viewer", []string{"bindings[1].role", "(line 14)"}},
 		"binding's member":    {"member: user:dev@example.com", "member: dev@example.com", []string{"bindings[1].member", "(line 15)", "user:EMAIL"}},
+		"member's pool":       {"member: " + testCaller, "member: serviceAccount:demo-project.svc.id.goog[shop/cart]", []string{"bindings[0].member", "(line 12)", "Identity Pool does not exist"}},
+		"pool's name":         {"providers:", "pools: [clusters]\nproviders:", []string{"pools[0]", "NUMBER is the project's number"}},
+		"GKE pool's number":   {"providers:", "gkePools: [{projectID: demo-project}]\nproviders:", []string{"gkePools[0]", "digits only"}},
+		"membership's name":   {"providers:", "memberships: [{name: kind}]\nproviders:", []string{"memberships[0]", "gkehub.googleapis.com"}},
 		"user's address":      {"- email: dev@example.com", "- email: dev", []string{"users[0].email"}},
 		"user without secret": {"  clientSecret: secret\n", "", []string{"users[0]", "clientSecret"}},
 	} {
@@ -99,7 +104,7 @@ func TestState_ErrorsNameFieldAndRemedy(t *testing.T) {
 					t.Errorf("error %q does not contain %q", err, text)
 				}
 			}
-			if len(s.providers)+len(s.accounts)+len(s.policies)+len(s.users) != 0 {
+			if len(s.pools)+len(s.gkePools)+len(s.providers)+len(s.accounts)+len(s.policies)+len(s.users) != 0 {
 				t.Error("a part of the state was loaded")
 			}
 		})

@@ -70,6 +70,11 @@ func (s *Server) exchange(c *call) (any, error) {
 		return nil, err
 	}
 	c.addLogAttr("provider", provider.Name)
+	// The refusal has the shape of all Google APIs, not that of RFC 6749: inferred from the
+	// service's own failures.
+	if err := s.checkAPI(poolProject(provider.pool), ServiceSTS); err != nil {
+		return nil, err
+	}
 	now := s.now()
 	claims, err := provider.verify(request.SubjectToken, now)
 	if err != nil {

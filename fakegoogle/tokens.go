@@ -42,6 +42,7 @@ type Grant struct {
 type grant struct {
 	Grant
 	members []string // the forms in which an IAM policy can name the principal
+	pool    string   // of a federated token
 	email   string   // of a user or service account
 	subject string   // Google's numeric ID of the user or service account
 	client  string   // OAuth client of a user's token
@@ -113,10 +114,10 @@ func (s *Server) expiresIn(expiry time.Time) int {
 }
 
 // Inspect returns the grant of an access token. It returns false if the token was
-// never issued, has expired, or belongs to a removed service account.
+// never issued, has expired, or belongs to a removed service account or a deleted pool.
 func (s *Server) Inspect(accessToken string) (Grant, bool) {
 	granted, live := s.lookup(accessToken)
-	if !live {
+	if !live || s.inDeletedPool(granted) {
 		return Grant{}, false
 	}
 	g := granted.Grant
@@ -131,6 +132,19 @@ func (s *Server) lookup(token string) (*grant, bool) {
 	defer s.mu.Unlock()
 	granted, ok := s.grants.byToken[token]
 	return granted, ok && granted.Expiry.After(s.now())
+}
+
+// inDeletedPool reports whether a token is of a pool that was deleted: "Credentials
+// issued for a deleted pool do not grant access to resources. If the pool is undeleted,
+// and the credentials are not expired, they grant access again" (iam/v1 discovery
+// document of 2026-10-23).
+func (s *Server) inDeletedPool(granted *grant) bool {
+	if granted.pool == "" {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.poolActive(granted.pool)
 }
 
 // bearerToken returns the token of the Authorization header.
@@ -158,13 +172,27 @@ func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
 		return nil, unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", api)
 	}
 	c.addLogAttr("principal", granted.Principal)
+	if s.inDeletedPool(granted) {
+		powerless := *granted
+		powerless.members = nil
+		granted = &powerless
+	}
 	if !slices.Contains(granted.Scopes, scopeCloudPlatform) && !slices.Contains(granted.Scopes, scopeIAM) {
 		return nil, insufficientScopes(api)
 	}
 	if project := quotaProject(c.Request); project != "" && !s.canBill(granted.members, project) {
 		return nil, userProjectDenied(project, api)
+	} else if project == "" && granted.client != "" && !s.sharesQuota() {
+		return nil, quotaProjectRequired(api.service)
 	}
-	return granted, nil
+	return granted, s.checkAPI(granted.consumer(c), api.service)
+}
+
+// sharesQuota reports whether a user needs no quota project.
+func (s *Server) sharesQuota() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.allowAll || s.sharedQuota
 }
 
 // canBill reports whether a caller has the permission to use a project as its quota

@@ -77,7 +77,10 @@ type node struct {
 // newGoogle starts an offline Google that trusts the cluster's issuer.
 func newGoogle(t testing.TB, c *kubernetes.Cluster) *fakegoogle.Running {
 	t.Helper()
-	google := fakegoogle.Start(t, fakegoogle.Options{})
+	google := fakegoogle.Start(t, fakegoogle.Options{SharedQuotaProject: true})
+	if err := google.AddGKEPool(projectID, projectNumber); err != nil {
+		t.Fatal(err)
+	}
 	keys, err := c.JWKS(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -70,6 +70,9 @@ func New(t testing.TB, options ...Option) *Server {
 // the option that is wrong.
 func Start(options ...Option) (*Server, error) {
 	s := &Server{google: fakegoogle.New(fakegoogle.Options{}), faults: &faultInjector{}, ended: make(chan error, 1)}
+	if err := s.google.AddPool(config.FakePool); err != nil {
+		return nil, err
+	}
 	for _, option := range options {
 		option(s)
 	}
@@ -174,7 +177,9 @@ func (s *Server) link(ksa, gsa string) error {
 	if err != nil {
 		return err
 	}
-	s.google.Bind(gsa, workloadIdentityUser, daemon.FakeMember(namespace, name))
+	if err := s.google.Bind(gsa, workloadIdentityUser, daemon.FakeMember(namespace, name)); err != nil {
+		return err
+	}
 	s.callers.change(func(links map[string]string) { links[ksa] = gsa })
 	return nil
 }

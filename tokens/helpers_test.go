@@ -233,9 +233,10 @@ var offlineServer = &fakegoogle.Running{URL: "https://google.test"}
 
 func startGoogle(t *testing.T) *offlineGoogle {
 	t.Helper()
-	g := &offlineGoogle{Running: fakegoogle.Start(t, fakegoogle.Options{}), issuer: must(NewLocalIssuer(testIssuer, time.Now))}
+	g := &offlineGoogle{Running: fakegoogle.Start(t, fakegoogle.Options{SharedQuotaProject: true}), issuer: must(NewLocalIssuer(testIssuer, time.Now))}
 	g.AddServiceAccount(testGSA)
 	check(t, g.AddProvider(g.provider()))
+	check(t, g.AddGKEPool("shop-project", "123456"))
 	return g
 }
 
@@ -249,8 +250,8 @@ func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 	}
 	g.client = &http.Client{Transport: inProcess{g}}
 	g.AddServiceAccount(testGSA)
-	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	check(t, g.AddProvider(g.provider()))
+	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	return g
 }
 

@@ -53,19 +53,30 @@ func loadState(google *fakegoogle.Server, file string) error {
 	if err != nil {
 		return err
 	}
+	folder := filepath.Dir(file)
 	for i := range state.Providers {
-		p := &state.Providers[i]
-		if p.JWKSFile == "" {
-			continue
-		}
-		path := p.JWKSFile
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(filepath.Dir(file), path)
-		}
-		if p.JWKS, err = os.ReadFile(path); err != nil {
+		if err := readKeys(&state.Providers[i].StateIssuer, folder); err != nil {
 			return fmt.Errorf("providers[%d].jwksFile: %w", i, err)
 		}
-		p.JWKSFile = ""
+	}
+	for i := range state.Memberships {
+		if err := readKeys(&state.Memberships[i].StateIssuer, folder); err != nil {
+			return fmt.Errorf("memberships[%d].jwksFile: %w", i, err)
+		}
 	}
 	return google.Apply(state)
+}
+
+// readKeys replaces the path of a key set by the key set.
+func readKeys(issuer *fakegoogle.StateIssuer, folder string) error {
+	if issuer.JWKSFile == "" {
+		return nil
+	}
+	path := issuer.JWKSFile
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(folder, path)
+	}
+	keys, err := os.ReadFile(path)
+	issuer.JWKS, issuer.JWKSFile = keys, ""
+	return err
 }

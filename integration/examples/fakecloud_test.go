@@ -20,6 +20,9 @@ func TestFakeCloud_GcloudSetsUpTheStandIns(t *testing.T) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud")
 	}
+	if err := s.Google.AddGKEPool("p", ProjectNumber); err != nil {
+		t.Fatal(err)
+	}
 	bind := func(verb, account, member string) string {
 		return "iam service-accounts " + verb + "-iam-policy-binding " + account + " --role=" + userRole + " --member=" + member
 	}
@@ -28,7 +31,10 @@ func TestFakeCloud_GcloudSetsUpTheStandIns(t *testing.T) {
 		{command: "iam service-accounts create uploader"},
 		{command: "iam service-accounts create uploader", fails: "already exists"},
 		{command: "iam service-accounts create x", fails: "length between 6 and 30"},
+		{command: bind("add", uploaderGSA, poolsKSA), fails: "Identity Pool does not exist (projects/" + ProjectNumber},
+		{command: "iam workload-identity-pools create on-prem --location=global"},
 		{command: bind("add", uploaderGSA, poolsKSA), says: poolsKSA},
+		{command: bind("add", uploaderGSA, "serviceAccount:q.svc.id.goog[a/b]"), fails: "Identity Pool does not exist (q.svc.id.goog)"},
 		{command: bind("add", uploaderGSA, "serviceAccount:p.svc.id.goog[a/b]"), says: poolsKSA},
 		{command: bind("remove", uploaderGSA, poolsKSA), says: "p.svc.id.goog[a/b]"},
 		{command: bind("add", "nobody@"+ProjectID+".iam.gserviceaccount.com", poolsKSA), fails: "Unknown service account"},

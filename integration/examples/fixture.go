@@ -77,7 +77,7 @@ func Up(t T) *Fixture {
 func newFixture(t T) *Fixture {
 	t.Helper()
 	s := &Fixture{home: t.TempDir()}
-	s.Google = fakegoogle.Start(t, fakegoogle.Options{})
+	s.Google = fakegoogle.Start(t, fakegoogle.Options{SharedQuotaProject: true}) // gcloud names no quota project
 	s.Cloud = fakecloud.New(fakecloud.Options{
 		Google: s.Google.Server, Operator: "user:" + Operator,
 		Projects: map[string]string{ProjectID: ProjectNumber, OtherProjectID: OtherProjectNumber},
@@ -164,6 +164,10 @@ func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	t.Helper()
 	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}
 	if overlay == "impersonation" {
+		// The members of its bindings are in this pool.
+		if err := s.Google.AddGKEPool(ProjectID, deployment.ProjectNumber); err != nil {
+			t.Fatal(err)
+		}
 		for _, project := range []string{ProjectID, OtherProjectID} {
 			for _, role := range []string{"roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountViewer"} {
 				s.Google.Bind("projects/"+project, role, "user:"+Operator)

@@ -53,7 +53,9 @@ func Principal(namespace, ksa string) string {
 // GSA makes a GSA that a KSA may be, and returns its address.
 func (i *Installation) GSA(namespace, ksa string) string {
 	gsa := ksa + "-" + namespace + "@" + ProjectID + ".iam.gserviceaccount.com"
-	i.Google.Bind(gsa, "roles/iam.workloadIdentityUser", Principal(namespace, ksa))
+	if err := i.Google.Bind(gsa, "roles/iam.workloadIdentityUser", Principal(namespace, ksa)); err != nil {
+		panic(err) // cannot happen: the provider's pool exists
+	}
 	return gsa
 }
 

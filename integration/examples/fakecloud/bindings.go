@@ -13,14 +13,28 @@ import (
 //	projects/ID
 //	buckets/NAME
 //	projects/ID/locations/L/repositories/R
+//
+// It panics if Google refuses the member.
 func (s *Server) Bind(resource, role, member string) {
+	if err := s.bind(resource, role, member); err != nil {
+		panic(err)
+	}
+}
+
+func (s *Server) bind(resource, role, member string) error {
+	if err := s.google.CheckMember(member); err != nil {
+		return err
+	}
 	member = normal(member)
 	if s.asksGoogle(resource) {
-		s.google.Bind(resource, role, member)
+		if err := s.google.Bind(resource, role, member); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.policies[resource] = s.policies[resource].with(role, member)
+	return nil
 }
 
 // Unbind removes the binding.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"gke-metadata-emulator/fakegoogle"
 )
 
 // maxBody is above any policy and any key set.
@@ -61,7 +63,9 @@ func (s *Server) endpoint(answer func(*call) (any, error)) http.Handler {
 		code := http.StatusOK
 		if err != nil {
 			refused, ok := errors.AsType[*refusal](err)
-			if !ok {
+			if google, is := errors.AsType[*fakegoogle.Error](err); is {
+				refused = &refusal{google.Code, google.Message}
+			} else if !ok {
 				refused = &refusal{http.StatusInternalServerError, err.Error()}
 			}
 			code = refused.code

@@ -80,8 +80,11 @@ func (s *Server) set(resource string, present, wanted policy) (policy, error) {
 	}
 	for _, b := range wanted.Bindings {
 		for _, member := range b.Members {
-			if err := checkMember(member); err != nil || !strings.HasPrefix(b.Role, "roles/") {
-				return policy{}, refuse(http.StatusBadRequest, "Invalid role or member: %s, %s", b.Role, member)
+			if err := s.google.CheckMember(member); err != nil {
+				return policy{}, err
+			}
+			if !strings.HasPrefix(b.Role, "roles/") {
+				return policy{}, refuse(http.StatusBadRequest, "Invalid role: %s", b.Role)
 			}
 		}
 	}
@@ -94,19 +97,13 @@ func (s *Server) set(resource string, present, wanted policy) (policy, error) {
 	for _, b := range wanted.Bindings { // in their order
 		for _, member := range b.Members {
 			if !before[[2]string{b.Role, normal(member)}] {
-				s.Bind(resource, b.Role, member)
+				if err := s.bind(resource, b.Role, member); err != nil {
+					return policy{}, err
+				}
 			}
 		}
 	}
 	return policy{Bindings: wanted.Bindings}.wire(), nil
-}
-
-func checkMember(member string) error {
-	kind, name, _ := strings.Cut(member, ":")
-	if name == "" || !slices.Contains([]string{"user", "serviceAccount", "group", "domain", "principal", "principalSet"}, kind) {
-		return refuse(http.StatusBadRequest, "The member %s is of an unknown type.", member)
-	}
-	return nil
 }
 
 // setRequest is that of a setIamPolicy.

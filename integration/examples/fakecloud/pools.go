@@ -24,6 +24,9 @@ func (s *Server) createPool(c *call) (any, error) {
 	if err := c.decode(&request); err != nil {
 		return nil, err
 	}
+	if err := s.google.AddPool("//iam.googleapis.com/" + name); err != nil {
+		return nil, refuse(http.StatusBadRequest, "%v", err)
+	}
 	pool, err := s.add(name, request, "Workload identity pool")
 	return operation(name, pool), err
 }
