@@ -11,7 +11,7 @@ import (
 //
 // The audience of a token exchange is identitynamespace:POOL:NAME, that of the KSA's
 // token POOL (GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp,
-// docs/fleet-wif-notes.md).
+// fleet-wif-notes.md).
 type Membership struct {
 	// Name is https://gkehub.googleapis.com/projects/PROJECT/locations/LOCATION/memberships/MEMBERSHIP.
 	Name string

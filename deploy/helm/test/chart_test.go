@@ -140,12 +140,12 @@ func TestChart_RefusesUnknownAndInvalidValues(t *testing.T) {
 		"CEL in a workload pool":  {settings(map[string]any{"workloadPool": "x' + 'y"}), "workloadPool"},
 		"a fleet without a pool": {map[string]any{"existingConfigMap": "x", "settings": map[string]any{"workloadIdentityProvider": "https://gkehub.googleapis.com/projects/p/locations/global/memberships/m"}},
 			"settings.workloadPool: is needed with a fleet's membership"},
-		"metrics on loopback":     {with("monitoring", map[string]any{"serviceMonitor": true}), "monitoring.serviceMonitor: Prometheus cannot reach 127.0.0.1:8989; set settings.adminListen"},
-		"an empty secret name":    {with("handover", map[string]any{"enabled": true, "keySecret": ""}), "keySecret"},
-		"a handover flag":         {settings(map[string]any{"handoverFile": "/run/x"}), "handoverFile"},
-		"a relative path":         {with("dmi", map[string]any{"productName": "product_name"}), "productName"},
-		"a text for a boolean":    {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
-		"tolerations as mapping":  {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},
+		"metrics on loopback":    {with("monitoring", map[string]any{"serviceMonitor": true}), "monitoring.serviceMonitor: Prometheus cannot reach 127.0.0.1:8989; set settings.adminListen"},
+		"an empty secret name":   {with("handover", map[string]any{"enabled": true, "keySecret": ""}), "keySecret"},
+		"a handover flag":        {settings(map[string]any{"handoverFile": "/run/x"}), "handoverFile"},
+		"a relative path":        {with("dmi", map[string]any{"productName": "product_name"}), "productName"},
+		"a text for a boolean":   {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
+		"tolerations as mapping": {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := render(deploy, test.values); err == nil || !strings.Contains(err.Error(), test.text) {
