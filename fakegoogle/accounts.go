@@ -16,6 +16,8 @@ type account struct {
 	systemKey func() (*signingKey, error)
 	// keys are the downloaded keys by ID. Server.mu guards them.
 	keys map[string]*accountKey
+	// disabled accounts get no tokens, and their tokens are refused. Server.mu guards it.
+	disabled bool
 }
 
 func (a *account) member() string { return "serviceAccount:" + a.email }
@@ -27,6 +29,7 @@ type user struct {
 	clientID     string
 	clientSecret string
 	refreshToken string
+	ended        bool // the session, which the organization limits to some hours
 }
 
 // AddServiceAccount creates a service account. It does nothing if the account exists.
@@ -79,6 +82,42 @@ func (s *Server) RemoveServiceAccount(email string) {
 					b.members[i] = deleted
 				}
 			}
+		}
+	}
+}
+
+// DisableServiceAccount disables a service account: "Existing access tokens for the
+// service account are rejected, and requests for new access tokens will fail" (IAM API
+// reference, serviceAccounts.disable, 2026). The account is created if it does not exist.
+func (s *Server) DisableServiceAccount(email string) { s.setDisabled(email, true) }
+
+// EnableServiceAccount ends the effect of [Server.DisableServiceAccount]: existing tokens
+// are accepted again.
+func (s *Server) EnableServiceAccount(email string) { s.setDisabled(email, false) }
+
+func (s *Server) setDisabled(email string, disabled bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ensureAccount(email).disabled = disabled
+}
+
+// holderDisabled reports whether a token is of a disabled service account.
+func (s *Server) holderDisabled(granted *grant) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	holder, ok := s.accounts[granted.email]
+	return ok && holder.disabled && granted.Principal == holder.member()
+}
+
+// EndSessions ends the sessions of a user, as a session length that the organization sets
+// does after 1 to 24 hours: the refresh tokens are refused with invalid_rapt until the
+// user logs in again, with [Server.AuthorizedUser]. Access tokens stay valid.
+func (s *Server) EndSessions(email string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.users {
+		if u.email == strings.ToLower(email) {
+			u.ended = true
 		}
 	}
 }

@@ -29,6 +29,9 @@ import (
 //	PUT    gkePools                  a pool of GKE, as in a state
 //	PUT    serviceAccounts/EMAIL
 //	DELETE serviceAccounts/EMAIL
+//	POST   serviceAccounts/EMAIL/disable
+//	POST   serviceAccounts/EMAIL/enable
+//	POST   users/EMAIL/endSessions   the user has to log in again
 //	POST   serviceAccounts/EMAIL/keys  {"tokenURI": ...}, answers a key file
 //	POST   users                     {"email": ..., "tokenURI": ..., "quotaProject": ...}, answers a credentials file
 //	PUT    state                     a state, as YAML or JSON
@@ -57,10 +60,10 @@ func (s *Server) adminRoutes(mux *http.ServeMux) {
 	handle("POST pools/undelete", named(s.UndeletePool))
 	handle("PUT gkePools", put(s, func(p StateGKEPool) State { return State{GKEPools: []StateGKEPool{p}} }))
 	handle("PUT serviceAccounts/{email}", s.putServiceAccount)
-	handle("DELETE serviceAccounts/{email}", func(c *call) (any, error) {
-		s.RemoveServiceAccount(c.PathValue("email"))
-		return struct{}{}, nil
-	})
+	handle("DELETE serviceAccounts/{email}", onEmail(s.RemoveServiceAccount))
+	handle("POST serviceAccounts/{email}/disable", onEmail(s.DisableServiceAccount))
+	handle("POST serviceAccounts/{email}/enable", onEmail(s.EnableServiceAccount))
+	handle("POST users/{email}/endSessions", onEmail(s.EndSessions))
 	handle("POST serviceAccounts/{email}/keys", s.postKey)
 	handle("POST users", s.postUser)
 	handle("PUT state", func(c *call) (any, error) { return struct{}{}, badRequest(s.LoadState(c.body)) })
@@ -189,6 +192,18 @@ func named(change func(name string) error) func(*call) (any, error) {
 
 func (s *Server) putServiceAccount(c *call) (any, error) {
 	return struct{}{}, badRequest(s.Apply(&State{ServiceAccounts: []string{c.PathValue("email")}}))
+}
+
+// onEmail changes the account that the path names.
+func onEmail(change func(email string)) func(*call) (any, error) {
+	return func(c *call) (any, error) {
+		email := c.PathValue("email")
+		if !looksLikeEmail(email) {
+			return nil, invalidArgument("%q is not an e-mail address", email)
+		}
+		change(email)
+		return struct{}{}, nil
+	}
 }
 
 // rawJSON is an answer that is encoded already.

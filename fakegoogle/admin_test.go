@@ -82,6 +82,9 @@ func TestAdminAPI_ConfiguresServer(t *testing.T) {
 	if calls := admin("GET", "quotaProjects", "").decode(t); calls["iamcredentials.generateAccessToken"].(object)["billing"] != 7.0 {
 		t.Error(calls)
 	}
+	admin("POST", "serviceAccounts/"+testGSA+"/disable", "")
+	checkAPIError(t, mint(), 400, "FAILED_PRECONDITION", "disabled")
+	admin("POST", "serviceAccounts/"+testGSA+"/enable", "")
 	admin("DELETE", "bindings", binding)
 	checkAPIError(t, mint(), 403, "PERMISSION_DENIED", "")
 	admin("DELETE", "serviceAccounts/"+testGSA, "")
@@ -93,6 +96,9 @@ func TestAdminAPI_ConfiguresServer(t *testing.T) {
 	if file := admin("POST", "users", `{"email":"dev@example.com","tokenURI":"`+testTokenURI+`"}`); file.field(t, "refresh_token") == "" {
 		t.Errorf("%s", file.body)
 	}
+	ended := g.authorizedUser("dev@example.com", "")
+	admin("POST", "users/dev@example.com/endSessions", "")
+	checkOAuthError(t, g.form("/token", refreshForm(ended)), 400, "invalid_grant", "invalid_rapt")
 	admin("PUT", "state", "tokenLife: 7s\n")
 	if got := g.form("/v1/token", exchangeForm(podToken(startTime, nil))); got.decode(t)["expires_in"] != 7.0 {
 		t.Errorf("%s", got.body)
@@ -126,6 +132,7 @@ func TestAdminAPI_RefusesInvalidRequests(t *testing.T) {
 		"service account":   {"PUT", "serviceAccounts/x", ``, "NAME@PROJECT"},
 		"state":             {"PUT", "state", "providerz: []", "providerz"},
 		"provider's fields": {"PUT", "providers", `{"nom":"x"}`, "nom"},
+		"disabled account":  {"POST", "serviceAccounts/x/disable", ``, "not an e-mail address"},
 		"key's fields":      {"POST", "serviceAccounts/" + testGSA + "/keys", `{"token":"x"}`, "token"},
 		"user's fields":     {"POST", "users", `{"mail":"x"}`, "mail"},
 	} {

@@ -111,6 +111,20 @@ func permissionDenied(permission string) *Error {
 	}
 }
 
+// accountDisabled is the refusal to issue anything for a disabled service account. The
+// text is Compute Engine's and GKE's (hashicorp/terraform-provider-google#12677,
+// 2022-10-03); that IAM Credentials has the same is inferred.
+func accountDisabled(email string) *Error {
+	return &Error{Code: http.StatusBadRequest, Status: "FAILED_PRECONDITION", Message: "Service account " + email + " is disabled."}
+}
+
+// accountStateInvalid is the refusal of a token of a disabled service account.
+func accountStateInvalid(email string, api apiName) *Error {
+	e := unauthenticated("ACCOUNT_STATE_INVALID", api)
+	e.metadata["email"] = email
+	return e
+}
+
 // userProjectDenied is the refusal to bill a project.
 func userProjectDenied(project string, api apiName) *Error {
 	return &Error{
@@ -162,6 +176,8 @@ type oauthError struct {
 	Status      int    `json:"-"`
 	Code        string `json:"error"`
 	Description string `json:"error_description,omitempty"`
+	URI         string `json:"error_uri,omitempty"`
+	Subtype     string `json:"error_subtype,omitempty"`
 	header      http.Header
 }
 

@@ -52,6 +52,9 @@ func (s *Server) impersonate(c *call, caller *grant, name string, delegates []st
 		if !s.permitted(members, found.email, needed) {
 			return nil, grant{}, permissionDenied(needed)
 		}
+		if found.disabled {
+			return nil, grant{}, accountDisabled(found.email)
+		}
 		if last {
 			return found, caller.delegated(delegateMembers...), nil
 		}

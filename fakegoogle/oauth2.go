@@ -165,7 +165,7 @@ func (s *Server) assertionKey(email, keyID string) (*account, *accountKey, error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	owner, ok := s.accounts[strings.ToLower(email)]
-	if !ok {
+	if !ok || owner.disabled { // the same text for a disabled account is inferred
 		return nil, nil, oauthFailure("invalid_grant", "Invalid grant: account not found")
 	}
 	key, ok := owner.keys[keyID]
@@ -234,6 +234,13 @@ func (s *Server) refreshTokenUser(clientID, clientSecret, refreshToken string) (
 		return nil, oauthFailure("invalid_grant", "Token has been expired or revoked.")
 	case u.clientID != clientID:
 		return refuse("unauthorized_client", "Unauthorized")
+	case u.ended:
+		// "reauth related error", for example vm0-ai/vm0#32128, 2026-09-07; the URI is
+		// the help page on the session length.
+		return nil, &oauthError{
+			Status: http.StatusBadRequest, Code: "invalid_grant", Description: "reauth related error (invalid_rapt)",
+			URI: "https://support.google.com/a/answer/9368756", Subtype: "invalid_rapt",
+		}
 	}
 	return u, nil
 }

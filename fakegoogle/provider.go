@@ -31,6 +31,10 @@ type Provider struct {
 	// AllowedAudiences are the accepted values of the claim aud; default: Name, with
 	// or without the prefix https:.
 	AllowedAudiences []string
+	// Condition reports whether a token's claims meet the attribute condition; default:
+	// all tokens do. Google's is an expression in CEL; this is its value. A state file
+	// cannot have one.
+	Condition func(assertion map[string]any) bool
 }
 
 // provider is a [Provider] or a [Membership].
@@ -201,6 +205,12 @@ func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
 		// system:serviceaccount:NAMESPACE:NAME can have 340 bytes.
 		return nil, oauthFailure("invalid_request", "The size of mapped attribute google.subject exceeds the 127 bytes limit. "+
 			"Either modify your attribute mapping or the incoming assertion to produce a mapped attribute that is less than 127 bytes.")
+	}
+	if p.Condition != nil {
+		var assertion map[string]any
+		if parsed.UnsafeClaimsWithoutVerification(&assertion) != nil || !p.Condition(assertion) { // the signature has been verified
+			return nil, oauthFailure("unauthorized_client", "The given credential is rejected by the attribute condition.")
+		}
 	}
 	return &claims, nil
 }

@@ -34,7 +34,7 @@ func (s *Server) tokenInfo(c *call) (any, error) {
 
 func (s *Server) accessTokenInfo(token string) (any, error) {
 	granted, live := s.lookup(token)
-	if !live || granted.email == "" {
+	if !live || granted.email == "" || s.holderDisabled(granted) {
 		return nil, invalidToken()
 	}
 	info := map[string]string{

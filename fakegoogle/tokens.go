@@ -114,10 +114,11 @@ func (s *Server) expiresIn(expiry time.Time) int {
 }
 
 // Inspect returns the grant of an access token. It returns false if the token was
-// never issued, has expired, or belongs to a removed service account or a deleted pool.
+// never issued, has expired, or belongs to a removed or disabled service
+// account or a deleted pool.
 func (s *Server) Inspect(accessToken string) (Grant, bool) {
 	granted, live := s.lookup(accessToken)
-	if !live || s.inDeletedPool(granted) {
+	if !live || s.inDeletedPool(granted) || s.holderDisabled(granted) {
 		return Grant{}, false
 	}
 	g := granted.Grant
@@ -172,6 +173,9 @@ func (s *Server) authenticate(c *call, api apiName) (*grant, error) {
 		return nil, unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", api)
 	}
 	c.addLogAttr("principal", granted.Principal)
+	if s.holderDisabled(granted) {
+		return nil, accountStateInvalid(granted.email, api)
+	}
 	if s.inDeletedPool(granted) {
 		powerless := *granted
 		powerless.members = nil

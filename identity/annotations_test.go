@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
 )
 
 func TestValidGSA_AcceptsAllFormsOfGoogle(t *testing.T) {

@@ -61,9 +61,8 @@ func (o Options) Router(mode string, target netip.AddrPort) Router {
 }
 
 // RemoveOthers removes what other modes have left, which would still lead elsewhere. The
-// router is installed by now, and is installed again because two modes share the rules
-// that keep the node from forwarding. The mode none removes nothing: it needs no
-// capability.
+// router is installed by now. The guard that two modes share stays for them without
+// a gap. The mode none removes nothing: it needs no capability.
 func (o Options) RemoveOthers(router Router) error {
 	if router.String() == ModeNone {
 		return nil
@@ -76,12 +75,15 @@ func (o Options) RemoveOthers(router Router) error {
 			o.Log.Warn("what another mode of routing may have left cannot be removed", "mode", other.String(), "error", err)
 		}
 	}
-	return router.Install()
+	if router.String() == ModeAddress {
+		return removeGuard()
+	}
+	return nil
 }
 
 // RemoveAll removes every trace of every mode from the node.
 func (o Options) RemoveAll() error {
-	var errs []error
+	errs := []error{removeGuard()}
 	for _, router := range o.all() {
 		errs = append(errs, router.Remove())
 	}

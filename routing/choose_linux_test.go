@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // newOptions returns a node in a network of its own, and the options for it.
@@ -118,6 +121,31 @@ func TestOptions_RemoveOthersKeepsOneMode(t *testing.T) {
 		if after := traces(t, o); !slices.Equal(before, after) {
 			t.Errorf("RemoveAll leaves %v, want %v", after, before)
 		}
+	}
+}
+
+// While the guard is gone, packets without a socket reach the server behind the node.
+func TestOptions_RemoveOthersKeepsGuard(t *testing.T) {
+	_, o := newOptions(t)
+	skipWithoutModes(t, o)
+	target := netip.MustParseAddrPort("192.0.2.1:8987")
+	check(t, o.Router(ModeEBPF, target).Install())
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_RULE)
+	check(t, err)
+	defer socket.Close()
+	for _, mode := range []string{ModeEBPF, ModeNFTables, ModeNFTables, ModeEBPF} {
+		router := o.Router(mode, target)
+		check(t, router.Install())
+		check(t, o.RemoveOthers(router))
+	}
+	marker := netlink.NewRule()
+	marker.Priority, marker.Table = 9999, unix.RT_TABLE_MAIN
+	check(t, netlink.RuleAdd(marker))
+	messages, _, err := socket.Receive()
+	check(t, err)
+	// The first notification is the marker's, not that a rule of the guard was deleted.
+	if got := messages[0].Header.Type; got != unix.RTM_NEWRULE {
+		t.Errorf("the rules of the guard have changed: message %d", got)
 	}
 }
 

@@ -165,11 +165,9 @@ func (e EBPF) isAtCgroup(l link.Link) bool {
 	return err == nil && info.Cgroup() != nil && info.Cgroup().CgroupId == folder.Ino
 }
 
-// Remove removes the pins, and with them everything that Install has installed.
+// Remove removes the pins, and with them everything that Install has installed, except
+// the guard: the mode nftables shares it.
 func (e EBPF) Remove() error {
-	if err := removeGuard(); err != nil {
-		return modeError(ModeEBPF, "remove the rules of routing", capabilityNetAdmin, err)
-	}
 	// The kernel detaches a link some time after it has lost its pin. If the process has
 	// the permission, the link is detached now.
 	for _, name := range []string{bpf.RedirectProgGkemdRedirect4, bpf.RedirectProgGkemdRedirect6} {

@@ -71,7 +71,7 @@ func removeGuard() error {
 	for _, rule := range slices.Backward(guard()) {
 		err := netlink.RuleDel(rule)
 		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EAFNOSUPPORT) {
-			errs = append(errs, fmt.Errorf("rule %d: %w", rule.Priority, err))
+			errs = append(errs, fmt.Errorf("remove rule %d, which needs %s: %w", rule.Priority, capabilityNetAdmin, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -72,6 +72,7 @@ func TestGuard_StopsPacketsWithoutSocket(t *testing.T) {
 
 	n.install("192.0.2.1:8987")
 	check(t, EBPF{Cgroup: n.Cgroup, Pins: n.Pins, Target: netip.AddrPort{}}.Remove())
+	check(t, removeGuard())
 	if after := rules(t); after != before {
 		t.Errorf("before %s, after %s", before, after)
 	}

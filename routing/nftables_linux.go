@@ -205,11 +205,9 @@ func listen(ctx context.Context, notifications *nl.NetlinkSocket, changed chan<-
 	}
 }
 
-// Remove deletes the tables of both families. It is no error if they do not exist.
+// Remove deletes the tables of both families. It is no error if they do not exist. The
+// guard stays: the mode ebpf shares it.
 func (n *NFTables) Remove() error {
-	if err := removeGuard(); err != nil {
-		return modeError(ModeNFTables, "remove the rules of routing", capabilityNetAdmin, err)
-	}
 	err := n.deleteTables()
 	if err != nil && !errors.Is(err, unix.EPERM) && n.Probe() != nil {
 		return nil // a kernel without nf_tables has no table

@@ -53,3 +53,5 @@ func (*NFTables) Keep(context.Context) error { return ErrUnsupported }
 
 // Remove does nothing.
 func (*NFTables) Remove() error { return nil }
+
+func removeGuard() error { return nil }

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"gke-metadata-emulator/tokens"
 )
 
 // record counts a response and logs it, at the level of its error or at debug.
@@ -18,6 +21,9 @@ func (s *Server) record(w *response, r *http.Request) {
 	attributes := []any{"method", r.Method, "uri", truncate(loggedURI(r.URL)), "status", w.status, "seconds", elapsed.Seconds(), "source", r.RemoteAddr, "agent", truncate(r.UserAgent())}
 	if w.err != nil {
 		attributes = append(attributes, "error", w.err.Error())
+		if e, ok := errors.AsType[*tokens.Error](w.err); ok && e.Detail != "" {
+			attributes = append(attributes, "cause", truncate(e.Detail))
+		}
 	}
 	s.options.Log.Log(r.Context(), w.level, "request", attributes...)
 }

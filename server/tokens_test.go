@@ -83,6 +83,20 @@ func TestIDToken_PassesParameters(t *testing.T) {
 	}
 }
 
+func TestLog_ContainsCauseThatPodDoesNotSee(t *testing.T) {
+	const detail = "dial tcp 192.0.2.1:443: connect: connection refused"
+	w := linked()
+	w.onToken = failWith(&tokens.Error{Kind: tokens.Unavailable, Message: "IAM could not be reached", Detail: detail})
+	r := serve(t, w)
+	reply := r.do(t, get(accounts+"/default/token")).expect(t, 503)
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(reply.body, detail) || !strings.Contains(r.log.String(), `cause="`+detail+`"`) {
+		t.Errorf("body %q, log:\n%s", reply.body, r.log.String())
+	}
+}
+
 func TestLog_NeverContainsTokens(t *testing.T) {
 	withSecrets := func(err error) error { return fmt.Errorf("%w: %s %s", err, accessSecret, idSecret) }
 	w := linked()

@@ -252,6 +252,17 @@ func (c *store) lastFailure(k key) (delay time.Duration, err error) {
 	return e.retryIn(now), e.lastFailure
 }
 
+// forgetRefusals lets the next request for a token of a KSA try again at once.
+func (c *store) forgetRefusals(ksaUID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, e := range c.entries.all() {
+		if k.ksa == ksaUID && permanent(e.lastFailure) {
+			e.notBefore = time.Time{}
+		}
+	}
+}
+
 // renew mints a token and waits for it until ctx ends.
 func (c *store) renew(ctx context.Context, k key, w identity.Workload, oldExpiry time.Time) (Token, error) {
 	token, err := c.flights.do(ctx, k.String(), c.mintAndRecord(k, w, oldExpiry))

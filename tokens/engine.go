@@ -61,6 +61,8 @@ type Engine struct {
 	credentialStores []*store // what tokens are minted with: federated tokens and KSA tokens
 	ksaTokens        *store   // one of credentialStores; each token is bound to a pod. nil in impersonation mode.
 
+	iamPolicy *iamPolicy // nil if the GSAs' own IAM policies do not decide
+
 	changed     change.Signal
 	fingerprint string            // of the options; see [Engine.Fingerprint]
 	lastUses    map[key]time.Time // from the snapshot; written by [Engine.Restore] only
@@ -145,12 +147,13 @@ func (o Options) federating(minting *mint, e *Engine, m *metrics) Source {
 	shared := newCache(exchangeFor(subjectLifetime), "federated", cacheSize, o.Now, e.background, m)
 	e.credentialStores, e.ksaTokens = []*store{shared.store, ksaTokens.store}, ksaTokens.store
 	minting.credential = federated{source: shared, shortLived: func(lifetime time.Duration) Source { return exchangeFor(lifetime) }}
-	minting.remedy = func(w identity.Workload) string {
+	minting.caller = func(w identity.Workload) string { return o.Names.Member(w.KSA) }
+	minting.missingBinding = func(w identity.Workload) string {
 		role := workloadIdentityUser
 		if w.Delegates != "" {
 			role = serviceAccountTokenCreator // workloadIdentityUser lacks iam.serviceAccounts.implicitDelegation
 		}
-		return bindingCommand(entryAccount(w), role, o.Names.Member(w.KSA))
+		return bindingCommand(entryAccount(w), role, minting.caller(w))
 	}
 	return minting
 }
@@ -160,8 +163,9 @@ func (o Options) federating(minting *mint, e *Engine, m *metrics) Source {
 func (o Options) impersonating(minting *mint, e *Engine, m *metrics) (Policy, error) {
 	source := &sourceCredential{tokens: oauth2.ReuseTokenSource(nil, o.SourceCredential), metrics: m}
 	minting.credential = source
-	minting.remedy = func(w identity.Workload) string {
-		return sourceRoleCommand(slices.Concat(o.Delegates, []string{entryAccount(w)})[0], serviceAccountTokenCreator)
+	minting.caller = func(identity.Workload) string { return operatorMember }
+	minting.missingBinding = func(w identity.Workload) string {
+		return sourceRoleCommand(slices.Concat(o.Delegates, []string{entryAccount(w)})[0], serviceAccountTokenCreator, minting.caller(w))
 	}
 	switch {
 	case o.RulesDecide:
@@ -169,13 +173,28 @@ func (o Options) impersonating(minting *mint, e *Engine, m *metrics) (Policy, er
 	case o.Policy != nil:
 		return o.Policy, nil
 	}
-	return newIAMPolicy(source, o, e.background, m)
+	var err error
+	if e.iamPolicy, err = newIAMPolicy(source, o, e.background, m); err != nil {
+		return nil, err
+	}
+	return e.iamPolicy, nil
 }
 
 // Forget forgets all tokens of a KSA, and those that are being minted.
 func (e *Engine) Forget(ksaUID string) {
 	for _, store := range e.stores() {
 		store.drop(func(k key, _ *entry, _ identity.Workload) bool { return k.ksa == ksaUID })
+	}
+}
+
+// ForgetRefusals makes the next request for a token of w's KSA reach Google again, even
+// if Google has just refused one.
+func (e *Engine) ForgetRefusals(w identity.Workload) {
+	for _, store := range e.stores() {
+		store.forgetRefusals(w.KSA.UID)
+	}
+	if e.iamPolicy != nil && w.GSA != "" {
+		e.iamPolicy.forgetDenial(w)
 	}
 }
 

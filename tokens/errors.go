@@ -1,10 +1,11 @@
 package tokens
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -35,6 +36,7 @@ const (
 type Error struct {
 	Kind       Kind
 	Message    string        // for the caller; never holds a token
+	Detail     string        // the network's own error, for logs and events; never holds a token
 	RetryAfter time.Duration // 0 if it is not known
 	Err        error
 
@@ -103,10 +105,10 @@ func kindOf(err error) Kind {
 
 // googleError turns the error of one of Google's API clients into an [*Error].
 // The task completes the sentence "Unable to …".
-func googleError(task string, err error) *Error {
+func googleError(task string, request request, err error) *Error {
 	var api *googleapi.Error
 	if !errors.As(err, &api) {
-		return unreachable(task, "IAM", err)
+		return unreachable(task, iamService, err)
 	}
 	text := fmt.Sprintf("Unable to %s; IAM returned %d %s: %s", task, api.Code, http.StatusText(api.Code), api.Message)
 	e := &Error{Kind: Unavailable, Message: text, Err: err, RetryAfter: retryAfter(api.Header)}
@@ -120,73 +122,75 @@ func googleError(task string, err error) *Error {
 	case http.StatusNotFound:
 		e.Kind = NotFound
 	}
-	return e
+	return withRemedy(e, refusal{request, googleAnswer(iamService, api)})
 }
 
-// errorReason is the reason in the google.rpc.ErrorInfo of a response of Google's APIs, or
-// empty; see AIP-193.
-func errorReason(err error) string {
-	var api *googleapi.Error
-	if !errors.As(err, &api) {
-		return ""
-	}
-	for _, detail := range api.Details {
-		if info, ok := detail.(map[string]any); ok && info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo" {
-			reason, _ := info["reason"].(string)
-			return reason
+// googleAnswer reads a response in the form of Google's APIs (AIP-193).
+func googleAnswer(service string, e *googleapi.Error) answer {
+	a := answer{service: service, status: e.Code, text: e.Message}
+	for _, detail := range e.Details {
+		info, ok := detail.(map[string]any)
+		if !ok || info["@type"] != "type.googleapis.com/google.rpc.ErrorInfo" {
+			continue
+		}
+		a.reason, _ = info["reason"].(string)
+		a.metadata = map[string]string{}
+		metadata, _ := info["metadata"].(map[string]any)
+		for name, value := range metadata {
+			a.metadata[name], _ = value.(string)
 		}
 	}
-	return ""
+	return a
 }
 
 // oauthError turns the error of a token endpoint into an [*Error]. RFC 6749 section 5.2
 // uses 400 and 401 for permanent errors.
-func oauthError(task, service string, err error) *Error {
+func oauthError(task, service string, request request, err error) *Error {
 	var e *oauth2.RetrieveError
 	if !errors.As(err, &e) || e.Response == nil {
 		return unreachable(task, service, err)
 	}
-	reason := oauthReason(e)
-	text := fmt.Sprintf("Unable to %s; %s returned %d %s", task, service, e.Response.StatusCode, http.StatusText(e.Response.StatusCode))
-	for _, part := range []string{reason.Code, reason.Description} {
+	answer := oauthAnswer(service, e)
+	text := fmt.Sprintf("Unable to %s; %s returned %d %s", task, service, answer.status, http.StatusText(answer.status))
+	for _, part := range []string{answer.code, answer.text} {
 		if part != "" {
 			text += ": " + part
 		}
 	}
 	kind := Unavailable
-	switch code := e.Response.StatusCode; {
-	case reason.Code == "invalid_scope": // the caller chose the scopes
+	switch code := answer.status; {
+	case answer.code == "invalid_scope": // the caller chose the scopes
 		kind = Invalid
 	case code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout:
 		kind = Misconfigured
 	}
-	return &Error{Kind: kind, Message: text, Err: err, RetryAfter: retryAfter(e.Response.Header)}
+	return withRemedy(&Error{Kind: kind, Message: text, Err: err, RetryAfter: retryAfter(e.Response.Header)}, refusal{request, answer})
 }
 
-// oauthFields are the error fields of a token endpoint's response (RFC 6749).
-type oauthFields struct {
-	Code        string `json:"error"`
-	Description string `json:"error_description"`
-}
-
-func oauthReason(e *oauth2.RetrieveError) oauthFields {
-	fields := oauthFields{e.ErrorCode, e.ErrorDescription}
-	if fields.Code == "" {
-		// golang.org/x/oauth2/jwt does not parse the body. If it is not JSON, the status
-		// has to be enough.
-		_ = json.Unmarshal(e.Body, &fields)
+// oauthAnswer reads the response of a token endpoint. Its form is that of RFC 6749, or
+// that of Google's APIs if the request does not reach the endpoint itself, for example
+// because its API is disabled.
+func oauthAnswer(service string, e *oauth2.RetrieveError) answer {
+	a := answer{service: service, status: e.Response.StatusCode, code: e.ErrorCode, text: e.ErrorDescription}
+	if a.code != "" {
+		return a
 	}
-	return fields
-}
-
-// unreachable is the [*Error] of a call without a response. The task completes the
-// sentence "Unable to …".
-func unreachable(task, service string, err error) *Error {
-	problem := "could not be reached"
-	if errors.Is(err, context.DeadlineExceeded) {
-		problem = "did not answer in time"
+	// golang.org/x/oauth2/jwt does not parse the body. If it is not JSON, the status has to
+	// be enough.
+	var fields struct {
+		Code        string `json:"error"`
+		Description string `json:"error_description"`
 	}
-	return &Error{Kind: Unavailable, Message: fmt.Sprintf("Unable to %s; %s %s", task, service, problem), Err: err}
+	if json.Unmarshal(e.Body, &fields) == nil {
+		a.code, a.text = fields.Code, fields.Description
+		return a
+	}
+	var api *googleapi.Error
+	response := &http.Response{StatusCode: a.status, Header: e.Response.Header, Body: io.NopCloser(bytes.NewReader(e.Body))}
+	if errors.As(googleapi.CheckResponse(response), &api) {
+		return googleAnswer(service, api)
+	}
+	return a
 }
 
 // retryAfter parses the Retry-After header; 0 if there is none.

@@ -69,8 +69,8 @@ func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scope
 	err := callUpstream(ctx, x.metrics, "sts", func(ctx context.Context) error {
 		t, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, x.client))
 		if err != nil {
-			refusal := oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, "STS", err)
-			return withJWKSHint(refusal, x.Provider, subject)
+			return oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, stsService,
+				request{caller: x.names.Member(w.KSA), provider: x.Provider, subject: subject}, err)
 		}
 		token = NewToken(t.AccessToken, t.Expiry)
 		if t.Expiry.IsZero() { // expires_in is optional in RFC 8693

@@ -86,6 +86,16 @@ func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) (string, err
 	return bindingReason(w, member), nil
 }
 
+// forgetDenial makes the next request of w read the policy again, unless it allows w.
+func (p *iamPolicy) forgetDenial(w identity.Workload) {
+	gsa := entryAccount(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if policy, found := p.known.Peek(gsa); found && p.boundMember(policy, w.KSA) == "" {
+		p.known.Remove(gsa)
+	}
+}
+
 // boundMember is the member name by which the KSA is bound, or empty.
 func (p *iamPolicy) boundMember(policy gsaPolicy, ksa identity.ServiceAccount) string {
 	for _, member := range p.names.Members(ksa) {
@@ -101,8 +111,8 @@ func bindingReason(w identity.Workload, member string) string {
 }
 
 func (p *iamPolicy) denied(w identity.Workload, policy gsaPolicy) *Error {
-	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s%s",
-		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, p.names.Member(w.KSA)), p.poolHint())}
+	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s\n%s%s",
+		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, p.names.Member(w.KSA)), p.poolHint(), seeAlso("missing-binding"))}
 }
 
 // poolHint is the way out for a project that never had a GKE cluster: IAM answers the
@@ -112,9 +122,9 @@ func (p *iamPolicy) poolHint() string {
 	if p.names.Pool != "" {
 		return ""
 	}
-	return fmt.Sprintf("\nIAM accepts this member only if the pool %s exists, which GKE makes with the project's first cluster. Without it, create a pool:\n"+
+	return fmt.Sprintf("IAM accepts this member only if the pool %s exists, which GKE makes with the project's first cluster. Without it, create a pool:\n"+
 		"gcloud iam workload-identity-pools create projects/%s/locations/global/workloadIdentityPools/NAME\n"+
-		"Then set --workload-identity-pool=NAME (GME_WORKLOAD_IDENTITY_POOL) of the metadata server, and bind the member that it shows then.",
+		"Then set --workload-identity-pool=NAME (GME_WORKLOAD_IDENTITY_POOL) of the metadata server, and bind the member that it shows then.\n",
 		p.names.GKEPool, p.names.ProjectNumber)
 }
 
@@ -152,13 +162,6 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 
 // readPolicyError names no KSA, as several can share the read.
 func readPolicyError(gsa string, err error) *Error {
-	e := googleError("read the IAM policy of "+gsa, err)
-	if e.Kind == Denied {
-		e.Message += "\n" + sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer") +
-			"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"
-	}
-	if e.Kind == NotFound {
-		e.Message += "\nCheck the annotation " + identity.AnnotationGSA + " of the Kubernetes service account"
-	}
-	return e
+	return googleError("read the IAM policy of "+gsa, request{gsa: gsa, caller: operatorMember, binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", operatorMember) +
+		"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"}, err)
 }

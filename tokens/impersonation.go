@@ -29,13 +29,13 @@ func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Tok
 		select {
 		case r := <-refresh:
 			if r.Err != nil {
-				return oauthError("refresh the source credential of the metadata server", "Google", r.Err)
+				return oauthError("refresh the source credential of the metadata server", googleService, request{caller: operatorMember}, r.Err)
 			}
 			t := r.Val.(*oauth2.Token)
 			token = NewToken(t.AccessToken, t.Expiry)
 			return nil
 		case <-ctx.Done():
-			return unreachable("refresh the source credential of the metadata server", "Google", ctx.Err())
+			return unreachable("refresh the source credential of the metadata server", googleService, ctx.Err())
 		}
 	})
 	return token, err

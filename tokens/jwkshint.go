@@ -9,17 +9,15 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// withJWKSHint adds to the refusal of a KSA's token the key that signed it, and the
-// command that uploads the cluster's keys to the provider. Google's response names
-// neither: after a rotation the cluster's signing key is just an unknown key.
-func withJWKSHint(e *Error, provider string, subject Token) *Error {
-	if !invalidGrant(e) {
-		return e
-	}
-	e.Message += fmt.Sprintf("\n%s A provider with an uploaded JWKS accepts only the keys in it. "+
-		"If the cluster's signing key has changed, upload the keys again:\n"+
-		"%s", signedBy(subject), uploadKeysCommand(provider))
-	return e
+// keysRemedy names the key that signed a refused KSA token, and the command that uploads
+// the cluster's keys to the provider. Google's response names neither: after a rotation
+// the cluster's signing key is just an unknown key.
+func keysRemedy(r refusal) string {
+	return fmt.Sprintf("%s A provider with an uploaded JWKS accepts only the keys in it. "+
+		"If the keys were uploaded and the cluster's signing key has changed, upload them again:\n"+
+		"%s\n"+
+		"A provider without uploaded keys fetches them from the issuer, which must be reachable from the Internet.",
+		signedBy(r.subject), uploadKeysCommand(r.provider))
 }
 
 // membershipName matches a fleet's membership; its submatches are the project, the location
@@ -33,7 +31,7 @@ func uploadKeysCommand(provider string) string {
 	match := membershipName.FindStringSubmatch(provider)
 	if match == nil {
 		return "kubectl get --raw /openid/v1/jwks > jwks.json\n" +
-			"gcloud iam workload-identity-pools providers update-oidc " + strings.TrimPrefix(provider, "//iam.googleapis.com/") + " --jwk-json-path=jwks.json"
+			"gcloud iam workload-identity-pools providers update-oidc " + providerPath(provider) + " --jwk-json-path=jwks.json"
 	}
 	project := match[1]
 	if strings.Trim(project, "0123456789") == "" {
@@ -43,11 +41,19 @@ func uploadKeysCommand(provider string) string {
 		match[3], project, match[2])
 }
 
+// describeCommand shows the state of a provider or of a fleet's membership.
+func describeCommand(provider string) string {
+	if membership, found := strings.CutPrefix(provider, "https://gkehub.googleapis.com/"); found {
+		return "gcloud container fleet memberships describe " + membership
+	}
+	return "gcloud iam workload-identity-pools providers describe " + providerPath(provider)
+}
+
 // invalidGrant reports whether STS refused the KSA's token itself. RFC 6749 says no more
 // than "invalid, expired, revoked".
 func invalidGrant(err error) bool {
 	var refusal *oauth2.RetrieveError
-	return errors.As(err, &refusal) && oauthReason(refusal).Code == "invalid_grant"
+	return errors.As(err, &refusal) && refusal.Response != nil && oauthAnswer(stsService, refusal).code == "invalid_grant"
 }
 
 // signedBy names the key and the issuer in a token.

@@ -31,9 +31,11 @@ type mint struct {
 	calls       *iamcredentials.ProjectsServiceAccountsService
 	delegates   []string                              // the chain from the credential to all GSAs
 	maxLifetime func(identity.Workload) time.Duration // of an access token; 0 is Google's default
-	remedy      func(identity.Workload) string        // for IAM's refusals
-	now         func() time.Time
-	metrics     *metrics
+	caller      func(identity.Workload) string        // IAM's name of the credential; see request.caller
+	// missingBinding names the binding that a refused credential probably lacks.
+	missingBinding func(identity.Workload) string
+	now            func() time.Time
+	metrics        *metrics
 }
 
 func newIAMCredentials(o Options) (*iamcredentials.ProjectsServiceAccountsService, error) {
@@ -65,7 +67,7 @@ func (m *mint) AccessToken(ctx context.Context, w identity.Workload, scopes Scop
 		setQuotaProject(call.Header(), w.QuotaProject)
 		response, err := call.Do()
 		if err != nil {
-			return m.withRemedy(w, "generate access token", err)
+			return googleError("generate access token", m.request(w), err)
 		}
 		expiry, err := time.Parse(time.RFC3339, response.ExpireTime)
 		if err != nil {
@@ -99,7 +101,7 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 		setQuotaProject(call.Header(), w.QuotaProject)
 		response, err := call.Do()
 		if err != nil {
-			return m.withRemedy(w, "generate identity token", err)
+			return googleError("generate identity token", m.request(w), err)
 		}
 		claims, _, err := parseJWT(response.Token)
 		if err != nil || claims.Expiry == nil {
@@ -132,38 +134,22 @@ func annotatedDelegates(w identity.Workload) []string {
 // first of its chain.
 func entryAccount(w identity.Workload) string { return append(annotatedDelegates(w), w.GSA)[0] }
 
-// withRemedy adds to a refusal the text that GKE adds, and the missing binding.
-func (m *mint) withRemedy(w identity.Workload, task string, err error) error {
-	e := googleError(task, err)
-	if errorReason(err) == "USER_PROJECT_DENIED" {
-		e.Message += fmt.Sprintf("\nThe project is named by the annotation %s of service account %s/%s.", identity.AnnotationQuotaProject, w.KSA.Namespace, w.KSA.Name)
-		return e
+// request describes a call for w. Its advice is the text that GKE adds to every refusal,
+// and the missing binding.
+func (m *mint) request(w identity.Workload) request {
+	r := request{gsa: w.GSA, caller: m.caller(w), mayHide: true}
+	if w.QuotaProject != "" {
+		r.billing = w.KSA.Namespace + "/" + w.KSA.Name
 	}
-	if (e.Kind == Denied || e.Kind == NotFound) && len(m.delegateChain(w)) > 0 {
-		e.Message += "\nIt is reached through " + strings.Join(append(slices.Clone(m.delegates), annotatedDelegates(w)...), ", ") +
-			": each of these needs " + serviceAccountTokenCreator + " on the next, the last on " + w.GSA + "."
+	if chain := append(slices.Clone(m.delegates), annotatedDelegates(w)...); len(chain) > 0 {
+		r.binding = "It is reached through " + strings.Join(chain, ", ") +
+			": each of these needs " + serviceAccountTokenCreator + " on the next, the last on " + w.GSA + ".\n"
 	}
-	if e.Kind == Denied || e.Kind == NotFound {
-		e.Message += "\nThis error could be caused by a missing IAM policy binding on the target IAM service account.\n" +
-			m.remedy(w) +
-			"\nFor more information, refer to the Workload Identity documentation:\n" +
-			"\thttps://cloud.google.com/kubernetes-engine/docs/how-to/workload-identity#authenticating_to\n"
-	}
-	return e
-}
-
-// bindingCommand names the missing binding and the command that adds it.
-func bindingCommand(gsa, role, member string) string {
-	return fmt.Sprintf("The binding of %s to role %s on %s can be added with:\n"+
-		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=%q",
-		member, role, gsa, gsa, role, member)
-}
-
-// sourceRoleCommand names the role that the operator's credential lacks, and the command
-// that grants it.
-func sourceRoleCommand(gsa, role string) string {
-	return fmt.Sprintf("The metadata server's source credential needs %s on %s:\n"+
-		"gcloud iam service-accounts add-iam-policy-binding %s --role=%s --member=MEMBER", role, gsa, gsa, role)
+	r.binding += "This error could be caused by a missing IAM policy binding on the target IAM service account.\n" +
+		m.missingBinding(w) +
+		"\nFor more information, refer to the Workload Identity documentation:\n" +
+		"\thttps://cloud.google.com/kubernetes-engine/docs/how-to/workload-identity#authenticating_to"
+	return r
 }
 
 func resource(gsa string) string { return "projects/-/serviceAccounts/" + gsa }

@@ -63,8 +63,9 @@ func TestMint_QuotaProjectIsTheAnnotated(t *testing.T) {
 		for kind, mint := range mint {
 			_, err := mint()
 			wantError(t, err, Denied, "to use project billing. Grant the caller the roles/serviceusage.serviceUsageConsumer role",
-				"named by the annotation iam.gke.io/credential-quota-project of service account shop/cart.")
-			if strings.Contains(err.Error(), "add-iam-policy-binding") {
+				"named by the annotation iam.gke.io/credential-quota-project of service account shop/cart.",
+				"\ngcloud projects add-iam-policy-binding billing --role=roles/serviceusage.serviceUsageConsumer --member=\""+testCaller+"\"\n")
+			if strings.Contains(err.Error(), "gcloud iam service-accounts") {
 				t.Errorf("%s: the GSA's binding is not missing: %v", kind, err)
 			}
 		}

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 // separate process, because the standard library reads the proxy and the trusted
 // certificates once.
 func beClient(size string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // 64 MiB take long on a busy machine
 	defer cancel()
 	n, err := strconv.Atoi(size)
 	if err != nil {

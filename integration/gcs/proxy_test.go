@@ -27,7 +27,7 @@ func (b *bench) clientWithCA(ca []byte) *http.Client {
 	}
 	transport := &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
 	b.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 func (b *bench) get(client *http.Client, target string) (*http.Response, string, error) {
@@ -123,7 +123,7 @@ func TestProxy_EndsItsTunnels(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	_ = open.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = open.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(io.Discard, open); err != nil && strings.Contains(err.Error(), "timeout") {
 		t.Error("the tunnel outlives the proxy")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/logging"
+	"gke-metadata-emulator/tokens"
 )
 
 // program is what all components of a running program share.
@@ -37,6 +38,7 @@ func newProgram(ctx context.Context, l config.Logging, stderr io.Writer) *progra
 func (p *program) upstreamClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 16
+	transport.OnProxyConnectResponse = tokens.CheckProxyResponse
 	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
 	p.onClose(client.CloseIdleConnections)
 	return client

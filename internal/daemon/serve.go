@@ -153,7 +153,7 @@ func (s serve) startPrefetch(p *program, pods *identity.Kubernetes, source token
 		return
 	}
 	p.run(prefetch.New(prefetch.Options{
-		Identity: pods, Tokens: source, Usage: engine, Log: p.log, Metrics: p.registry,
+		Identity: pods, Tokens: source, Usage: engine, Refusals: engine, Log: p.log, Metrics: p.registry,
 		// gcloud and shells request the first, most of Google's libraries the second.
 		Scopes: []tokens.Scopes{tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)},
 	}).Run)

@@ -121,7 +121,7 @@ func (n *eventNotifier) tokenError(ctx context.Context, pod identity.Pod, err er
 		return
 	}
 	if event, found := tokenEvents[e.Kind]; found {
-		n.notify(pod, event, e.Message)
+		n.notify(pod, event, e.Message, e.Detail)
 	}
 }
 
@@ -129,16 +129,22 @@ func (n *eventNotifier) tokenError(ctx context.Context, pod identity.Pod, err er
 func (n *eventNotifier) identityError(pod identity.Pod, err error) {
 	var e *identity.Error
 	if errors.As(err, &e) && e.Reason == identity.BadAnnotation {
-		n.notify(pod, eventType{reason: "BadServiceAccountAnnotation"}, e.Message)
+		n.notify(pod, eventType{reason: "BadServiceAccountAnnotation"}, e.Message, "")
 	}
 }
 
-func (n *eventNotifier) notify(pod identity.Pod, event eventType, message string) {
+// notify sends an event. Events that differ only in the detail are equal: it can contain
+// the port of a connection.
+func (n *eventNotifier) notify(pod identity.Pod, event eventType, message, detail string) {
 	if pod.UID == "" || !n.shouldSend(eventKey{pod.UID, event.reason, maphash.String(n.seed, message)}) {
 		return
 	}
+	message = strings.TrimSpace(message)
+	if detail != "" {
+		message += "\nCause: " + detail
+	}
 	object := &corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID)}
-	n.recorder.Event(object, corev1.EventTypeWarning, event.reason, shortened(strings.TrimSpace(message), event.remedy))
+	n.recorder.Event(object, corev1.EventTypeWarning, event.reason, shortened(message, event.remedy))
 }
 
 // shouldSend reports whether an equal event has not been sent within repeatInterval,

@@ -191,3 +191,14 @@ func TestShortened_KeepsBeginningAndEnd(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestTokens_EventContainsDetailOnce(t *testing.T) {
+	f := newFixture(t)
+	for port := range 3 {
+		f.err = &tokens.Error{Kind: tokens.Unavailable, Message: "It is so.", Detail: fmt.Sprintf("read tcp 10.0.0.1:%d: connection reset by peer", port)}
+		f.request(t.Context(), cart)
+	}
+	if len(f.recorded) != 1 || !strings.Contains(f.recorded[0], "It is so.\nCause: read tcp 10.0.0.1:0: connection reset by peer\nEach request retries.") {
+		t.Errorf("%q", f.recorded)
+	}
+}

@@ -33,13 +33,21 @@ type Usage interface {
 	LastUse(w identity.Workload, scopes tokens.Scopes) time.Time
 }
 
-// Options configures a [Prefetch]. Usage, Log and Metrics can be nil.
+// Refusals knows the refusals that are cached.
+type Refusals interface {
+	// ForgetRefusals makes the next request for a token of the workload's KSA reach Google
+	// again.
+	ForgetRefusals(w identity.Workload)
+}
+
+// Options configures a [Prefetch]. Usage, Refusals, Log and Metrics can be nil.
 type Options struct {
 	// Identity lists the workloads of the node, the newest pods first.
 	Identity tokens.Workloads
 	Tokens   tokens.Source
 	Scopes   []tokens.Scopes // for each set of scopes there is a token of its own
 	Usage    Usage
+	Refusals Refusals
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
@@ -206,6 +214,10 @@ func (p *Prefetch) attempt(ctx context.Context, w identity.Workload, missing []t
 			p.outcomes.WithLabelValues("ready").Inc()
 		case errors.As(err, &refusal) && refusal.Kind != tokens.Unavailable:
 			p.outcomes.WithLabelValues("refused").Inc()
+			if p.options.Refusals != nil {
+				// No pod has asked yet, and the missing binding is perhaps being added.
+				p.options.Refusals.ForgetRefusals(w)
+			}
 			return nil, err
 		default:
 			p.outcomes.WithLabelValues("failed").Inc()

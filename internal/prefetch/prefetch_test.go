@@ -371,3 +371,39 @@ func TestPrefetch_StopsWhenPodHasGone(t *testing.T) {
 		}
 	})
 }
+
+// forgotten are the GSAs whose refusals were forgotten.
+type forgotten []string
+
+func (f *forgotten) ForgetRefusals(w identity.Workload) { *f = append(*f, w.GSA) }
+
+// A refusal that no pod has asked for must not answer a pod.
+func TestPrefetch_ForgetsRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{}
+		n.set(linked("refused", "refused@x"), linked("ready", "ready@x"))
+		var f forgotten
+		p := New(Options{Identity: n, Refusals: &f, Scopes: []tokens.Scopes{tokens.DefaultScopes()}, Tokens: workloadSource(func(w identity.Workload) error {
+			if w.GSA == "refused@x" {
+				return &tokens.Error{Kind: tokens.Denied}
+			}
+			return nil
+		})})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := p.Run(ctx); err != nil || !slices.Equal(f, []string{"refused@x"}) {
+			t.Errorf("forgotten %v, %v", f, err)
+		}
+	})
+}
+
+// workloadSource is a source whose errors depend on the workload only.
+type workloadSource func(identity.Workload) error
+
+func (f workloadSource) AccessToken(_ context.Context, w identity.Workload, _ tokens.Scopes) (tokens.Token, error) {
+	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), f(w)
+}
+
+func (workloadSource) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
+	return tokens.Token{}, errors.New("the audience is not known")
+}
