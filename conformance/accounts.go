@@ -3,13 +3,13 @@ package conformance
 import "strings"
 
 // accountCases are about the account's two names.
-func accountCases() []Case {
+func accountCases() []row {
 	const (
 		second   = "google-auth for Python 2.48, run: from the second refresh on it requests by e-mail address"
 		collapse = "google-auth for Python 2.48, run: joining URLs collapses double slashes"
 		managed  = "managed Kafka's login callback: validatePrincipalEmail"
 	)
-	cases := []Case{
+	cases := []row{
 		{"accounts/the e-mail address is listed", Client, "gcloud 528.0.0, run: an account that is not listed has no credentials", expect(get(sa), status(200), lists("{email}/"))},
 		{"accounts/{email}/email is the same", Client, second, expect(get(sa+"{email}/email"), status(200), sameAs(get(sa+"default/email")))},
 		{"accounts/{email}/aliases is the same", Inferred, "one account, two names", expect(get(sa+"{email}/aliases"), status(200), sameAs(get(sa+"default/aliases")))},

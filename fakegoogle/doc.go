@@ -25,14 +25,20 @@
 // all, whether a role that is bound to the caller's principal grants the IAM
 // permission. Each refusal has Google's status and shape, and Google's text if it
 // is known. If Google's behaviour is known only in part, the server follows the
-// stricter reading: a client that passes here also passes with Google.
+// stricter reading: a client that passes here also passes with Google. A text that is
+// inferred is marked so in the code.
+//
+// A policy cannot name a member of a pool that does not exist; a project's APIs can be
+// disabled or prohibited; a user's token needs a quota project.
 //
 // # Limitations
 //
 // Self-signed JWTs, which some Google APIs accept as bearer tokens instead of an
 // access token, are refused. There are no groups, no IAM conditions and no
 // inherited policies above the project. A binding takes effect at once; with
-// Google it takes a minute or more.
+// Google it takes a minute or more. A binding can name a user or a service account
+// that does not exist, which Google refuses. A provider's attribute mapping is always
+// google.subject=assertion.sub.
 //
 // The endpoints below /fakegoogle/ have no authentication at all. Serve the
 // handler only on a loopback address or on a network whose clients are all trusted.

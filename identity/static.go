@@ -62,7 +62,7 @@ func ParseStatic(document []byte) (*Static, error) {
 		if w.GSA != "" && !ValidGSA(w.GSA) {
 			return nil, fmt.Errorf("identities[%d].gsa: %q is not the e-mail address of a Google service account", i, w.GSA)
 		}
-		if w.QuotaProject != "" && !validQuotaProject(w.QuotaProject) {
+		if w.QuotaProject != "" && !ValidQuotaProject(w.QuotaProject) {
 			return nil, fmt.Errorf("identities[%d].quotaProject: %q is not the ID of a Google project", i, w.QuotaProject)
 		}
 		w.KSA.UID = derivedUID("serviceaccount", w.KSA.Namespace, w.KSA.Name)

@@ -44,7 +44,7 @@ func TestHandover_TokensOutliveAKillDuringAnOutage(t *testing.T) {
 		if now := grep(n.metrics(t), `gme_handover_writes_total{result="written"}`); now != writes {
 			writes, since = now, time.Now()
 		}
-		if time.Since(since) < 3*time.Second { // a change is written within two
+		if time.Since(since) < 6*time.Second { // a change is written within two, on an idle machine
 			return errors.New("it is still written")
 		}
 		return nil

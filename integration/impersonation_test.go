@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,31 @@ func TestImpersonation_Policies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A user logs in again, daily in many organisations.
+func TestImpersonation_NewLoginNeedsNoRestart(t *testing.T) {
+	google := newGoogle(t, cluster)
+	login := func(user string) []byte { return google.AuthorizedUser(user, google.URL+"/token") }
+	google.Bind(writer, "roles/iam.serviceAccountTokenCreator", "user:"+developer)
+	file := writeFile(t, "credentials.json", login("former@example.com"))
+	n := startNodeOn(t, cluster, google, impersonating(file, func(s *config.Serve) { s.Policy.Impersonation = config.PolicyOff })).ready(t)
+	ns := cluster.Namespace(t, "team-")
+	cluster.KSA(t, ns, "uploader", annotated(writer))
+	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "uploader", KSA: "uploader", Node: n.name, IP: "127.0.1.1"})
+	pod := n.pod(t, "127.0.1.1")
+	if got := pod.get(tokenPath); got.status != http.StatusForbidden {
+		t.Fatalf("with the former login: %d %s", got.status, got.body)
+	}
+	if err := os.WriteFile(file, login(developer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Minute, "the new login is used", func() error {
+		if got := pod.get(tokenPath); got.status != http.StatusOK {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return nil
+	})
 }
 
 // Without a credential, or with a cluster's own issuer alone, --credentials=fake

@@ -15,6 +15,7 @@ type Facts struct {
 	Names principal.Names // of the KSAs
 
 	InstanceID string // up to 20 decimal digits
+	NodeName   string // instance/name; unlike Hostname it has no domain of Google's
 	Hostname   string
 	Zone       string // europe-west1-b
 

@@ -43,8 +43,8 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 var testFacts = Facts{
 	ProjectID: "demo-project", NumericProjectID: "123456789012", Names: principal.Names{GKEPool: testPool, ProjectNumber: "123456789012"}, UniverseDomain: "googleapis.com",
-	InstanceID: "5534023222112865485", Hostname: "node-1.europe-west1-b.c.demo-project.internal", Zone: "europe-west1-b",
-	ClusterName: "demo", ClusterLocation: "europe-west1", ClusterUID: "6c1e0d6c-3f2b-4b5e-9a1d-2f7c8e9d0a1b",
+	InstanceID: "5534023222112865485", NodeName: "node-1", Hostname: "node-1.europe-west1-b.c.demo-project.internal", Zone: "europe-west1-b",
+	ClusterName: "demo", ClusterLocation: "europe-west1", ClusterUID: "6c1e0d6c3f2b4b5e9a1d2f7c8e9d0a1b6c1e0d6c3f2b4b5e9a1d2f7c8e9d0a1b",
 }
 
 // world is the cluster and the Google of a test: one pod, the settings of its KSA, and

@@ -145,9 +145,14 @@ func TestAllowSource_RefusesEvenTheRoot(t *testing.T) {
 	}
 }
 
-func TestAllowHost_RefusesEvenTheRoot(t *testing.T) {
+func TestCheckHost_RefusesEvenTheRoot(t *testing.T) {
 	r := serve(t, noLookups(t), func(o *Options) {
-		o.AllowHost = func(host string) bool { return host == "good.example" || host == "::1" || host == "" }
+		o.CheckHost = func(host string) error {
+			if host == "good.example" || host == "::1" || host == "" {
+				return nil
+			}
+			return fmt.Errorf("do not use %s", host)
+		}
 	})
 	const to = " HTTP/1.1\r\nMetadata-Flavor: Google\r\nHost: "
 	for request, want := range map[string]int{
@@ -162,7 +167,7 @@ func TestAllowHost_RefusesEvenTheRoot(t *testing.T) {
 		"GET http://evil.example" + root + "/instance" + to + "good.example\r\n\r\n": 403,
 	} {
 		reply := r.do(t, request).expect(t, want)
-		if want == 403 && !strings.HasPrefix(reply.body, "The Host header does not name the metadata server: use ") {
+		if want == 403 && reply.body != "The Host header does not name the metadata server: do not use evil.example\n" {
 			t.Errorf("%s: %q", request, reply.body)
 		}
 	}

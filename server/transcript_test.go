@@ -58,7 +58,7 @@ func transcripts() map[string][]exchange {
 			{title: "a key", request: bare("HEAD "+root+"/project/project-id", "Metadata-Flavor: Google")},
 			{title: "the root", request: bare("HEAD /")},
 			{title: "no flavor header", request: bare("HEAD " + root + "/project/project-id")},
-			{title: "an unknown key", request: bare("HEAD "+root+"/instance/name", "Metadata-Flavor: Google")},
+			{title: "an unknown key", request: bare("HEAD "+root+"/instance/machine-type", "Metadata-Flavor: Google")},
 		},
 		"accounts": {
 			{title: "unlinked: the pool in place of the e-mail address", request: get(accounts + "/default/email"), world: unlinked},

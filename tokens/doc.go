@@ -14,11 +14,12 @@
 //
 //   - caching and retries: cache.go (the store), entry.go (renewal and backoff of one
 //     token), fairlru.go (eviction), singleflight.go, background.go, key.go
-//   - forgetting and restarts: retention.go (pods and annotations), snapshot.go
+//   - forgetting and restarts: retention.go (pods, annotations, failures), snapshot.go
 //   - bounds: limit.go, fairsemaphore.go
-//   - decisions: policy.go, rules.go (flags and policy file), iampolicy.go
+//   - decisions: policy.go, rules.go (flags and policy file), iampolicy.go, quotaproject.go
 //   - Google and the API server: mint.go, federation.go, subject.go, impersonation.go,
-//     localissuer.go, upstream.go (attempts), clock.go (skew), jwt.go, jwkshint.go
+//     localissuer.go, upstream.go (attempts), clock.go (skew), jwt.go, jwkshint.go,
+//     gsaproject.go
 //   - reports: audit.go, metrics.go, errors.go
 //
 // The test files are named after the same behaviours, for example stale_test.go for

@@ -3,13 +3,13 @@ package tokens
 import (
 	"cmp"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/oauth2"
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/internal/change"
@@ -28,8 +28,8 @@ const (
 // set.
 type Options struct {
 	Federation       *Federation
-	SourceCredential oauth2.TokenSource // the operator's, for impersonation
-	Delegates        []string           // e-mail addresses of the chain from the source credential to all GSAs
+	SourceCredential SourceCredential // the operator's, for impersonation
+	Delegates        []string         // e-mail addresses of the chain from the source credential to all GSAs
 
 	Names       principal.Names // of the KSAs in IAM policies
 	Policy      Policy          // of impersonation; default: the GSAs' own IAM policies
@@ -48,6 +48,7 @@ type Options struct {
 	Trace      func(Source) Source   // wraps the minting source; nil: no traces
 	HTTPClient *http.Client          // for Google; default: http.DefaultClient
 	Now        func() time.Time      // default: time.Now
+	Log        *slog.Logger          // default: no log
 	Metrics    prometheus.Registerer // nil: no metrics
 }
 
@@ -56,6 +57,7 @@ type Engine struct {
 	Source
 	background *background
 	rules      atomic.Pointer[Rules]
+	source     *sourceCredential // nil in federation mode
 
 	tokens           *cache
 	credentialStores []*store // what tokens are minted with: federated tokens and KSA tokens
@@ -79,6 +81,9 @@ func New(o Options) (*Engine, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
@@ -95,7 +100,7 @@ func New(o Options) (*Engine, error) {
 		minting = o.Trace(minting)
 	}
 	// From the inside out.
-	guarded := guarded{next: minting, limits: o.Limits, rules: &e.rules, policy: policy, metrics: m}
+	guarded := guarded{next: minting, limits: o.Limits, rules: &e.rules, policy: policy, log: o.Log, metrics: m}
 	limited := limited{next: guarded, slots: newFairSemaphore(maxMints, maxMintsPerPod, maxWaitingPerPod, m)}
 	e.tokens = newCache(limited, "tokens", cacheSize, o.Now, e.background, m).retryFor(cmp.Or(o.Wait, defaultWait))
 	for _, store := range e.stores() {
@@ -119,6 +124,15 @@ func (e *Engine) SetRules(rules *Rules) {
 	old := e.rules.Swap(rules)
 	e.tokens.drop(func(_ key, _ *entry, w identity.Workload) bool { return old.fingerprint(w) != rules.fingerprint(w) })
 	e.changed.Raise() // the fingerprint has changed
+}
+
+// SourceCredentialChanged makes the engine use a changed [SourceCredential] at once: it
+// forgets the failures of the previous one and the calls that are under way. Tokens of GSAs
+// are kept, as they do not depend on it any more. It needs impersonation mode.
+func (e *Engine) SourceCredentialChanged() {
+	e.source.flights.Forget("")
+	e.tokens.forgetFailures()
+	e.changed.Raise() // the snapshot has another owner
 }
 
 // minting returns the innermost source, and the policy that has to guard it.
@@ -161,11 +175,11 @@ func (o Options) federating(minting *mint, e *Engine, m *metrics) Source {
 // impersonating sets up impersonation: Google's IAM sees the operator, so the policy
 // has to decide.
 func (o Options) impersonating(minting *mint, e *Engine, m *metrics) (Policy, error) {
-	source := &sourceCredential{tokens: oauth2.ReuseTokenSource(nil, o.SourceCredential), metrics: m}
-	minting.credential = source
-	minting.caller = func(identity.Workload) string { return operatorMember }
+	source := &sourceCredential{SourceCredential: o.SourceCredential, metrics: m}
+	minting.credential, e.source = source, source
+	minting.caller = func(identity.Workload) string { return source.Member() }
 	minting.missingBinding = func(w identity.Workload) string {
-		return sourceRoleCommand(slices.Concat(o.Delegates, []string{entryAccount(w)})[0], serviceAccountTokenCreator, minting.caller(w))
+		return sourceRoleCommand(slices.Concat(o.Delegates, []string{entryAccount(w)})[0], serviceAccountTokenCreator, source.Member())
 	}
 	switch {
 	case o.RulesDecide:

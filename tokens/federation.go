@@ -105,6 +105,9 @@ func (f federated) bearer(ctx context.Context, w identity.Workload) (Token, erro
 	return f.source.AccessToken(ctx, w, Scopes{CloudPlatform})
 }
 
+// quotaProject implements [credential]. On GKE, a KSA's project alone is billed.
+func (federated) quotaProject() string { return "" }
+
 func (f federated) unlinkedToken(ctx context.Context, w identity.Workload, scopes Scopes, maxLifetime time.Duration) (Token, error) {
 	if maxLifetime > 0 {
 		return f.shortLived(maxLifetime).AccessToken(ctx, w, scopes)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
-	"golang.org/x/oauth2"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
@@ -245,12 +244,13 @@ func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 	t.Helper()
 	now := func() time.Time { return time.Now().Add(ahead) }
 	g := &offlineGoogle{
-		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now}), URL: offlineServer.URL},
+		Running: &fakegoogle.Running{Server: fakegoogle.New(fakegoogle.Options{Now: now, SharedQuotaProject: true}), URL: offlineServer.URL},
 		issuer:  must(NewLocalIssuer(testIssuer, now)),
 	}
 	g.client = &http.Client{Transport: inProcess{g}}
 	g.AddServiceAccount(testGSA)
 	check(t, g.AddProvider(g.provider()))
+	check(t, g.AddGKEPool("shop-project", "123456"))
 	g.Bind(testGSA, workloadIdentityUser, testCaller)
 	return g
 }
@@ -259,10 +259,10 @@ func googleInBubble(t *testing.T, ahead time.Duration) *offlineGoogle {
 type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	recorder, received := httptest.NewRecorder(), r
-	if r.Body == nil { // a server's requests have a body
-		received = r.Clone(r.Context())
-		received.Body = http.NoBody
+	recorder := httptest.NewRecorder()
+	received := r.WithContext(r.Context())
+	if received.Body == nil {
+		received.Body = http.NoBody // as a server does
 	}
 	p.ServeHTTP(recorder, received)
 	if err := r.Context().Err(); err != nil {
@@ -296,8 +296,8 @@ func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
 	return Options{Federation: &f, HTTPClient: g.client, Names: testNames, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
-func (g *offlineGoogle) impersonation(credential oauth2.TokenSource, policy Policy) Options {
-	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, Names: testNames, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
+func (g *offlineGoogle) impersonation(credential SourceCredential, policy Policy) Options {
+	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, Names: testGKENames, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
 // wantGrant checks the principal that Google sees in a token, and its expiry.

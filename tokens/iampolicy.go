@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -26,7 +27,7 @@ const (
 // iamPolicy is the [Policy] that the GSA's own IAM policy decides, exactly as on GKE: by a
 // binding of the KSA to roles/iam.workloadIdentityUser.
 type iamPolicy struct {
-	credential credential
+	credential *sourceCredential
 	calls      *iam.ProjectsServiceAccountsService
 	names      principal.Names
 	now        func() time.Time
@@ -43,7 +44,7 @@ type gsaPolicy struct {
 	readAt  time.Time
 }
 
-func newIAMPolicy(credential credential, o Options, background *background, m *metrics) (*iamPolicy, error) {
+func newIAMPolicy(credential *sourceCredential, o Options, background *background, m *metrics) (*iamPolicy, error) {
 	service, err := iam.NewService(context.Background(), option.WithHTTPClient(o.HTTPClient), option.WithEndpoint(o.IAMEndpoint))
 	if err != nil {
 		return nil, fmt.Errorf("IAM client for %s: %w", o.IAMEndpoint, err)
@@ -137,11 +138,12 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 	// Version 3 shows conditional bindings as such; lower ones hide the condition.
 	policy := gsaPolicy{readAt: p.now()}
 	err = callUpstream(ctx, p.metrics, "getIamPolicy", func(ctx context.Context) error {
-		call := p.calls.GetIamPolicy(resource(w.GSA)).OptionsRequestedPolicyVersion(3).Context(ctx)
+		call := p.calls.GetIamPolicy(projectResource(w.GSA)).OptionsRequestedPolicyVersion(3).Context(ctx)
 		authorize(call.Header(), bearer)
+		setQuotaProject(call.Header(), p.credential.QuotaProject()) // not the KSA's: several can share the read
 		response, err := call.Do()
 		if err != nil {
-			return readPolicyError(w.GSA, err)
+			return readPolicyError(w.GSA, p.credential.Member(), err)
 		}
 		for _, binding := range response.Bindings {
 			// A condition cannot be evaluated here, so it counts as not met.
@@ -161,7 +163,14 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 }
 
 // readPolicyError names no KSA, as several can share the read.
-func readPolicyError(gsa string, err error) *Error {
-	return googleError("read the IAM policy of "+gsa, request{gsa: gsa, caller: operatorMember, binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", operatorMember) +
+func readPolicyError(gsa, member string, err error) *Error {
+	return googleError("read the IAM policy of "+gsa, request{gsa: gsa, caller: member, binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", member) +
 		"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"}, err)
+}
+
+// projectResource is the name of a GSA for IAM, with its project if the address tells it:
+// the wildcard "can cause response messages to contain misleading error codes" (IAM API,
+// ServiceAccount.name, 2026-11).
+func projectResource(gsa string) string {
+	return "projects/" + cmp.Or(gsaProject(gsa), "-") + "/serviceAccounts/" + gsa
 }

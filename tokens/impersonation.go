@@ -11,11 +11,24 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
+// SourceCredential is the operator's credential for impersonation. It can change at any
+// time; see [Engine.SourceCredentialChanged].
+type SourceCredential interface {
+	// Token returns a token with the scope cloud-platform. It caches, and its HTTP client
+	// has a timeout.
+	Token() (*oauth2.Token, error)
+	// QuotaProject is the project that is billed for calls of IAM; empty: Google chooses.
+	QuotaProject() string
+	// Member is IAM's name of the credential, for double quotes in a shell command:
+	// serviceAccount:EMAIL, or user:$(gcloud config get account).
+	Member() string
+}
+
 // sourceCredential is the [credential] of impersonation: one credential of the operator
 // for all workloads. It can do more than any workload may, so a [Policy] guards it and no
 // workload ever gets it.
 type sourceCredential struct {
-	tokens  oauth2.TokenSource // caches; its HTTP client has a timeout
+	SourceCredential
 	flights singleflight.Group // one refresh at a time, even if it hangs
 	metrics *metrics
 }
@@ -23,13 +36,13 @@ type sourceCredential struct {
 // bearer returns the operator's token. It stops waiting when ctx ends.
 func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Token, error) {
 	// oauth2's sources take no context: the HTTP client's timeout ends the call.
-	refresh := s.flights.DoChan("", func() (any, error) { return s.tokens.Token() })
+	refresh := s.flights.DoChan("", func() (any, error) { return s.Token() })
 	var token Token
 	err := s.metrics.measure("sourceCredential", func() error {
 		select {
 		case r := <-refresh:
 			if r.Err != nil {
-				return oauthError("refresh the source credential of the metadata server", googleService, request{caller: operatorMember}, r.Err)
+				return oauthError("refresh the source credential of the metadata server", googleService, request{caller: s.Member()}, r.Err)
 			}
 			t := r.Val.(*oauth2.Token)
 			token = NewToken(t.AccessToken, t.Expiry)
@@ -40,6 +53,9 @@ func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Tok
 	})
 	return token, err
 }
+
+// quotaProject implements [credential].
+func (s *sourceCredential) quotaProject() string { return s.QuotaProject() }
 
 func (s *sourceCredential) unlinkedToken(_ context.Context, w identity.Workload, _ Scopes, _ time.Duration) (Token, error) {
 	return Token{}, notLinked(w, "Access Tokens without Workload Identity Federation")

@@ -20,6 +20,17 @@ import (
 type tokenSource func() (*oauth2.Token, error)
 
 func (f tokenSource) Token() (*oauth2.Token, error) { return f() }
+func (tokenSource) QuotaProject() string            { return "" }
+func (tokenSource) Member() string                  { return "user:$(gcloud config get account)" }
+
+// sourceFixture is a source credential with a quota project and an owner.
+type sourceFixture struct {
+	oauth2.TokenSource
+	quotaProject, member string
+}
+
+func (s sourceFixture) QuotaProject() string { return s.quotaProject }
+func (s sourceFixture) Member() string       { return s.member }
 
 // operator is a source credential that never fails.
 var operator = tokenSource(func() (*oauth2.Token, error) {
@@ -45,7 +56,7 @@ var (
 	}}
 )
 
-func (f credentialFile) source(t *testing.T, g *offlineGoogle) oauth2.TokenSource {
+func (f credentialFile) source(t *testing.T, g *offlineGoogle) SourceCredential {
 	t.Helper()
 	client := g.client
 	if client == nil {
@@ -54,7 +65,8 @@ func (f credentialFile) source(t *testing.T, g *offlineGoogle) oauth2.TokenSourc
 		client = &http.Client{Transport: transport}
 	}
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, client)
-	return must(google.CredentialsFromJSONWithType(ctx, f.read(g), f.kind, CloudPlatform)).TokenSource
+	tokens := must(google.CredentialsFromJSONWithType(ctx, f.read(g), f.kind, CloudPlatform)).TokenSource
+	return sourceFixture{TokenSource: tokens, member: f.member}
 }
 
 func TestImpersonation_GSATokenIsMintedByOperator(t *testing.T) {
@@ -142,7 +154,7 @@ func TestSourceCredential_RefusedIsMisconfigured(t *testing.T) {
 func TestSourceCredential_FailedRefreshIsUnavailable(t *testing.T) {
 	unreachable := tokenSource(func() (*oauth2.Token, error) { return nil, errors.New("no route") })
 	for name, test := range map[string]struct {
-		tokens oauth2.TokenSource // default: gcloudLogin
+		tokens SourceCredential // default: gcloudLogin
 		fault  fakegoogle.Fault
 		text   string
 		after  time.Duration
@@ -175,7 +187,7 @@ func TestSourceCredential_HangingRefreshHoldsOneGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		calls := 0
-		s := &sourceCredential{metrics: newMetrics(prometheus.NewRegistry()), tokens: tokenSource(func() (*oauth2.Token, error) {
+		s := &sourceCredential{metrics: newMetrics(prometheus.NewRegistry()), SourceCredential: tokenSource(func() (*oauth2.Token, error) {
 			calls++
 			<-release
 			return &oauth2.Token{AccessToken: "late"}, nil

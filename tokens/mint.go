@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -18,6 +19,9 @@ import (
 type credential interface {
 	// bearer returns the token that authorizes calls of IAM for w.
 	bearer(ctx context.Context, w identity.Workload) (Token, error)
+	// quotaProject is the project that is billed for calls of IAM with the bearer, unless
+	// the KSA names one; empty: Google chooses.
+	quotaProject() string
 	// unlinkedToken returns the access token of a workload whose KSA names no GSA. It
 	// lives for maxLifetime at most; 0 is Google's default.
 	unlinkedToken(ctx context.Context, w identity.Workload, scopes Scopes, maxLifetime time.Duration) (Token, error)
@@ -64,7 +68,7 @@ func (m *mint) AccessToken(ctx context.Context, w identity.Workload, scopes Scop
 	err = callUpstream(ctx, m.metrics, "generateAccessToken", func(ctx context.Context) error {
 		call := m.calls.GenerateAccessToken(resource(w.GSA), request).Context(ctx)
 		authorize(call.Header(), bearer)
-		setQuotaProject(call.Header(), w.QuotaProject)
+		setQuotaProject(call.Header(), cmp.Or(w.QuotaProject, m.credential.quotaProject()))
 		response, err := call.Do()
 		if err != nil {
 			return googleError("generate access token", m.request(w), err)
@@ -98,7 +102,7 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 		call := m.calls.GenerateIdToken(resource(w.GSA), &iamcredentials.GenerateIdTokenRequest{
 			Audience: request.Audience, IncludeEmail: true, Delegates: m.delegateChain(w)}).Context(ctx)
 		authorize(call.Header(), bearer)
-		setQuotaProject(call.Header(), w.QuotaProject)
+		setQuotaProject(call.Header(), cmp.Or(w.QuotaProject, m.credential.quotaProject()))
 		response, err := call.Do()
 		if err != nil {
 			return googleError("generate identity token", m.request(w), err)
@@ -152,14 +156,7 @@ func (m *mint) request(w identity.Workload) request {
 	return r
 }
 
+// resource is the name of a GSA for IAM Credentials, which requires the wildcard.
 func resource(gsa string) string { return "projects/-/serviceAccounts/" + gsa }
 
 func authorize(h http.Header, bearer Token) { h.Set("Authorization", "Bearer "+bearer.Value()) }
-
-// setQuotaProject sets whose quota a call uses, as GKE does for these two calls; see "Use
-// quota from a different project with Workload Identity Federation for GKE".
-func setQuotaProject(h http.Header, project string) {
-	if project != "" {
-		h.Set("X-Goog-User-Project", project)
-	}
-}

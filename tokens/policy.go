@@ -3,6 +3,7 @@ package tokens
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -26,7 +27,8 @@ type guarded struct {
 	next    Source
 	limits  *Rules                 // fixed
 	rules   *atomic.Pointer[Rules] // replaced by [Engine.SetRules]
-	policy  Policy
+	policy  Policy                 // nil in federation mode
+	log     *slog.Logger
 	metrics *metrics
 }
 
@@ -43,6 +45,8 @@ func (g guarded) AccessToken(ctx context.Context, w identity.Workload, scopes Sc
 	if err != nil {
 		return Token{}, err
 	}
+	w, ignored := g.withQuotaProject(w)
+	reasons = append(reasons, ignored...)
 	token, err := g.next.AccessToken(ctx, w, granted)
 	if err != nil {
 		return Token{}, withDecision(err, reasons)
@@ -62,6 +66,8 @@ func (g guarded) IDToken(ctx context.Context, w identity.Workload, request IDTok
 	if err != nil {
 		return Token{}, err
 	}
+	w, ignored := g.withQuotaProject(w)
+	reasons = append(reasons, ignored...)
 	token, err := g.next.IDToken(ctx, w, request)
 	if err != nil {
 		return Token{}, withDecision(err, reasons)

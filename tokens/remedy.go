@@ -154,7 +154,7 @@ func consumer(r refusal) string { return strings.TrimPrefix(r.metadata["consumer
 
 func quotaProjectRemedy(r refusal) string {
 	return "The source credential is a user's login without a quota project. It can be set with:\n" +
-		"gcloud auth application-default set-quota-project " + cmp.Or(projectOf(r.gsa), "PROJECT_ID") + "\n" + replaceSecret
+		"gcloud auth application-default set-quota-project " + cmp.Or(gsaProject(r.gsa), "PROJECT_ID") + "\n" + replaceSecret
 }
 
 func annotatedQuotaRemedy(r refusal) string {
@@ -196,9 +196,6 @@ func notFoundRemedy(r refusal) string {
 	return text
 }
 
-// operatorMember is the owner of the source credential, if it is a user's login.
-const operatorMember = "user:$(gcloud config get account)"
-
 // bindingCommand names the missing binding and the command that adds it. The member can
 // contain $(…), which the shell replaces.
 func bindingCommand(gsa, role, member string) string {
@@ -219,29 +216,10 @@ func addBinding(gsa, role, member string) string {
 // the GSA in the project of its configuration.
 func accountCommand(verb, gsa, flags string) string {
 	command := "gcloud iam service-accounts " + verb + " " + gsa + flags
-	if project := projectOf(gsa); project != "" {
+	if project := gsaProject(gsa); project != "" {
 		command += " --project=" + project
 	}
 	return command
-}
-
-// projectOf is the ID of a GSA's project, as its address tells, or empty: the address of
-// Compute Engine's default account has only a number. A domain-scoped project is written
-// PROJECT.example.com in addresses, and example.com:PROJECT elsewhere. See "Service
-// accounts overview".
-func projectOf(gsa string) string {
-	name, domain, _ := strings.Cut(gsa, "@")
-	project, found := strings.CutSuffix(domain, ".iam.gserviceaccount.com")
-	switch {
-	case domain == "appspot.gserviceaccount.com":
-		project = name
-	case !found:
-		return ""
-	}
-	if id, scope, scoped := strings.Cut(project, "."); scoped {
-		return scope + ":" + id
-	}
-	return project
 }
 
 // providerPath is a provider's name as gcloud takes it.

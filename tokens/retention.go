@@ -2,6 +2,7 @@ package tokens
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"gke-metadata-emulator/identity"
@@ -107,5 +108,22 @@ func (c *store) retain(active activeWorkloads, owner func(key) (identity.Workloa
 			e.absentSince = now
 		}
 		return now.Sub(e.absentSince) >= absenceGrace
+	})
+}
+
+// forgetFailures forgets all failures and discards the attempts in flight. Tokens whose
+// renewal has failed or is discarded are renewed soon.
+func (c *store) forgetFailures() {
+	now := c.now()
+	c.drop(func(_ key, e *entry, _ identity.Workload) bool {
+		if e == nil || !now.Before(e.token.Expiry) {
+			return true // an attempt in flight, or a failure without a token
+		}
+		if e.renewing || e.failures > 0 {
+			e.renewing, e.failures, e.lastFailure, e.notBefore = false, 0, nil, time.Time{}
+			e.renewAt = now.Add(rand.N(overdueSpread))
+			e.timer.Reset(e.nextWake().Sub(now))
+		}
+		return false
 	})
 }

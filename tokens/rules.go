@@ -41,6 +41,8 @@ type namespaceLimits struct {
 	GSAs      []string `json:"gsas"`      // patterns: * is any text without @
 	Scopes    []string `json:"scopes"`
 	MaxLife   string   `json:"maxLife"`
+	// QuotaProjects are those that KSAs may name; nil: see [guarded.withQuotaProject].
+	QuotaProjects []string `json:"quotaProjects,omitempty"`
 
 	gsas        []*regexp.Regexp
 	maxLifetime time.Duration
@@ -61,6 +63,7 @@ var namespacePattern = regexp.MustCompile(`^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`
 //	  gsas: ["*@my-project.iam.gserviceaccount.com"]
 //	  scopes: [https://www.googleapis.com/auth/devstorage.read_only]
 //	  maxLife: 15m
+//	  quotaProjects: [ci-project]
 func ParseRules(document []byte) (*Rules, error) {
 	var file struct {
 		Allow  []rule            `json:"allow"`
@@ -162,6 +165,11 @@ func (l *namespaceLimits) complete() error {
 		}
 		l.Scopes = NewScopes(l.Scopes...)
 	}
+	for i, project := range l.QuotaProjects {
+		if !identity.ValidQuotaProject(project) {
+			return fmt.Errorf("quotaProjects[%d]: %q is not the ID of a Google project", i, project)
+		}
+	}
 	if l.MaxLife == "" {
 		return nil
 	}
@@ -189,6 +197,9 @@ func (r *Rules) limitsFor(namespace string) namespaceLimits {
 		}
 		if merged.Scopes == nil {
 			merged.Scopes = limits.Scopes
+		}
+		if merged.QuotaProjects == nil {
+			merged.QuotaProjects = limits.QuotaProjects
 		}
 		merged.maxLifetime = cmp.Or(merged.maxLifetime, limits.maxLifetime)
 	}

@@ -90,6 +90,7 @@ func TestRules_InvalidFileNamesPlace(t *testing.T) {
 		{"allow:\n- ksa: a/b", "allow[0].gsas: the list is empty"},
 		{"allow:\n- ksa: a/b\n  gsas: [a@p.iam.gserviceaccount.com, someone]", `allow[0].gsas[1]: "someone" is not the e-mail address`},
 		{"allow:\n- ksa: a/b\n  gsa: x", `unknown field "gsa"`},
+		{"limits: [{namespace: a, quotaProjects: [billing, Billing]}]", `limits[0].quotaProjects[1]: "Billing" is not the ID of a Google project`},
 		{"deny: []", `unknown field "deny"`},
 		{"allow: []\nallow: []", `"allow" already set`},
 		{"allow: {", "policy: "},

@@ -19,7 +19,7 @@ import (
 // two tokens for one.
 const snapshotVersion = 1
 
-// overdueSpread is the window over which overdue restored tokens are renewed.
+// overdueSpread is the window over which many tokens are renewed that are due at once.
 const overdueSpread = 10 * time.Second
 
 // snapshotEntry is one cached token in a snapshot. Entries without a token are included

@@ -63,6 +63,6 @@ func newRoot(env lookupEnv) *cobra.Command {
 		return errUsage{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newServe(env), newStandalone(env), newFakeGoogle(env), newConformance(env), newProbe(env), newCleanup(env), newDNS(env))
+	root.AddCommand(newServe(env), newStandalone(env), newFakeGoogle(env), newConformance(env), newProbe(env), newCleanup(env), newDNS(env), newVerify(env))
 	return root
 }

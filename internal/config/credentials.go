@@ -32,7 +32,7 @@ func (c *Credentials) flags(f *pflag.FlagSet, kinds []string) {
 	}
 	last := len(usage) - 1
 	choiceVar(f, &c.Kind, "credentials", kinds[0], kinds, "how the program authenticates to Google: "+strings.Join(usage[:last], ", ")+" or "+usage[last])
-	f.StringVar(&c.Source, "source-credentials", "", "`file` of the credential for impersonation, in any format of Google's libraries (default: Application Default Credentials)")
+	f.StringVar(&c.Source, "source-credentials", "", "`file` of the credential for impersonation, in any format of Google's libraries; changes are read while the program runs (default: Application Default Credentials)")
 }
 
 func (c *Credentials) check(kinds []string) error {

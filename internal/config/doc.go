@@ -2,9 +2,10 @@
 // right?
 //
 // A command is a struct: [Serve], [Standalone], [FakeGoogle], [Conformance], [Probe],
-// [Cleanup], [DNSEdit] and [DNSStatus]. Each returns its flags in groups ([Settings])
-// and completes itself: it fills in the defaults that follow from other settings, and
-// returns a [*FlagError] for the first setting that is wrong or contradicts another.
+// [Cleanup], [DNSEdit], [DNSStatus] and [VerifyGoogle]. Each returns its flags in groups
+// ([Settings]) and completes itself: it fills in the defaults that follow from other
+// settings, and returns a [*FlagError] for the first setting that is wrong or contradicts
+// another.
 //
 // Settings that belong together are one struct in one file: the fields, the flags with
 // their help, and the check. A new setting is an edit of that file alone. The help

@@ -23,11 +23,15 @@ type Google struct {
 }
 
 func (g *Google) flags(f *pflag.FlagSet) {
+	g.endpointFlags(f)
+	ipPortVar(f, &g.FakeListen, "fake-listen", "", "`IP:PORT` of the built-in fake Google of --credentials=fake (default: a free port on loopback)")
+}
+
+func (g *Google) endpointFlags(f *pflag.FlagSet) {
 	for _, e := range g.endpoints() {
 		f.StringVar(e.url, e.flag, "", "`URL` of "+e.service+" (default: https://"+e.host+".UNIVERSE_DOMAIN)")
 		setPattern(f, e.flag, httpURL)
 	}
-	ipPortVar(f, &g.FakeListen, "fake-listen", "", "`IP:PORT` of the built-in fake Google of --credentials=fake (default: a free port on loopback)")
 }
 
 type endpoint struct {
@@ -57,6 +61,13 @@ func (g *Google) complete(credentials, realKind, universe string) error {
 		if credentials == Fake && *e.url != "" {
 			return FlagErrorf(e.flag, "leave it out, or use --credentials="+realKind, "contradicts --credentials=fake, which brings its own")
 		}
+	}
+	return g.completeEndpoints(universe)
+}
+
+// completeEndpoints fills in the URLs of the services, and of more than these.
+func (g *Google) completeEndpoints(universe string, more ...endpoint) error {
+	for _, e := range append(g.endpoints(), more...) {
 		standard := "https://" + e.host + "." + universe
 		*e.url = strings.TrimSuffix(cmp.Or(*e.url, standard), "/")
 		if !isHTTPURL(*e.url) {

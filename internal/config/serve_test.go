@@ -75,6 +75,7 @@ func TestServe_RefusesInvalidSettings(t *testing.T) {
 		{"no location", nil, func(s *Serve) { s.Project.ClusterLocation = "" }, "cluster-location", `"" is neither`},
 		{"a location without dashes", nil, func(s *Serve) { s.Project.ClusterLocation = "here" }, "cluster-location", "give a region (europe-west1) or a zone"},
 		{"a location with too many", nil, func(s *Serve) { s.Project.ClusterLocation = "a-b-c-d" }, "cluster-location", "clients that read it fail"},
+		{"a UUID as ID of the cluster", nil, func(s *Serve) { s.Project.ClusterUID = "6c1e0d6c-3f2b-4b5e-9a1d-2f7c8e9d0a1b" }, "cluster-uid", "is not 64 hexadecimal digits in lower case"},
 		{"a region as zone", nil, func(s *Serve) { s.Project.Zone = "europe-west1" }, "zone", "give one like europe-west1-b"},
 		{"a zone with slashes", nil, func(s *Serve) { s.Project.Zone = "projects/1/zones/europe-west1-b" }, "zone", "is not a zone"},
 		{"a universe's URL", nil, func(s *Serve) { s.Project.UniverseDomain = "https://googleapis.com" }, "universe-domain", "give a bare domain like googleapis.com"},

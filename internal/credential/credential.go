@@ -1,20 +1,22 @@
 // Package credential answers one question: which Google credential of the operator
 // does impersonation start from?
 //
-// It reads the file that Google's libraries would read. It must not know what the
-// credential is used for, and it never asks a metadata server: on this machine, that is
-// this program.
+// It reads the file that Google's libraries would read: its tokens, the project that is
+// billed, and its owner. It must not know what the credential is used for, nor when its file
+// changes, and it never asks a metadata server: on this machine, that is this program.
 package credential
 
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
@@ -32,33 +34,88 @@ func errorf(remedy, format string, args ...any) error {
 	return &Error{Problem: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
-// Read reads a credential file and returns its source of tokens with a scope. If the
-// path is empty, it reads the file of Application Default Credentials. Tokens are
-// requested by the client. Errors are of type [*Error].
-func Read(path, scope string, client *http.Client) (oauth2.TokenSource, error) {
-	path = File(path)
-	document, err := os.ReadFile(path)
+// Credential is a credential file's content. It is an [oauth2.TokenSource] that caches.
+// Its methods are safe for concurrent use.
+type Credential struct {
+	// Path is the file's.
+	Path string
+
+	scope   string
+	client  *http.Client
+	content atomic.Pointer[Content]
+}
+
+// Content is what [Credential.Parse] has read.
+type Content struct {
+	tokens       oauth2.TokenSource // caches
+	quotaProject string
+	member       string
+	digest       [sha256.Size]byte
+}
+
+// Read reads a credential file. If the path is empty, it reads the file of Application
+// Default Credentials. Tokens have the scope and are requested by the client. Errors are
+// of type [*Error].
+func Read(path, scope string, client *http.Client) (*Credential, error) {
+	c := &Credential{Path: File(path), scope: scope, client: client}
+	file, err := os.ReadFile(c.Path)
 	if err != nil {
 		return nil, errorf(loginRemedy, "%v", err)
 	}
-	var file struct {
-		Type google.CredentialsType `json:"type"`
+	content, err := c.Parse(file)
+	if err != nil {
+		return nil, err
 	}
-	if err := json.Unmarshal(document, &file); err != nil {
-		return nil, errorf(loginRemedy, "%s is not JSON: %v", path, err)
+	c.Replace(content)
+	return c, nil
+}
+
+// Parse returns the content of a changed file. Errors are of type
+// [*Error].
+func (c *Credential) Parse(content []byte) (*Content, error) {
+	var f document
+	if err := json.Unmarshal(content, &f); err != nil {
+		return nil, errorf(loginRemedy, "%s is not JSON: %v", c.Path, err)
 	}
 	known := []google.CredentialsType{google.AuthorizedUser, google.ServiceAccount, google.ExternalAccount,
 		google.ExternalAccountAuthorizedUser, google.ImpersonatedServiceAccount}
-	if !slices.Contains(known, file.Type) {
-		return nil, errorf(fmt.Sprintf("use one of %v", known), "%s has the type %q", path, file.Type)
+	if !slices.Contains(known, f.Type) {
+		return nil, errorf(fmt.Sprintf("use one of %v", known), "%s has the type %q", c.Path, f.Type)
 	}
-	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, client)
-	credentials, err := google.CredentialsFromJSONWithType(ctx, document, file.Type, scope)
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, c.client)
+	credentials, err := google.CredentialsFromJSONWithType(ctx, content, f.Type, c.scope)
 	if err != nil {
-		return nil, errorf(loginRemedy, "%s: %v", path, err)
+		return nil, errorf(loginRemedy, "%s: %v", c.Path, err)
 	}
-	return credentials.TokenSource, nil
+	return &Content{tokens: credentials.TokenSource, quotaProject: f.QuotaProject, member: f.member(), digest: sha256.Sum256(content)}, nil
 }
+
+// Replace puts content into effect. Tokens of the previous one are not returned any more.
+func (c *Credential) Replace(content *Content) { c.content.Store(content) }
+
+// Content is that in effect.
+func (c *Credential) Content() *Content { return c.content.Load() }
+
+// Equal reports whether both were read from the same document.
+func (c *Content) Equal(other *Content) bool { return c.digest == other.digest }
+
+// Token implements [oauth2.TokenSource].
+func (c *Credential) Token() (*oauth2.Token, error) { return c.Content().tokens.Token() }
+
+// QuotaProject is the project that Google's libraries bill for calls with this credential,
+// or empty if there is none. The variable comes first, as in google-auth and in
+// google.golang.org/api (internal/creds.go, v0.311.0).
+func (c *Credential) QuotaProject() string {
+	return cmp.Or(os.Getenv("GOOGLE_CLOUD_QUOTA_PROJECT"), c.Content().quotaProject)
+}
+
+// Member is IAM's name of the credential's owner, for double quotes in a shell command. The
+// shell asks gcloud for the part that the file does not tell. A part in capital letters is
+// left to the reader.
+func (c *Credential) Member() string { return c.Content().member }
+
+// Digest is different for different documents.
+func (c *Credential) Digest() [sha256.Size]byte { return c.Content().digest }
 
 // File returns the file that [Read] reads. Application Default Credentials are
 // searched in the order of https://docs.cloud.google.com/docs/authentication/application-default-credentials.

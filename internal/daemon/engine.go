@@ -8,12 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/oauth2"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/internal/config"
@@ -30,7 +28,10 @@ import (
 const handoverAge = 2 * time.Hour
 
 // engineOptions are the token engine's, while they are completed.
-type engineOptions struct{ tokens.Options }
+type engineOptions struct {
+	tokens.Options
+	source *credential.Credential // nil without impersonation
+}
 
 // engineOptions are those that follow from settings and files, without the source of
 // KSA tokens.
@@ -43,18 +44,18 @@ func (s serve) engineOptions(p *program) (*engineOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &engineOptions{tokens.Options{
+	o := &engineOptions{Options: tokens.Options{
 		Names:                  s.Names(),
 		IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
 		Limits: limits, Rules: rules, Delegates: s.Policy.DelegateChain(),
-		HTTPClient: p.upstreamClient(), Metrics: p.registry,
+		HTTPClient: p.upstreamClient(), Log: p.log, Metrics: p.registry,
 	}}
 	if s.Credentials.Kind != config.Impersonation {
 		o.federate(s.Provider, s.Project.WorkloadPool)
 		o.Federation.STSEndpoint = s.Google.STS
 		return o, s.trace(p, o)
 	}
-	if o.SourceCredential, err = sourceCredential(s.Credentials.Source, o.HTTPClient); err != nil {
+	if err := o.readSource(s.Credentials); err != nil {
 		return nil, err
 	}
 	switch s.Policy.Impersonation {
@@ -99,14 +100,40 @@ func (o *engineOptions) setSubjects(s tokens.SubjectTokens) {
 	}
 }
 
-// sourceCredential is the operator's credential for impersonation.
-func sourceCredential(path string, client *http.Client) (oauth2.TokenSource, error) {
-	source, err := credential.Read(path, tokens.CloudPlatform, client)
+// readSource reads the operator's credential for impersonation.
+func (o *engineOptions) readSource(c config.Credentials) error {
+	source, err := credential.Read(c.Source, tokens.CloudPlatform, o.HTTPClient)
 	var unusable *credential.Error
 	if errors.As(err, &unusable) {
-		return nil, config.FlagErrorf("source-credentials", unusable.Remedy, "%s", unusable.Problem)
+		return config.FlagErrorf("source-credentials", unusable.Remedy, "%s", unusable.Problem)
+	} else if err != nil {
+		return err
 	}
-	return source, err
+	o.source, o.SourceCredential = source, source
+	return nil
+}
+
+// watchSource puts changes of the operator's credential into effect: that of a user has to
+// be renewed by a login, daily in many organisations.
+func (o *engineOptions) watchSource(p *program, engine *tokens.Engine) {
+	if o.source != nil {
+		p.run(newSourceWatcher(o.source, engine.SourceCredentialChanged, p.registry, p.log).Run)
+	}
+}
+
+func newSourceWatcher(source *credential.Credential, changed func(), registry prometheus.Registerer, log *slog.Logger) *filewatch.Watcher[*credential.Content] {
+	changes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gme_source_credential_changes_total",
+		Help: "Changes of the file of --source-credentials, by result: taken, or refused (the previous content stays in effect).",
+	}, []string{"result"})
+	registry.MustRegister(changes)
+	initial := source.Content()
+	return filewatch.New(filewatch.Options[*credential.Content]{
+		Path: source.Path, Title: "source credential", Initial: &initial,
+		Parse: source.Parse, Equal: (*credential.Content).Equal,
+		Take:    func(c *credential.Content) { source.Replace(c); changed() },
+		Changes: changes, Log: log,
+	})
 }
 
 // startFake serves the built-in fake Google and returns its base URL.
@@ -180,21 +207,24 @@ func (s serve) openHandover() (*handover.File, error) {
 
 // keepHandover gives the engine the tokens of the previous instance, and leaves its own
 // to the next one.
-func (s serve) keepHandover(p *program, file *handover.File, engine *tokens.Engine) {
+func (s serve) keepHandover(p *program, file *handover.File, source *credential.Credential, engine *tokens.Engine) {
 	if file == nil {
 		return
 	}
-	keeper := handover.NewKeeper(handover.KeeperOptions{File: file, Engine: engine, Owner: s.handoverOwner(), Metrics: p.registry, Log: p.log})
+	keeper := handover.NewKeeper(handover.KeeperOptions{File: file, Engine: engine, Owner: s.handoverOwner(source), Metrics: p.registry, Log: p.log})
 	keeper.Restore()
 	p.onClose(func() { _ = keeper.Close() })
 	p.run(keeper.Run)
 }
 
-// handoverOwner is the node, and the operator's credential.
-func (s serve) handoverOwner() string {
-	var document []byte
-	if s.Credentials.Kind == config.Impersonation {
-		document, _ = os.ReadFile(credential.File(s.Credentials.Source)) // it has been read successfully before
+// handoverOwner is the node, and the operator's credential in effect; source is nil without
+// impersonation.
+func (s serve) handoverOwner(source *credential.Credential) func() string {
+	return func() string {
+		digest := sha256.Sum256(nil)
+		if source != nil {
+			digest = source.Digest()
+		}
+		return fmt.Sprintf("%q %x", s.Node.Name, digest)
 	}
-	return fmt.Sprintf("%q %x", s.Node.Name, sha256.Sum256(document))
 }

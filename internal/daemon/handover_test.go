@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gke-metadata-emulator/internal/config"
+	"gke-metadata-emulator/internal/credential"
 	"gke-metadata-emulator/internal/handover"
 )
 
@@ -78,13 +79,16 @@ func TestCleanup_RemovesHandoverFileAndFolder(t *testing.T) {
 // The file is sealed for its owner, so a change of the format voids all tokens.
 func TestHandoverOwner_IsTheNodeAndTheCredential(t *testing.T) {
 	s := handing(t)
-	if got, want := (serve{s}).handoverOwner(), `"node-1" e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855`; got != want {
+	if got, want := (serve{s}).handoverOwner(nil)(), `"node-1" e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	s.Node.Name = "node-2"
-	node := serve{s}.handoverOwner()
-	s.Credentials.Kind, s.Credentials.Source = config.Impersonation, file(t, userCredential)
-	if got := (serve{s}).handoverOwner(); got == node || !strings.HasPrefix(got, `"node-2" `) {
+	node := serve{s}.handoverOwner(nil)()
+	source, err := credential.Read(file(t, userCredential), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (serve{s}).handoverOwner(source)(); got == node || !strings.HasPrefix(got, `"node-2" `) {
 		t.Errorf("with a credential: %s, without: %s", got, node)
 	}
 }

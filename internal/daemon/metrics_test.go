@@ -10,12 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/oauth2"
 	metadatafake "k8s.io/client-go/metadata/fake"
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/identity/attest"
 	"gke-metadata-emulator/internal/apiserver"
+	"gke-metadata-emulator/internal/credential"
 	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/internal/handover"
 	"gke-metadata-emulator/internal/podevents"
@@ -39,7 +39,11 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	if _, err := attest.New(attest.Options{Policy: attest.IP, Metrics: r}); err != nil {
 		t.Fatal(err)
 	}
-	engine, err := tokens.New(tokens.Options{SourceCredential: oauth2.StaticTokenSource(nil), Metrics: r})
+	source, err := credential.Read(file(t, userCredential), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := tokens.New(tokens.Options{SourceCredential: source, Metrics: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +65,7 @@ func allMetrics(t *testing.T) *prometheus.Registry {
 	startuptaint.New(startuptaint.Options{Client: &apiserver.Client{}, Metrics: r})
 	handover.NewKeeper(handover.KeeperOptions{Engine: engine, Metrics: r})
 	newRulesWatcher("", engine, r, discard)
+	newSourceWatcher(source, nil, r, discard)
 	return r.Registry
 }
 

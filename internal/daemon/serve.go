@@ -73,8 +73,9 @@ func Serve(ctx context.Context, settings *config.Serve, stderr io.Writer, listen
 	if err != nil {
 		return err
 	}
-	s.keepHandover(p, handoverFile, engine)
+	s.keepHandover(p, handoverFile, options.source, engine)
 	s.watchRules(p, engine)
+	options.watchSource(p, engine)
 	p.run(func(ctx context.Context) error { engine.Follow(ctx, pods); return nil })
 	identities, source, err := s.notifyPods(p, api, pods, engine)
 	if err != nil {
@@ -183,7 +184,7 @@ func factsOptions(project config.Project, attributes facts.Attributes, p *progra
 	return facts.Options{
 		ProjectID: project.ID, DottedProjectID: project.DottedID(), NumericProjectID: project.Number,
 		Names: principal.Names{GKEPool: project.WorkloadPool, ProjectNumber: project.Number}, UniverseDomain: project.UniverseDomain,
-		ClusterName: project.ClusterName, ClusterLocation: project.ClusterLocation, Node: node, Zone: cmp.Or(project.Zone, project.DefaultZone()),
+		ClusterName: project.ClusterName, ClusterLocation: project.ClusterLocation, ClusterUID: project.ClusterUID, Node: node, Zone: cmp.Or(project.Zone, project.DefaultZone()),
 		AttributesFile: project.AttributesFile, Attributes: attributes, Metrics: p.registry, Log: p.log,
 	}
 }

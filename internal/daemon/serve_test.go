@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"strings"
 	"testing"
 
 	"gke-metadata-emulator/internal/apiserver"
@@ -71,12 +72,12 @@ func TestServe_FactsFollowFromTheSettings(t *testing.T) {
 		t.Errorf("fake: the pool of the facts is %q, that of the tokens %q", got.Names.Pool, s.Names().Pool)
 	}
 	s = federation()
-	s.Project.Zone = "us-east1-d"
+	s.Project.Zone, s.Project.ClusterUID = "us-east1-d", strings.Repeat("0f", 32)
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	if got := (serve{s}).factsOptions(p, facts.Attributes{}, api); got.Zone != "us-east1-d" || got.ZoneFromNode {
-		t.Errorf("with --zone: %+v", got)
+	if got := (serve{s}).factsOptions(p, facts.Attributes{}, api); got.Zone != "us-east1-d" || got.ZoneFromNode || got.ClusterUID != s.Project.ClusterUID {
+		t.Errorf("with --zone and --cluster-uid: %+v", got)
 	}
 }
 

@@ -1,11 +1,11 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
 	"net/netip"
-	"strings"
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
@@ -75,13 +75,13 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 	if err != nil {
 		return err
 	}
-	options := &engineOptions{tokens.Options{
+	options := &engineOptions{Options: tokens.Options{
 		Names: s.Names(), IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
-		HTTPClient: p.upstreamClient(), Metrics: p.registry,
+		HTTPClient: p.upstreamClient(), Log: p.log, Metrics: p.registry,
 		Policy: tokens.AllowAll{}, // the operator's own list assigns the accounts
 	}}
 	if s.Credentials.Kind == config.Impersonation {
-		if options.SourceCredential, err = sourceCredential(s.Credentials.Source, options.HTTPClient); err != nil {
+		if err := options.readSource(s.Credentials); err != nil {
 			return err
 		}
 	}
@@ -94,13 +94,14 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 	if err != nil {
 		return err
 	}
+	options.watchSource(p, engine)
 	facts := facts.New(s.factsOptions(p, attributes))
 	p.run(facts.Run)
 	listeners.serve(p, server.New(server.Options{
-		Identity: identities, Tokens: s.overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, AllowHost: unroutable,
+		Identity: identities, Tokens: s.overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, CheckHost: hostGuard{s.AllowedHosts()}.check,
 		Facts: facts.Get, FactsChanged: facts.Changed,
 	}), facts.Get().InstanceID, func() error { return nil }, listening)
-	p.log.Info("serving", "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials)
+	p.log.Info("serving", "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials.Kind)
 	return p.wait()
 }
 
@@ -132,21 +133,10 @@ func (s standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, e
 
 func (s standalone) factsOptions(p *program, attributes facts.Attributes) facts.Options {
 	o := factsOptions(s.Project, attributes, p, standaloneNode)
-	o.ClusterUID = "00000000-0000-0000-0000-000000000000"
+	o.ClusterUID = cmp.Or(o.ClusterUID, facts.ClusterUID("00000000-0000-0000-0000-000000000000"))
 	return o
 }
 
 // nearby reports whether an address is of this machine or of a private network, like
 // those of containers: other guests of a public network must not get tokens.
 func nearby(ip netip.Addr) bool { return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() }
-
-// unroutable reports whether a host is one that no public web page can have. A page of
-// evil.example can make its name resolve to this machine (DNS rebinding), but the
-// browser's requests then have the host evil.example.
-func unroutable(host string) bool {
-	host = strings.TrimSuffix(host, ".")
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".internal") || strings.HasSuffix(host, ".localhost")
-}

@@ -60,6 +60,7 @@ type Facts struct {
 func New(o Options) *Facts {
 	f := &Facts{current: server.Facts{
 		ProjectID: o.ProjectID, NumericProjectID: o.NumericProjectID, Names: o.Names, UniverseDomain: o.UniverseDomain,
+		NodeName:    o.Node,
 		InstanceID:  instanceID(o.ProjectID, o.ClusterName, o.ClusterLocation, o.Node),
 		ClusterName: o.ClusterName, ClusterLocation: o.ClusterLocation, ClusterUID: o.ClusterUID,
 	}}

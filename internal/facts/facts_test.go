@@ -34,7 +34,7 @@ func TestFacts_FollowFromTheOptions(t *testing.T) {
 	got.InstanceID = ""
 	want := server.Facts{
 		ProjectID: "prod-project", NumericProjectID: "998877665544", Names: principal.Names{GKEPool: "prod-project.svc.id.goog"}, UniverseDomain: "googleapis.com",
-		ClusterName: "kubernetes", ClusterLocation: "us-east1-c",
+		ClusterName: "kubernetes", ClusterLocation: "us-east1-c", NodeName: "node-1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -135,3 +135,37 @@ func TestWatcher_PollsUntilTheContextEnds(t *testing.T) {
 		}
 	})
 }
+
+// The kubelet updates a mounted Secret or ConfigMap by replacing the link ..data, which the
+// link of each file goes through (AtomicWriter in k8s.io/kubernetes/pkg/volume/util).
+func TestWatcher_FollowsKubeletsUpdate(t *testing.T) {
+	f := newFixture(t, nil)
+	volume := filepath.Dir(f.path)
+	link := func(target, name string) {
+		t.Helper()
+		if err := os.Symlink(target, filepath.Join(volume, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	update := func(folder, content string) {
+		t.Helper()
+		if err := os.Mkdir(filepath.Join(volume, folder), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(volume, folder, filepath.Base(f.path)), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		link(folder, "..data_tmp")
+		if err := os.Rename(filepath.Join(volume, "..data_tmp"), filepath.Join(volume, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link(filepath.Join("..data", filepath.Base(f.path)), filepath.Base(f.path))
+	update("..2026_01", "one")
+	f.expect("first content", []string{"one"}, 0, 0, "")
+	update("..2026_02", "two")
+	if err := os.RemoveAll(filepath.Join(volume, "..2026_01")); err != nil {
+		t.Fatal(err)
+	}
+	f.expect("update", []string{"one", "two"}, 1, 0, "the settings file has changed")
+}

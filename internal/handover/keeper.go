@@ -41,8 +41,9 @@ type KeeperOptions struct {
 	File   sealedFile
 	Engine engine
 	// Owner identifies whose tokens are handed over, as far as the engine's settings
-	// do not. An instance with another owner does not get them.
-	Owner   string
+	// do not. An instance with another owner does not get them. It can change, like the
+	// engine's fingerprint.
+	Owner   func() string
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
 }
@@ -52,7 +53,7 @@ type KeeperOptions struct {
 type Keeper struct {
 	file   sealedFile
 	engine engine
-	owner  string
+	owner  func() string
 	reads  *prometheus.CounterVec
 	writes *prometheus.CounterVec
 	log    *slog.Logger
@@ -147,4 +148,6 @@ func (k *Keeper) write() error {
 	return err
 }
 
-func (k *Keeper) binding() []byte { return fmt.Appendf(nil, "%s %s", k.owner, k.engine.Fingerprint()) }
+func (k *Keeper) binding() []byte {
+	return fmt.Appendf(nil, "%s %s", k.owner(), k.engine.Fingerprint())
+}

@@ -51,7 +51,7 @@ func (i instance) keeper(t *testing.T) (*Keeper, *bytes.Buffer) {
 	t.Helper()
 	log := &bytes.Buffer{}
 	return NewKeeper(KeeperOptions{
-		File: open(t, i.path, key(i.key)), Engine: i.engine, Owner: i.owner, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(log, nil)),
+		File: open(t, i.path, key(i.key)), Engine: i.engine, Owner: func() string { return i.owner }, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(log, nil)),
 	}), log
 }
 
@@ -109,7 +109,7 @@ func run(t *testing.T, f *fakeFile, e *fakeEngine) *bytes.Buffer {
 	t.Helper()
 	log := &bytes.Buffer{}
 	f.start = time.Now()
-	k := NewKeeper(KeeperOptions{File: f, Engine: e, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(log, nil))})
+	k := NewKeeper(KeeperOptions{File: f, Engine: e, Owner: func() string { return "node-1" }, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(log, nil))})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- k.Run(ctx) }()

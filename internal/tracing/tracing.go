@@ -68,9 +68,6 @@ func (l loggingExporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySp
 
 // Close sends the remaining spans, with a time-out of 5 s.
 func (t *Tracing) Close() error {
-	if t == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
@@ -82,9 +79,6 @@ func (t *Tracing) Close() error {
 // Transport records a span of each request that is a part of a mint. It adds no header
 // of the trace to the request.
 func (t *Tracing) Transport(next http.RoundTripper) http.RoundTripper {
-	if t == nil {
-		return next
-	}
 	return otelhttp.NewTransport(next, otelhttp.WithTracerProvider(t.provider), otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + r.URL.Host }),
 		// Only requests within the span of a mint.
@@ -94,9 +88,6 @@ func (t *Tracing) Transport(next http.RoundTripper) http.RoundTripper {
 // Source records a span of each token that next mints. next must not be a cache, whose
 // hits would be recorded as mints.
 func (t *Tracing) Source(next tokens.Source) tokens.Source {
-	if t == nil {
-		return next
-	}
 	return source{next, t.tracer}
 }
 

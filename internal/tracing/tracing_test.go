@@ -132,13 +132,6 @@ func TestTracing_RecordsMintWithCalls(t *testing.T) {
 	}
 }
 
-func TestTracing_NilRecordsNothing(t *testing.T) {
-	var off *Tracing
-	if off.Transport(http.DefaultTransport) != http.DefaultTransport || off.Source(httpSource{}) != (httpSource{}) || off.Close() != nil {
-		t.Error("a nil Tracing changes the transport or the source, or Close fails")
-	}
-}
-
 func TestTracing_LogsUnreachableCollector(t *testing.T) {
 	var log strings.Builder
 	tracing, err := New(t.Context(), "http://127.0.0.1:1", "node-1", slog.New(slog.NewTextHandler(&log, nil)))

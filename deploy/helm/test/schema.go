@@ -137,7 +137,7 @@ func entrySchema(field string, required ...string) (object, error) {
 	}
 	properties := object{}
 	for _, f := range reflect.VisibleFields(list.Type.Elem()) {
-		key := f.Tag.Get("json")
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if key == "" {
 			continue
 		}

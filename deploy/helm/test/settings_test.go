@@ -74,6 +74,7 @@ var validSettings = map[string]struct{ installation, value string }{
 	"bpffs":                    {"federation", "/sys/fs/bpf"},
 	"cgroupRoot":               {"federation", "/sys/fs/cgroup/kubelet"},
 	"clusterLocation":          {"federation", "europe-west1"},
+	"clusterUid":               {"federation", strings.Repeat("0f", 32)},
 	"clusterName":              {"federation", "on-prem"},
 	"credentials":              {"federation", "federation"},
 	"delegates":                {"impersonation", "a@prod-project.iam.gserviceaccount.com"},
