@@ -142,16 +142,18 @@ func breakValues() []breakage {
 			if a.header.Get("Content-Type") == text {
 				a.header.Set("Content-Type", "text/plain")
 			}
-		}, breaks: []string{texts, `root/lists.*`, `listings/.*`, `recursive/.*lines.*alt=text`, `parameters/alt=text.*`, `parameters/recursive=false.*`, `identity/content type.*`, `refusals/HEAD of a value.*`}},
+		}, breaks: []string{texts, `root/lists.*`, `listings/.*`, `recursive/.*lines.*alt=text`, `parameters/alt=text.*`, `parameters/recursive=false.*`, `refusals/HEAD of a value.*`}},
 		{name: "text has a charset", after: func(_ *ask, a *answer) {
 			if a.header.Get("Content-Type") == text {
 				a.header.Set("Content-Type", text+"; charset=utf-8")
 			}
-		}, breaks: []string{texts, `identity/content type.*`}},
+		}, breaks: []string{texts}},
 		{name: "the universe is forbidden", after: at("universe-domain", func(a *answer) { a.status = 403 }), breaks: []string{`values/universe.*`}},
+		{name: "the instance's name has capitals", after: body("instance/name", "Node-1"), breaks: []string{`values/instance/name`}},
 		{name: "the zone is in another project", after: body("instance/zone", "projects/1/zones/a-b"), breaks: []string{`values/instance/zone has.*`}},
 		{name: "the zone is bare", after: body("instance/zone", "europe-west1-b"), breaks: []string{`values/instance/zone`, `values/instance/zone has.*`}},
 		{name: "the location has three dashes", after: body("cluster-location", "a-b-c-d"), breaks: []string{`values/.*cluster-location`}},
+		{name: "the cluster's ID is a UUID", after: body("cluster-uid", "6c1e0d6c-3f2b-4b5e-9a1d-2f7c8e9d0a1b"), breaks: []string{`values/.*cluster-uid`}},
 		{name: "the ID has 21 digits", after: body("instance/id", strings.Repeat("1", 21)), breaks: []string{`values/instance/id`}},
 		{name: "lists have no newline at the end", after: func(_ *ask, a *answer) {
 			if a.header.Get("Content-Type") == text {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // On our own server, for each kind of caller.
@@ -42,5 +43,17 @@ func TestCases_HaveUniqueNameAndSource(t *testing.T) {
 			t.Errorf("the case %q (%q, %q) has no unique name, no source or no check", c.Name, c.Truth, c.Source)
 		}
 		names[c.Name] = true
+	}
+}
+
+// GKE gets keys that it had not: without its month, nobody can tell an outdated case.
+func TestCases_AboutAbsentKeysHaveMonthOfSource(t *testing.T) {
+	for _, c := range Cases() {
+		if !strings.HasPrefix(c.Name, "absent/") {
+			continue
+		}
+		if _, err := time.Parse("2006-01", c.AsOf); err != nil || !strings.HasSuffix(c.Evidence(), "; as of "+c.AsOf) {
+			t.Errorf("the case %q has the month %q and the evidence %q: %v", c.Name, c.AsOf, c.Evidence(), err)
+		}
 	}
 }

@@ -15,13 +15,13 @@ func directories() []string {
 func label(directory string) string { return strings.TrimPrefix(directory, "/") }
 
 // listingCases are about directories that are requested with their slash.
-func listingCases() []Case {
+func listingCases() []row {
 	keys := []string{"aliases", "email", "identity", "scopes", "token"}
-	cases := []Case{
+	cases := []row{
 		{"listings/computeMetadata/ has v1/", Inferred, "as Compute Engine", expect(get("/computeMetadata/"), ok(text), lists("v1/"))},
 		{"listings/computeMetadata/v1/ has instance/ and project/", Observed, "google-oauth-plugin#91 (GKE, 2020)", expect(get(""), ok(text), lists("instance/", "project/"))},
 		{"listings/project/", Documented, gkeDoc, expect(get("project/"), ok(text), lists("numeric-project-id", "project-id"))},
-		{"listings/instance/", Documented, gkeDoc, expect(get("instance/"), ok(text), listsOnly("attributes/", "hostname", "id", "service-accounts/", "zone"))},
+		{"listings/instance/", Inferred, "istio/istio#43185 (GKE, 2023), and name, which GKE has since 2026", expect(get("instance/"), ok(text), listsOnly("attributes/", "hostname", "id", "name", "service-accounts/", "zone"))},
 		{"listings/instance/attributes/ has only the cluster's attributes", Documented, gkeDoc,
 			expect(get("instance/attributes/"), ok(text), listsOnly("cluster-location", "cluster-name", "cluster-uid"))},
 		{"listings/" + sa + " has both names", Client, "gcloud 528.0.0, run: an account that is not listed has no credentials", expect(get(sa), ok(text), lists("default/", "{email}/"))},
@@ -30,18 +30,18 @@ func listingCases() []Case {
 		{"listings/" + sa + "{email}/", Documented, keysDoc, expect(get(sa+"{email}/"), ok(text), listsOnly(keys...))},
 	}
 	for _, d := range directories() {
-		cases = append(cases, Case{"listings/" + label(d) + " ends every line with a newline", Inferred, "as / of GKE (google-auth-library-ruby#228, 2019): 17 bytes for computeMetadata/", expect(get(d), ok(text), wholeLines, lists())})
+		cases = append(cases, row{"listings/" + label(d) + " ends every line with a newline", Inferred, "as / of GKE (google-auth-library-ruby#228, 2019): 17 bytes for computeMetadata/", expect(get(d), ok(text), wholeLines, lists())})
 		if d != sa { // no client relies on the order of the accounts
-			cases = append(cases, Case{"listings/" + label(d) + " is sorted", Inferred, "as Compute Engine", expect(get(d), ok(text), sorted)})
+			cases = append(cases, row{"listings/" + label(d) + " is sorted", Inferred, "as Compute Engine", expect(get(d), ok(text), sorted)})
 		}
 	}
 	return cases
 }
 
 // directoryCases are about directories that are requested without their slash.
-func directoryCases() []Case {
+func directoryCases() []row {
 	const inferred = "clients use the address if the name does not resolve, and must not be redirected to the name"
-	cases := []Case{
+	cases := []row{
 		{"directories/Node's probe finds instance", Client, "gcp-metadata for Node 8.1, run: it takes 404 for no metadata server", slashless("instance", "", ok(text), lists("id"))},
 		{"directories/apitools finds the accounts", Client, "gsutil of gcloud 528.0.0: apitools/base/py/credentials_lib.py", slashless(sa[:len(sa)-1], "", ok(text), lists("default/", "{email}/"))},
 		{"directories/the query is kept", Inferred, "a redirect that loses recursive=true changes the request",
@@ -50,7 +50,7 @@ func directoryCases() []Case {
 			slashless(sa+"{email}", "?alt=text&recursive=true&x=%20y", ok(text), lists("aliases", "email"))},
 	}
 	for _, d := range directories() {
-		cases = append(cases, Case{"directories/" + label(d) + " without its slash is redirected or listed", Inferred, inferred, slashless(d[:len(d)-1], "", ok(text), sameAs(get(d)))})
+		cases = append(cases, row{"directories/" + label(d) + " without its slash is redirected or listed", Inferred, inferred, slashless(d[:len(d)-1], "", ok(text), sameAs(get(d)))})
 	}
 	return cases
 }

@@ -1,15 +1,23 @@
 package conformance
 
 // parameterCases are about query parameters.
-func parameterCases() []Case {
+func parameterCases() []row {
 	const id, number, email = "project/project-id", "project/numeric-project-id", sa + "default/email"
-	cases := []Case{
+	const booleans = "googleapis/google-auth-library-java#1450 (Compute Engine, 2025): review comment on boolean parameters"
+	cases := []row{
+		{"parameters/recursive=True is JSON", Client, "oauth2client for Python 4.1.3, run: it needs the account's content and writes True", expect(get("project/?recursive=True"), ok(jsonDoc), sameAs(get("project/?recursive=true")))},
 		{"parameters/alt=text of a value is the value", Documented, queryDoc, expect(get(id+"?alt=text"), ok(text), sameAs(get(id)))},
 		{"parameters/alt=json of a value is a JSON string", Documented, queryDoc, expect(get(id+"?alt=json"), ok(jsonDoc), quoted(id, `"`))},
 		{"parameters/alt=json of a number is a JSON number", Inferred, "as in recursive answers", expect(get(number+"?alt=json"), ok(jsonDoc), quoted(number, ""))},
 		{"parameters/alt=json of the scopes is a list", Observed, "kubernetes#28871: the kubelet sent this", expect(get(sa+"default/scopes?alt=json"), ok(jsonDoc), matching(`\["https://[^"]+"(, ?"https://[^"]+")*\]\n?`))},
 		{"parameters/recursive=true of a value is the value", Inferred, "there is nothing below it", expect(get(email+"?recursive=true&alt=text"), status(200), sameAs(get(email)))},
 		{"parameters/recursive=false is a listing", Inferred, "as Compute Engine", expect(get("project/?recursive=false"), ok(text), sameAs(get("project/")))},
+	}
+	for _, value := range []string{"1", "on", "y", "Yes", "TRUE"} {
+		cases = append(cases, row{"parameters/recursive=" + value + " is true", Observed, booleans, expect(get("project/?recursive="+value), ok(jsonDoc), sameAs(get("project/?recursive=true")))})
+	}
+	for _, value := range []string{"0", "ON", "t", "2"} {
+		cases = append(cases, row{"parameters/recursive=" + value + " is false", Observed, booleans, expect(get("project/?recursive="+value), ok(text), sameAs(get("project/")))})
 	}
 	for _, p := range []struct {
 		path, query string
@@ -24,7 +32,7 @@ func parameterCases() []Case {
 		{sa + "default/scopes", "transport=rest", Inferred, "unknown parameters are ignored"},
 		{"instance/", "transport=rest", Inferred, "unknown parameters are ignored"},
 	} {
-		cases = append(cases, Case{"parameters/" + p.path + "?" + p.query + " is ignored", p.truth, p.source, expect(get(p.path+"?"+p.query), status(200), sameAs(get(p.path)))})
+		cases = append(cases, row{"parameters/" + p.path + "?" + p.query + " is ignored", p.truth, p.source, expect(get(p.path+"?"+p.query), status(200), sameAs(get(p.path)))})
 	}
 	for _, p := range []struct {
 		query  string
@@ -43,7 +51,7 @@ func parameterCases() []Case {
 		{"scopes=" + cloudPlatform + "&scopes=" + readOnly, Inferred, "a parameter can be repeated"},
 		{"scopes=", Inferred, "as without the parameter"},
 	} {
-		cases = append(cases, Case{"parameters/token?" + p.query, p.truth, p.source, expect(get(sa+"default/token?"+p.query), accessToken()...)})
+		cases = append(cases, row{"parameters/token?" + p.query, p.truth, p.source, expect(get(sa+"default/token?"+p.query), accessToken()...)})
 	}
 	return cases
 }

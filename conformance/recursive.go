@@ -3,10 +3,10 @@ package conformance
 import "strings"
 
 // recursiveCases are about recursive=true: the tree below a directory as JSON.
-func recursiveCases() []Case {
-	account := func(name string) []Case {
+func recursiveCases() []row {
+	account := func(name string) []row {
 		request := get(sa + name + "/?recursive=true")
-		return []Case{
+		return []row{
 			{"recursive/" + sa + name + "/ is " + jsonDoc, Client, "google-auth for Python 2.48, run: it crashes on any other", expect(request, ok(jsonDoc))},
 			{"recursive/" + sa + name + "/ has only aliases, email and scopes", Client, "google-auth for Python 2.48, run; " + queryDoc + ": tokens are left out",
 				expect(request, status(200), keys("aliases", "email", "scopes"))},
@@ -16,7 +16,7 @@ func recursiveCases() []Case {
 	}
 	tree, accounts := get("?recursive=true"), get(sa+"?recursive=true")
 	cases := append(account("default"), account("{email}")...)
-	return append(cases, []Case{
+	return append(cases, []row{
 		{"recursive/" + sa + " has both names", Client, "google-auth-library for Java 1.23, run: it reads default.email", expect(accounts, ok(jsonDoc), keys("default", "{email}"))},
 		{"recursive/" + sa + " has the e-mail address", Client, "google-auth-library for Java 1.23, run: it reads default.email", expect(accounts, status(200), fieldIsString("default.email", sa+"default/email"))},
 		{"recursive/" + sa + " has the same account under both names", Inferred, "one account, two names", expect(accounts, status(200), sameAccounts)},
@@ -25,7 +25,7 @@ func recursiveCases() []Case {
 		{"recursive/project/ has the number as a JSON number", Inferred, "as Compute Engine", expect(get("project/?recursive=true"), status(200), fieldIsNumber("numericProjectId", "project/numeric-project-id"))},
 		{"recursive/instance/ has the ID as a number with all its digits", Inferred, "as Compute Engine; it is larger than a float64 holds", expect(get("instance/?recursive=true"), ok(jsonDoc), fieldIsNumber("id", "instance/id"))},
 		{"recursive/instance/ agrees with the single values", Inferred, "one value, two forms",
-			expect(get("instance/?recursive=true"), status(200), fieldIsString("zone", "instance/zone"), fieldIsString("hostname", "instance/hostname"))},
+			expect(get("instance/?recursive=true"), status(200), fieldIsString("zone", "instance/zone"), fieldIsString("hostname", "instance/hostname"), fieldIsString("name", "instance/name"))},
 		{"recursive/instance/attributes/ keeps the names of the attributes", Documented, queryDoc,
 			expect(get("instance/attributes/?recursive=true"), ok(jsonDoc), fieldIsString("cluster-name", "instance/attributes/cluster-name"), fieldIsString("cluster-location", "instance/attributes/cluster-location"))},
 		{"recursive/the whole tree", Inferred, "as every directory", expect(tree, ok(jsonDoc), hasField("instance.serviceAccounts.default.email"), hasField("instance.attributes.cluster-name"), hasField("project.projectId"))},

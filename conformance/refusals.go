@@ -1,7 +1,7 @@
 package conformance
 
 // refusalCases are about requests that get no value for any key.
-func refusalCases() []Case {
+func refusalCases() []row {
 	const (
 		key     = "project/project-id"
 		token   = sa + "default/token"
@@ -9,7 +9,7 @@ func refusalCases() []Case {
 		exact   = "the value is compared exactly"
 		proxy   = queryDoc + ": rejected; k8s-metadata-proxy: with 403"
 	)
-	cases := []Case{
+	cases := []row{
 		{"refusals/no flavor header names the missing header", Observed, capture,
 			expect(bare("GET", key), status(403), exactly("Missing required header \"Metadata-Flavor\": \"Google\"\n"))},
 		{"refusals/no flavor header is plain text", Observed, capture,
@@ -22,7 +22,7 @@ func refusalCases() []Case {
 		{"refusals/404 has the text Not Found", Observed, "google-auth-library-python#745 (GKE, 2021): 10 bytes", expect(get("instance/nothing"), status(404), exactly("Not Found\n"))},
 	}
 	for _, path := range []string{"", "instance", "instance/", key, "instance/id", sa, sa + "default/email", sa + "{email}/email", token, sa + "{email}/token", sa + "default/identity?audience={audience}", "?recursive=true"} {
-		cases = append(cases, Case{"refusals/no flavor header: " + path, Observed, capture + "; " + queryDoc + ": the header is required", expect(bare("GET", path), status(403))})
+		cases = append(cases, row{"refusals/no flavor header: " + path, Observed, capture + "; " + queryDoc + ": the header is required", expect(bare("GET", path), status(403))})
 	}
 	for _, refusal := range []struct {
 		header string
@@ -36,76 +36,81 @@ func refusalCases() []Case {
 		{"X-Google-Metadata-Request: True", Observed, "google-oauth-plugin#91 (GKE, 2020)"},
 		{"X-Metadata-Flavor: Google", Inferred, exact},
 	} {
-		cases = append(cases, Case{"refusals/" + refusal.header, refusal.truth, refusal.source, expect(bare("GET", token, refusal.header), status(403))})
+		cases = append(cases, row{"refusals/" + refusal.header, refusal.truth, refusal.source, expect(bare("GET", token, refusal.header), status(403))})
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
 		cases = append(cases,
-			Case{"refusals/" + method + " of a value", Inferred, "the metadata is read only", expect(bare(method, key, flavor, "Content-Length: 0"), refused)},
-			Case{"refusals/" + method + " of a token", Inferred, "the metadata is read only", expect(bare(method, token, flavor, "Content-Length: 0"), refused, noToken)})
+			row{"refusals/" + method + " of a value", Inferred, "the metadata is read only", expect(bare(method, key, flavor, "Content-Length: 0"), refused)},
+			row{"refusals/" + method + " of a token", Inferred, "the metadata is read only", expect(bare(method, token, flavor, "Content-Length: 0"), refused, noToken)})
 	}
 	return append(cases,
-		Case{"refusals/HEAD of a value is GET without its body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", key, ok(text))},
-		Case{"refusals/HEAD of a token has no body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", token, status(200))},
-		Case{"refusals/HEAD of an absent key", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", "instance/nothing", status(404))},
+		row{"refusals/HEAD of a value is GET without its body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", key, ok(text))},
+		row{"refusals/HEAD of a token has no body", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", token, status(200))},
+		row{"refusals/HEAD of an absent key", Inferred, "RFC 9110, section 9.3.2", headOf("HEAD", "instance/nothing", status(404))},
 	)
 }
 
 // absentCases are about keys that GKE does not serve. Compute Engine serves some of
-// them, and software distinguishes the two by their absence.
+// them, and software distinguishes the two by their absence. Google adds keys now and
+// then, so each row has the month in which its source was published or, if it is a
+// document, was read.
 func absentCases() []Case {
 	const (
 		subset   = gkeDoc + ": GKE serves a part of the keys; Compute Engine has this one"
+		listed   = subset + "; istio/istio#43185 (2023) has the listing of a pod"
 		legacy   = gkeDoc + ": never served by GKE; the status is not documented"
 		noServer = "no server has it"
+		others   = noServer + " except under the account's own names"
+		read     = "2026-11"
 	)
 	var cases []Case
 	for _, a := range []struct {
 		path   string
 		truth  Truth
 		source string
+		asOf   string
 	}{
-		{"instance/machine-type", Client, "OpenTelemetry detectors for Go 1.38: its absence keeps them from reporting Compute Engine"},
-		{"instance/name", Client, "Datadog agent: util/cloudproviders/gce/gce.go falls back because GKE has none"},
-		{"instance/tags", Documented, subset},
-		{"instance/image", Documented, subset},
-		{"instance/cpu-platform", Documented, subset},
-		{"instance/description", Documented, subset},
-		{"instance/maintenance-event", Documented, subset},
-		{"instance/preempted", Documented, subset},
-		{"instance/network-interfaces/", Documented, subset},
-		{"instance/network-interfaces/0/ip", Documented, subset},
-		{"instance/disks/", Documented, subset},
-		{"instance/licenses/", Documented, subset},
-		{"instance/scheduling/", Documented, subset},
-		{"instance/guest-attributes/", Documented, subset},
-		{"instance/virtual-clock/drift-token", Documented, subset},
-		{"instance/platform-security/auto-mtls-configuration", Documented, subset},
-		{"instance/gce-workload-certificates/trust-anchors", Documented, subset},
-		{"instance/attributes/kube-env", Documented, subset + ", with the node's own secrets"},
-		{"instance/attributes/ssh-keys", Documented, subset},
-		{"project/attributes/", Documented, subset},
-		{"project/attributes/ssh-keys", Documented, subset},
-		{"oslogin/users", Observed, "google-oauth-plugin#91 (GKE, 2020): v1/ has instance/ and project/"},
-		{"universe/universe_domain", Client, "google-auth-library for Java 1.23, run: it uses this misspelling, and takes 404 for the usual domain"},
-		{"/0.1/", Inferred, legacy},
-		{"/0.1/meta-data/service-accounts/default/acquire", Inferred, legacy},
-		{"/computeMetadata/v1beta1/", Inferred, legacy},
-		{"/computeMetadata/v1beta1/" + sa + "default/token", Inferred, legacy},
-		{"/latest/meta-data/", Inferred, noServer + ": it is another cloud's path"},
-		{"instance/nothing", Inferred, noServer},
-		{"nothing/", Inferred, noServer},
-		{"/nothing", Inferred, noServer},
-		{sa + "default/nothing", Inferred, noServer},
-		{sa + "DEFAULT/email", Inferred, noServer + ": names are compared exactly"},
-		{sa + "other@other-project.iam.gserviceaccount.com/", Inferred, noServer + " except under the account's own names"},
-		{sa + "other@other-project.iam.gserviceaccount.com/email", Inferred, noServer + " except under the account's own names"},
-		{sa + "other@other-project.iam.gserviceaccount.com/token", Inferred, noServer + " except under the account's own names"},
-		{sa + "other@other-project.iam.gserviceaccount.com/identity?audience={audience}", Inferred, noServer + " except under the account's own names"},
-		{sa + "other@other-project.iam.gserviceaccount.com/?recursive=true", Inferred, noServer + " except under the account's own names"},
-		{sa + "{email}x/token", Inferred, noServer + " except under the account's own names"},
-		{sa + "x{email}/token", Inferred, noServer + " except under the account's own names"},
+		{"instance/machine-type", Observed, "open-telemetry/opentelemetry-collector-contrib#50662; OpenTelemetry detectors for Go 1.38: its absence keeps them from reporting Compute Engine", "2026-09"},
+		{"instance/tags", Documented, listed, read},
+		{"instance/image", Documented, listed, read},
+		{"instance/cpu-platform", Documented, listed, read},
+		{"instance/description", Documented, listed, read},
+		{"instance/maintenance-event", Documented, listed, read},
+		{"instance/preempted", Documented, listed, read},
+		{"instance/network-interfaces/", Documented, listed, read},
+		{"instance/network-interfaces/0/ip", Documented, listed, read},
+		{"instance/disks/", Documented, listed, read},
+		{"instance/licenses/", Documented, listed, read},
+		{"instance/scheduling/", Documented, listed, read},
+		{"instance/guest-attributes/", Documented, listed, read},
+		{"instance/virtual-clock/drift-token", Documented, listed, read},
+		{"instance/platform-security/auto-mtls-configuration", Documented, listed, read},
+		{"instance/gce-workload-certificates/trust-anchors", Documented, listed, read},
+		{"instance/attributes/kube-env", Documented, subset + ", with the node's own secrets", read},
+		{"instance/attributes/ssh-keys", Documented, listed, read},
+		{"project/attributes/", Documented, subset, read},
+		{"project/attributes/ssh-keys", Documented, subset, read},
+		{"oslogin/users", Observed, "google-oauth-plugin#91 (GKE): v1/ has instance/ and project/", "2020-07"},
+		{"universe/universe_domain", Client, "google-auth-library for Java 1.23, run: it uses this misspelling, and takes 404 for the usual domain", "2024-02"},
+		{"/0.1/", Inferred, legacy, read},
+		{"/0.1/meta-data/service-accounts/default/acquire", Inferred, legacy, read},
+		{"/computeMetadata/v1beta1/", Inferred, legacy, read},
+		{"/computeMetadata/v1beta1/" + sa + "default/token", Inferred, legacy, read},
+		{"/latest/meta-data/", Inferred, noServer + ": it is another cloud's path", read},
+		{"instance/nothing", Inferred, noServer, read},
+		{"nothing/", Inferred, noServer, read},
+		{"/nothing", Inferred, noServer, read},
+		{sa + "default/nothing", Inferred, noServer, read},
+		{sa + "DEFAULT/email", Inferred, noServer + ": names are compared exactly", read},
+		{sa + "other@other-project.iam.gserviceaccount.com/", Inferred, others, read},
+		{sa + "other@other-project.iam.gserviceaccount.com/email", Inferred, others, read},
+		{sa + "other@other-project.iam.gserviceaccount.com/token", Inferred, others, read},
+		{sa + "other@other-project.iam.gserviceaccount.com/identity?audience={audience}", Inferred, others, read},
+		{sa + "other@other-project.iam.gserviceaccount.com/?recursive=true", Inferred, others, read},
+		{sa + "{email}x/token", Inferred, others, read},
+		{sa + "x{email}/token", Inferred, others, read},
 	} {
-		cases = append(cases, Case{"absent/" + a.path, a.truth, a.source, expect(get(a.path), status(404))})
+		cases = append(cases, Case{Name: "absent/" + a.path, Truth: a.truth, Source: a.source, AsOf: a.asOf, check: expect(get(a.path), status(404))})
 	}
 	return cases
 }

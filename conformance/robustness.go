@@ -10,14 +10,14 @@ import (
 
 // robustnessCases are about connections, and about requests that no usual client
 // sends.
-func robustnessCases() []Case {
+func robustnessCases() []row {
 	const (
 		key    = "project/project-id"
 		http11 = "RFC 9112"
 		noWay  = "no way around the flavor header"
 	)
 	id, number := get(key), get("project/numeric-project-id")
-	cases := []Case{
+	cases := []row{
 		{"robustness/a connection is kept for the next request", Inferred, http11 + ", section 9.3", keepAlive(id, number, id)},
 		{"robustness/a connection is kept after an error", Inferred, http11 + ", section 9.3", keepAlive(get("instance/nothing"), id)},
 		{"robustness/pipelined requests are answered in order", Inferred, http11 + ", section 9.3.2", pipelined(number, get("instance/nothing"), id, number)},
@@ -37,10 +37,10 @@ func robustnessCases() []Case {
 			return unless(r.status >= 400, "a status of 400 or more")
 		}, noToken)},
 	}
-	cases = append(cases, Case{"robustness/an unrelated Host", Inferred, "clients reach the address by any name; a guard against DNS rebinding refuses this one",
+	cases = append(cases, row{"robustness/an unrelated Host", Inferred, "clients reach the address by any name; a guard against DNS rebinding refuses this one",
 		expect(requestTo("elsewhere.example:8080", "GET", key, flavor), valueOrForbidden(id))})
 	for _, host := range []string{address, dnsName, dnsName + ".", wellknown.MetadataShortHost, "{host}"} {
-		cases = append(cases, Case{"robustness/Host: " + host, Client, "clients name it by address, by name, by name with a dot at the end, or by GCE_METADATA_HOST",
+		cases = append(cases, row{"robustness/Host: " + host, Client, "clients name it by address, by name, by name with a dot at the end, or by GCE_METADATA_HOST",
 			expect(requestTo(host, "GET", key, flavor), status(200), sameAs(id))})
 	}
 	for _, trick := range []string{
@@ -50,7 +50,7 @@ func robustnessCases() []Case {
 		root + sa + "default//token", root + sa + "default/../default/token", root + sa + "/token", root + sa + "default/token/", root + sa + "default/token%00", root + sa + "default/token;x=y",
 		"/%2F", "/.", "//", "*",
 	} {
-		cases = append(cases, Case{"robustness/no flavor header: " + trick, Inferred, noWay, refusedOrClosed(bare("GET", trick))})
+		cases = append(cases, row{"robustness/no flavor header: " + trick, Inferred, noWay, refusedOrClosed(bare("GET", trick))})
 	}
 	return cases
 }

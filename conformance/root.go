@@ -1,9 +1,9 @@
 package conformance
 
 // rootCases are about /, with which clients detect a metadata server.
-func rootCases() []Case {
+func rootCases() []row {
 	const listing = `(0\.1/\n)?computeMetadata/\n` // Compute Engine's has both
-	return []Case{
+	return []row{
 		{"root/answered without the flavor header", Client, "cloud.google.com/go/compute/metadata 0.10.0, run: it probes without the header; GKE of 2019 answered 403",
 			expect(bare("GET", "/"), status(200), header("Metadata-Flavor", "Google"))},
 		{"root/answered with the flavor header", Client, "google-auth for Python 2.48: compute_engine/_metadata.py",
@@ -20,8 +20,8 @@ func rootCases() []Case {
 }
 
 // headerCases are about headers that every answer has.
-func headerCases() []Case {
-	cases := []Case{
+func headerCases() []row {
+	cases := []row{
 		{"headers/flavor on a redirect", Client, "gcp-metadata for Node 8.1: every answer without the header is an error",
 			expect(get("instance"), status(200, 301, 302, 307, 308), header("Metadata-Flavor", "Google"))},
 		{"headers/the flavor header's name can be in lower case", Inferred, "RFC 9110, section 5.1",
@@ -34,8 +34,8 @@ func headerCases() []Case {
 	const node = "gcp-metadata for Node 8.1, run: every answer without the header is an error"
 	const errors = "clients take an answer without the header for no metadata server; GKE of 2020 left it out on 403"
 	cases = append(cases,
-		Case{"headers/flavor on 4xx for a request that is not HTTP", Inferred, errors, refusedOrClosed(notHTTP, header("Metadata-Flavor", "Google"))},
-		Case{"headers/flavor on 4xx for too many headers", Inferred, errors, refusedOrClosed(bare("GET", "/nothing", padding()...), header("Metadata-Flavor", "Google"))})
+		row{"headers/flavor on 4xx for a request that is not HTTP", Inferred, errors, refusedOrClosed(notHTTP, header("Metadata-Flavor", "Google"))},
+		row{"headers/flavor on 4xx for too many headers", Inferred, errors, refusedOrClosed(bare("GET", "/nothing", padding()...), header("Metadata-Flavor", "Google"))})
 	for _, answer := range []struct {
 		name, request string
 		code          int
@@ -56,8 +56,8 @@ func headerCases() []Case {
 			server = Inferred
 		}
 		cases = append(cases,
-			Case{"headers/flavor on " + answer.name, answer.truth, answer.source, expect(answer.request, status(answer.code), header("Metadata-Flavor", "Google"))},
-			Case{"headers/server on " + answer.name, server, "google-auth-library-ruby#228 (200 of GKE, 2019); " + queryDoc + " for Compute Engine",
+			row{"headers/flavor on " + answer.name, answer.truth, answer.source, expect(answer.request, status(answer.code), header("Metadata-Flavor", "Google"))},
+			row{"headers/server on " + answer.name, server, "google-auth-library-ruby#228 (200 of GKE, 2019); " + queryDoc + " for Compute Engine",
 				expect(answer.request, status(answer.code), header("Server", "GKE Metadata Server", "Metadata Server for VM"))})
 	}
 	return cases

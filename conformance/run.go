@@ -36,7 +36,7 @@ const (
 type Result struct {
 	Name     string  `json:"name"`
 	Truth    Truth   `json:"truth"`
-	Source   string  `json:"source"`
+	Source   string  `json:"source"` // [Case.Evidence]
 	Outcome  Outcome `json:"outcome"`
 	Reason   string  `json:"reason,omitempty"`   // why the case is not applicable
 	Request  string  `json:"request,omitempty"`  // this and the next two if the case has failed
@@ -85,7 +85,7 @@ func (s *session) run(ctx context.Context, c Case) Result {
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	s.ctx = ctx
-	result := Result{Name: c.Name, Truth: c.Truth, Source: c.Source, Outcome: Pass}
+	result := Result{Name: c.Name, Truth: c.Truth, Source: c.Evidence(), Outcome: Pass}
 	var different *mismatch
 	var reason notApplicable
 	switch err := c.check(s); {

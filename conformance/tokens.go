@@ -20,9 +20,9 @@ func accessToken() []expectation {
 }
 
 // tokenCases are about access tokens.
-func tokenCases() []Case {
+func tokenCases() []row {
 	request := get(sa + "default/token")
-	return []Case{
+	return []row{
 		{"tokens/default/token is an access token", Documented, queryDoc, expect(request, accessToken()...)},
 		{"tokens/content type is " + jsonDoc, Client, "google-auth for Python 2.48 and gcloud 528.0.0, run: they crash on any other", expect(request, ok(jsonDoc))},
 		{"tokens/all three fields", Client, "google-cloud-cpp requires them", expect(request, status(200), keys("access_token", "expires_in", "token_type"))},
@@ -32,6 +32,7 @@ func tokenCases() []Case {
 		{"tokens/one line", Documented, queryDoc, expect(request, status(200), matching(`\{[^\n]*\}\n?`))},
 		{"tokens/within half a second once it is cached", Client, "google-cloud-env for Ruby 2.4, run: 0.5 s, three times", sendWithin(500*time.Millisecond, 3, request)},
 		{"tokens/other scopes are another token", Client, "Google.Apis.Auth for .NET: GKE honours the scopes; Compute Engine does not", otherScopes},
+		{"tokens/scopes that cannot be decoded are 400", Inferred, "the default scopes could be more than the client asks for", expect(get(sa+"default/token?scopes="+readOnly+";"+cloudPlatform), status(400))},
 		{"tokens/the order of the scopes does not matter", Inferred, "scopes are a set", expect(get(sa+"default/token?scopes="+readOnly+","+cloudPlatform), accessToken()...)},
 	}
 }
@@ -80,18 +81,19 @@ func otherScopes(s *session) error {
 }
 
 // identityCases are about ID tokens.
-func identityCases() []Case {
+func identityCases() []row {
 	const path = sa + "default/identity?audience={audience}"
 	const none = "non-empty audience parameter required"
-	const ruby = "googleauth for Ruby 1.17, run: any other, and any charset, is an error"
-	cases := []Case{
-		{"identity/content type has no charset and is not JSON", Client, ruby, ifLinked(expect(get(path), status(200), header("Content-Type", text, "text/html")))},
+	const ruby = "googleauth for Ruby up to 0.16.0 (Debian 12): any other, and any charset, is an error; later versions also take application/text; text/html is Compute Engine's"
+	cases := []row{
+		{"identity/content type is text/html", Client, ruby, ifLinked(expect(get(path), ok("text/html")))},
 		{"identity/by e-mail address", Inferred, "one account, two names", ifLinked(expect(get(sa+"{email}/identity?audience={audience}"), idToken()...))},
 		{"identity/has the requested audience", Documented, vmIdentityDoc, ifLinked(expect(get(path), status(200), audience))},
 		{"identity/accepts an audience that is not escaped", Client, "the libraries for Node 10.9 and PHP 1.52, run: raw", ifLinked(expect(get(sa+"default/identity?audience=https://raw.example/path"), idToken()...))},
 		{"identity/is valid for 55 minutes or more", Client, "cloud.google.com/go/auth 0.24: idtoken/compute.go assumes an hour", ifLinked(expect(get(path), status(200), validFor55Minutes))},
 		{"identity/no audience is 400", Inferred, "two other emulators agree on the text", ifLinked(expect(get(sa+"default/identity"), status(400), matching(none+`\n?`)))},
 		{"identity/an empty audience is 400", Inferred, "two other emulators agree on the text", ifLinked(expect(get(sa+"default/identity?audience="), status(400), matching(none+`\n?`)))},
+		{"identity/an audience that cannot be decoded is 400", Inferred, "a token would be for another audience", ifLinked(expect(get(sa+"default/identity?audience=https://raw.example/100%"), status(400)))},
 		{"identity/unlinked is 404", Client, "gcloud 528.0.0, run: any other status ends every command; google-cloud-go#2750 (GKE)", ifNotLinked(expect(get(path), status(404)))},
 		{"identity/unlinked: the text gives the remedy", Inferred, "the text that another emulator has from GKE", ifNotLinked(expect(get(path), status(404),
 			matching(`(?s)Your Kubernetes service account \([^/)]+/[^)]+\) is not annotated with a target Google service account.*`)))},
@@ -109,9 +111,9 @@ func identityCases() []Case {
 		{"&format=full&licenses=true", Client, "Google.Apis.Auth for .NET"},
 		{"&transport=rest", Inferred, "unknown parameters are ignored"},
 	} {
-		cases = append(cases, Case{"identity/is a JWT: audience={audience}" + p.query, p.truth, p.source, ifLinked(expect(get(path+p.query), idToken()...))})
+		cases = append(cases, row{"identity/is a JWT: audience={audience}" + p.query, p.truth, p.source, ifLinked(expect(get(path+p.query), idToken()...))})
 	}
-	return append(cases, Case{"identity/has the e-mail address with format=full", Documented, vmIdentityDoc + "; Identity-Aware Proxy refuses one without",
+	return append(cases, row{"identity/has the e-mail address with format=full", Documented, vmIdentityDoc + "; Identity-Aware Proxy refuses one without",
 		ifLinked(expect(get(path+"&format=full"), status(200), func(s *session, r reply) string {
 			return unless(claims(r)["email"] == any(s.account), "a JWT with the email %s", s.account)
 		}))})

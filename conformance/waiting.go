@@ -7,13 +7,13 @@ import (
 
 // waitingCases are about ETag and wait_for_change, which Google documents for
 // Compute Engine. Whether GKE has them is not documented.
-func waitingCases() []Case {
+func waitingCases() []row {
 	const (
 		key   = "project/project-id"
 		guest = "Google's guest agent: metadata/metadata.go"
 		wait  = "?wait_for_change=true"
 	)
-	return []Case{
+	return []row{
 		{"waiting/a value has an ETag", Documented, queryDoc, expect(get(key), status(200), headerMatching("ETag", `[0-9a-f]{16}`))},
 		{"waiting/a directory has an ETag", Documented, queryDoc, expect(get("project/?recursive=true"), status(200), headerMatching("ETag", `[0-9a-f]{16}`))},
 		{"waiting/equal values have equal ETags", Inferred, "last_etag is compared with the ETag", equalETags(key)},

@@ -24,27 +24,34 @@ type annotation struct {
 	meaning string                               // of a valid value, for the error
 	example string                               // of a valid value, as kubectl's argument
 	set     func(w *Workload, value string) bool // reports whether the value is valid; w changes only if it is
+	ignored bool                                 // an invalid value is a warning, not an error
 }
 
 // supportedAnnotations are in the order in which they are parsed: delegates need a GSA.
 func supportedAnnotations() [4]annotation {
 	return [...]annotation{
-		{AnnotationGSA, "the e-mail address of a Google service account", "NAME@PROJECT_ID.iam.gserviceaccount.com", setGSA},
-		{AnnotationDelegates, "a JSON list of up to 8 e-mail addresses of Google service accounts", `'["NAME@PROJECT_ID.iam.gserviceaccount.com"]'`, setDelegates},
-		{AnnotationQuotaProject, "the ID of a Google project", "PROJECT_ID", setQuotaProject},
-		{AnnotationPrincipalEmail, "", "", setPrincipalEmail}, // every value is valid
+		{AnnotationGSA, "the e-mail address of a Google service account", "NAME@PROJECT_ID.iam.gserviceaccount.com", setGSA, false},
+		{AnnotationDelegates, "a JSON list of up to 8 e-mail addresses of Google service accounts", `'["NAME@PROJECT_ID.iam.gserviceaccount.com"]'`, setDelegates, false},
+		{AnnotationQuotaProject, "the ID of a Google project", "PROJECT_ID", setQuotaProject, false},
+		{AnnotationPrincipalEmail, "true or false, and is ignored", "true", setPrincipalEmail, true},
 	}
 }
 
 // parseAnnotations reads the annotations of the KSA of w into w. With an error, which is
 // of the reason [BadAnnotation], w has no GSA.
 func (w *Workload) parseAnnotations(values map[string]string) error {
-	w.GSA, w.Delegates, w.QuotaProject, w.PrincipalEmail = "", "", "", false
+	w.GSA, w.Delegates, w.QuotaProject, w.PrincipalEmail, w.Warning = "", "", "", false, ""
 	for _, a := range supportedAnnotations() {
-		if value := values[a.key]; value != "" && !a.set(w, value) {
-			w.GSA = ""
-			return badAnnotation(w.KSA, a, value)
+		value := values[a.key]
+		if value == "" || a.set(w, value) {
+			continue
 		}
+		err := badAnnotation(w.KSA, a, value)
+		if !a.ignored {
+			w.GSA = ""
+			return err
+		}
+		w.Warning = err.Message
 	}
 	return nil
 }
@@ -88,8 +95,8 @@ func setQuotaProject(w *Workload, id string) bool {
 }
 
 func setPrincipalEmail(w *Workload, value string) bool {
-	w.PrincipalEmail = value == "true"
-	return true
+	w.PrincipalEmail = value == "true" // Google documents no other spelling
+	return w.PrincipalEmail || value == "false"
 }
 
 // gsaAddress matches every address that Google gives a service account, so no annotation

@@ -96,6 +96,24 @@ func TestAnnotations_InvalidValueIsErrorWithRemedy(t *testing.T) {
 	}
 }
 
+// A pod without this annotation gets tokens, so a pod with a misspelt one does, too.
+func TestAnnotations_MisspeltTrueIsIgnoredWithWarning(t *testing.T) {
+	for value, want := range map[string]bool{"true": false, "false": false, "": false, "True": true, "TRUE": true, " true": true, "true\n": true, "“true”": true, "1": true, "yes": true} {
+		w := Workload{KSA: ServiceAccount{Namespace: "shop", Name: "cart"}}
+		if err := w.parseAnnotations(map[string]string{AnnotationGSA: gsa, AnnotationPrincipalEmail: value}); err != nil || w.GSA != gsa || w.PrincipalEmail != (value == "true") {
+			t.Errorf("%q: %+v, %v", value, w, err)
+		}
+		message := "annotation iam.gke.io/return-principal-id-as-email=" + strconv.Quote(value) + " of service account shop/cart is not true or false, and is ignored: " +
+			"kubectl annotate serviceaccount --overwrite --namespace shop cart iam.gke.io/return-principal-id-as-email=true"
+		if want != (w.Warning == message) || !want && w.Warning != "" {
+			t.Errorf("%q: warning %q, want %t", value, w.Warning, want)
+		}
+		if err := w.parseAnnotations(nil); err != nil || w.Warning != "" {
+			t.Errorf("%q: without the annotation: %q, %v", value, w.Warning, err)
+		}
+	}
+}
+
 // Every annotation of the source changes the workload of a KSA, so none is declared and
 // forgotten by the parser.
 func TestAnnotations_AllAreParsed(t *testing.T) {

@@ -45,4 +45,7 @@ type Workload struct {
 	// PrincipalEmail is set if the KSA's principal identifier is to be returned in
 	// place of a service account's e-mail address.
 	PrincipalEmail bool
+	// Warning is about an annotation that is ignored because its value is invalid, with
+	// the remedy; empty if there is none. It is no property of a token.
+	Warning string `json:"-"`
 }

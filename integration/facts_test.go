@@ -11,6 +11,7 @@ import (
 
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/config"
+	"gke-metadata-emulator/internal/facts"
 )
 
 // Facts from the API server are available to a pod that requests them while the daemon
@@ -27,7 +28,7 @@ func TestFacts_OfClusterAndNode(t *testing.T) {
 		for path, want := range map[string]string{
 			"instance/zone":                   "projects/" + projectNumber + "/zones/" + nodeZone,
 			"instance/hostname":               n.name + "." + nodeZone + ".c." + projectID + ".internal",
-			"instance/attributes/cluster-uid": string(system.UID),
+			"instance/attributes/cluster-uid": facts.ClusterUID(string(system.UID)),
 		} {
 			if got := app.value(path); got != want {
 				t.Errorf("%s: %q, want %q", path, got, want)

@@ -22,6 +22,7 @@ import (
 	"gke-metadata-emulator/integration/internal/standintest"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/config"
+	"gke-metadata-emulator/internal/facts"
 )
 
 // When the daemon has ended, no goroutine of it is left.
@@ -208,7 +209,7 @@ func TestAPIServerOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"instance/attributes/cluster-uid": string(system.UID),
+		"instance/attributes/cluster-uid": facts.ClusterUID(string(system.UID)),
 		"instance/zone":                   "projects/" + projectNumber + "/zones/" + nodeZone,
 		"instance/hostname":               n.name + "." + nodeZone + ".c." + projectID + ".internal",
 	} {

@@ -36,11 +36,10 @@ func loggedURI(u *url.URL) string {
 	separator := byte('?')
 	for pair := range strings.SplitSeq(u.RawQuery, "&") {
 		name, _, _ := strings.Cut(pair, "=")
-		switch name {
-		case "":
+		if name == "" {
 			continue
-		case "alt", "audience", "format", "last_etag", "licenses", "recursive", "scopes", "timeout_sec", "wait_for_change":
-		default:
+		}
+		if !knownParameter(name) {
 			pair = name + "=..."
 		}
 		b.WriteByte(separator)

@@ -17,7 +17,7 @@ func TestAlt_SelectsForm(t *testing.T) {
 		{accounts + "/default/aliases?alt=json", contentJSON, `["default"]`},
 		{accounts + "/default/scopes?alt=json", contentJSON, `["` + scopes + `","https://www.googleapis.com/auth/userinfo.email"]`},
 		{accounts + "/default/?alt=json", contentText, "aliases\nemail\nidentity\nscopes\ntoken\n"},
-		{accounts + "/default/identity?audience=x&alt=json", contentText, idSecret},
+		{accounts + "/default/identity?audience=x&alt=json", contentIDToken, idSecret},
 		{root + "/project/?recursive=true", contentJSON, `{"numericProjectId":123456789012,"projectId":"demo-project"}`},
 		{root + "/project/?recursive=true&alt=json", contentJSON, `{"numericProjectId":123456789012,"projectId":"demo-project"}`},
 		{root + "/project/?recursive=true&alt=text", contentText, "numeric-project-id 123456789012\nproject-id demo-project\n"},

@@ -32,6 +32,9 @@ func (s *Server) endpoints() []endpoint {
 		attributes("instance/attributes/{attribute}", func(f Facts) map[string]string { return f.InstanceAttributes }),
 		{path: "instance/hostname", value: fact(func(f Facts) value { return text(f.Hostname) })},
 		{path: "instance/id", value: fact(func(f Facts) value { return number(f.InstanceID) })},
+		// A pod of GKE got the name of its node in June 2026 (PR 48879 of
+		// open-telemetry/opentelemetry-collector-contrib), and 404 in 2023 (istio/istio#43185).
+		{path: "instance/name", value: fact(func(f Facts) value { return text(f.NodeName) })},
 		{path: "instance/service-accounts/{account}/aliases", value: constant(list{defaultAccount})},
 		{path: "instance/service-accounts/{account}/email", value: (*request).email},
 		{path: "instance/service-accounts/{account}/identity", value: (*request).idToken, token: true},

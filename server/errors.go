@@ -22,7 +22,6 @@ var (
 	errNotFound    = &refusal{http.StatusNotFound, "Not Found"}
 	errNoFlavor    = &refusal{http.StatusForbidden, `Missing required header "Metadata-Flavor": "Google"`}
 	errSource      = &refusal{http.StatusForbidden, "The metadata server serves only this machine and private networks"}
-	errHost        = &refusal{http.StatusForbidden, "The Host header does not name the metadata server: use its IP address, localhost or metadata.google.internal"}
 	errForwarded   = &refusal{http.StatusForbidden, "Calls with X-Forwarded-For header are not allowed by the metadata server"}
 	errMethod      = &refusal{http.StatusMethodNotAllowed, "Method Not Allowed: the metadata server supports only GET and HEAD"}
 	errNoAudience  = &refusal{http.StatusBadRequest, "non-empty audience parameter required"}

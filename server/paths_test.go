@@ -75,14 +75,19 @@ func TestPath_IsNotCleanedAndCannotBypassChecks(t *testing.T) {
 }
 
 func TestPath_PrincipalCanBePercentEncoded(t *testing.T) {
-	w := linked()
-	asPrincipal(w)
-	r := serve(t, w)
-	for _, name := range []string{url.PathEscape(principal), strings.ReplaceAll(principal, "/", "%2f"), principal, strings.Replace(principal, "//", "/", 1)} {
-		if reply := r.do(t, get(accounts+"/"+name+"/email")).expect(t, 200); reply.body != principal {
-			t.Errorf("%s: body %q", name, reply.body)
+	const pool = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/on-prem"
+	for pool, want := range map[string]string{"": testPrincipal, pool: "principal:" + pool + "/subject/system:serviceaccount:shop:cart"} {
+		f := &changingFacts{facts: testFacts}
+		f.facts.Names.Pool = pool
+		w := linked()
+		asPrincipal(w)
+		r := serve(t, w, f.use)
+		for _, name := range []string{url.PathEscape(want), strings.ReplaceAll(want, "/", "%2f"), want, strings.Replace(want, "//", "/", 1)} {
+			if reply := r.do(t, get(accounts+"/"+name+"/email")).expect(t, 200); reply.body != want {
+				t.Errorf("%s: body %q", name, reply.body)
+			}
+			r.do(t, get(accounts+"/"+name)).expect(t, 301)
 		}
-		r.do(t, get(accounts+"/"+name)).expect(t, 301)
 	}
 }
 
@@ -140,9 +145,14 @@ func TestAllowSource_RefusesEvenTheRoot(t *testing.T) {
 	}
 }
 
-func TestAllowHost_RefusesEvenTheRoot(t *testing.T) {
+func TestCheckHost_RefusesEvenTheRoot(t *testing.T) {
 	r := serve(t, noLookups(t), func(o *Options) {
-		o.AllowHost = func(host string) bool { return host == "good.example" || host == "::1" || host == "" }
+		o.CheckHost = func(host string) error {
+			if host == "good.example" || host == "::1" || host == "" {
+				return nil
+			}
+			return fmt.Errorf("do not use %s", host)
+		}
 	})
 	const to = " HTTP/1.1\r\nMetadata-Flavor: Google\r\nHost: "
 	for request, want := range map[string]int{
@@ -157,7 +167,7 @@ func TestAllowHost_RefusesEvenTheRoot(t *testing.T) {
 		"GET http://evil.example" + root + "/instance" + to + "good.example\r\n\r\n": 403,
 	} {
 		reply := r.do(t, request).expect(t, want)
-		if want == 403 && !strings.HasPrefix(reply.body, "The Host header does not name the metadata server: use ") {
+		if want == 403 && reply.body != "The Host header does not name the metadata server: do not use evil.example\n" {
 			t.Errorf("%s: %q", request, reply.body)
 		}
 	}

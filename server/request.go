@@ -30,17 +30,18 @@ type request struct {
 }
 
 // begin makes r the request in progress on its connection.
-func (s *Server) begin(r *http.Request, e *endpoint) *request {
+func (s *Server) begin(r *http.Request, e *endpoint) (*request, error) {
 	c, variables := connOf(r.Context()), mux.Vars(r)
 	c.request = request{ctx: r.Context(), server: s, conn: c, endpoint: e, account: variables["account"], attribute: variables["attribute"]}
+	var err error
 	if r.URL.RawQuery != "" {
-		c.request.query = r.URL.Query()
+		c.request.query, err = parseQuery(r.URL.RawQuery)
 	}
-	return &c.request
+	return &c.request, err
 }
 
 // recursive reports whether the whole content of a directory is requested.
-func (q *request) recursive() bool { return q.query.Get("recursive") == "true" }
+func (q *request) recursive() bool { return q.boolean("recursive") }
 
 // encoded is the endpoint's current value in the requested form.
 func (q *request) encoded() (encoded, error) {

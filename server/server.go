@@ -47,10 +47,10 @@ type Options struct {
 	// AllowSource decides by source address whether a request is refused. Default:
 	// every address is allowed.
 	AllowSource func(netip.Addr) bool
-	// AllowHost decides by the host that a request names, without its port, whether it
-	// is refused. A web page cannot forge that name by pointing its own domain at this
-	// server. Default: every host is allowed.
-	AllowHost func(string) bool
+	// CheckHost decides by the host that a request names, without its port, whether it
+	// is refused. The error's text is the remedy. A web page cannot forge that name by
+	// pointing its own domain at this server. Default: every host is allowed.
+	CheckHost func(string) error
 
 	Now     func() time.Time      // default: time.Now
 	Log     *slog.Logger          // default: no log
@@ -126,12 +126,13 @@ func (s *Server) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
 		w := writer.(*response)
 		w.metrics = metrics
-		q := s.begin(r, &e)
 		var body encoded
-		var err error
-		if q.waitsForChange() {
+		q, err := s.begin(r, &e)
+		switch {
+		case err != nil:
+		case q.waitsForChange():
 			body, err = q.awaitChange(w)
-		} else {
+		default:
 			body, err = q.encoded()
 		}
 		switch {
@@ -173,8 +174,10 @@ func (s *Server) check(c *conn, r *http.Request) error {
 	if allow := s.options.AllowSource; allow != nil && !allow(c.addresses.Remote.Addr().Unmap()) {
 		return errSource
 	}
-	if allow := s.options.AllowHost; allow != nil && !allow((&url.URL{Host: r.Host}).Hostname()) {
-		return errHost
+	if checkHost := s.options.CheckHost; checkHost != nil {
+		if err := checkHost((&url.URL{Host: r.Host}).Hostname()); err != nil {
+			return &refusal{http.StatusForbidden, "The Host header does not name the metadata server: " + err.Error()}
+		}
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return errMethod

@@ -76,10 +76,10 @@ func (q *request) idToken() (value, error) {
 	token, err := q.server.options.Tokens.IDToken(q.ctx, *w, tokens.IDTokenRequest{
 		Audience: audience,
 		Format:   q.query.Get("format"),
-		Licenses: strings.EqualFold(q.query.Get("licenses"), "true"),
+		Licenses: q.boolean("licenses"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return text(token.Value()), nil
+	return idToken{text(token.Value())}, nil
 }

@@ -9,12 +9,17 @@ import (
 	"strings"
 )
 
-// The content types of GKE's metadata server. Ruby's client accepts an identity
-// token only with exactly this one or text/html, and without a charset.
+// The content types of GKE's metadata server, without a charset.
 const (
 	contentText = "application/text"
 	contentJSON = "application/json"
 )
+
+// contentIDToken is the content type of ID tokens on Compute Engine; GKE's is not
+// known. Ruby's googleauth parses an ID token of any other type as JSON up to 0.16.0
+// (Debian 12 has 0.13.0); later versions also take application/text. Other clients do
+// not look at it.
+const contentIDToken = "text/html"
 
 // value is the value of a key or a directory: a text, a list or a JSON document.
 type value interface {
@@ -40,6 +45,11 @@ type number string
 func (n number) body() (string, []byte, error) { return contentText, []byte(n), nil }
 func (n number) json() any                     { return json.Number(n) }
 func (n number) lines() []string               { return []string{string(n)} }
+
+// idToken is a text that has its own content type.
+type idToken struct{ text }
+
+func (t idToken) body() (string, []byte, error) { return contentIDToken, []byte(t.text), nil }
 
 // list is a list: each line ends in a newline, the last one included.
 type list []string

@@ -9,7 +9,7 @@ import (
 
 // waitsForChange reports whether the response is to be delayed until the value
 // changes; see "View and query VM metadata" in Google's documentation.
-func (q *request) waitsForChange() bool { return q.query.Get("wait_for_change") == "true" }
+func (q *request) waitsForChange() bool { return q.boolean("wait_for_change") }
 
 // awaitChange returns the value when it differs from the one that the client has,
 // when the client's timeout has passed, or when the server begins to stop. The client

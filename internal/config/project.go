@@ -13,8 +13,10 @@ import (
 var (
 	projectID     = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
 	projectNumber = regexp.MustCompile(`^[1-9][0-9]*$`)
+	clusterUID    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	location      = regexp.MustCompile(`^[a-z0-9]+-[a-z0-9]+(-[a-z0-9]+)?$`)
 	zone          = regexp.MustCompile(`^[a-z0-9]+-[a-z0-9]+-[a-z0-9]+$`)
+	workloadPool  = regexp.MustCompile(`^[a-z0-9.:-]+$`)
 	domain        = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
 )
 
@@ -25,6 +27,7 @@ type Project struct {
 	WorkloadPool    string
 	ClusterName     string
 	ClusterLocation string // a region or a zone
+	ClusterUID      string // empty: derived from the namespace kube-system
 	Zone            string // of the node; empty: its label, or else DefaultZone
 	AttributesFile  string // empty: no further attributes
 	UniverseDomain  string
@@ -35,10 +38,13 @@ func (p *Project) flags(f *pflag.FlagSet) {
 	setPattern(f, "project-id", projectID)
 	f.StringVar(&p.Number, "project-number", "", "`number` of that project (default, with federation: the number in --workload-identity-provider)")
 	setPattern(f, "project-number", projectNumber)
-	f.StringVar(&p.WorkloadPool, "workload-pool", "", "workload identity `pool`, reported as the e-mail address of service accounts without a GSA (default: PROJECT_ID.svc.id.goog)")
+	f.StringVar(&p.WorkloadPool, "workload-pool", "", "workload identity `pool`, reported as the e-mail address of service accounts without a GSA (default: PROJECT_ID.svc.id.goog; PROJECT.DOMAIN.svc.id.goog for project DOMAIN:PROJECT)")
+	setPattern(f, "workload-pool", workloadPool)
 	f.StringVar(&p.ClusterName, "cluster-name", "kubernetes", "`name` of the cluster")
 	f.StringVar(&p.ClusterLocation, "cluster-location", "local-1", "`region` or zone of the cluster")
 	setPattern(f, "cluster-location", location)
+	f.StringVar(&p.ClusterUID, "cluster-uid", "", "`ID` of the cluster, 64 hexadecimal digits (default: the SHA-256 sum of the UID of the namespace kube-system)")
+	setPattern(f, "cluster-uid", clusterUID)
 	f.StringVar(&p.Zone, "zone", "", "`zone` of the node (default: its label topology.kubernetes.io/zone, or else derived from --cluster-location)")
 	setPattern(f, "zone", zone)
 	f.StringVar(&p.AttributesFile, "attributes-file", "", "YAML `file` of further instance and project attributes; changes are read while the daemon runs, see docs/attributes.md")
@@ -55,7 +61,7 @@ func (p *Project) complete(credentials, providerNumber string) error {
 	case Federation:
 		p.Number = cmp.Or(p.Number, providerNumber)
 	}
-	p.WorkloadPool = cmp.Or(p.WorkloadPool, p.ID+".svc.id.goog")
+	p.WorkloadPool = cmp.Or(p.WorkloadPool, p.DottedID()+".svc.id.goog")
 	return p.check()
 }
 
@@ -73,11 +79,17 @@ func (p *Project) check() error {
 	if !projectNumber.MatchString(p.Number) {
 		return FlagErrorf("project-number", numberCommand, "%q is not a number", p.Number)
 	}
+	if !workloadPool.MatchString(p.WorkloadPool) {
+		return FlagErrorf("workload-pool", "give one like PROJECT_ID.svc.id.goog", "%q is not the name of a workload identity pool", p.WorkloadPool)
+	}
 	if p.ClusterName == "" {
 		return FlagErrorf("cluster-name", "leave it out for kubernetes", "is empty, so clients that read it would wait for a value forever")
 	}
 	if !location.MatchString(p.ClusterLocation) {
 		return FlagErrorf("cluster-location", "give a region (europe-west1) or a zone (europe-west1-b)", "%q is neither, and clients that read it fail on other forms", p.ClusterLocation)
+	}
+	if p.ClusterUID != "" && !clusterUID.MatchString(p.ClusterUID) {
+		return FlagErrorf("cluster-uid", "leave it out, or give the output of: gcloud container clusters describe CLUSTER --location=LOCATION --format='value(id)'", "%q is not 64 hexadecimal digits in lower case", p.ClusterUID)
 	}
 	if p.Zone != "" && !zone.MatchString(p.Zone) {
 		return FlagErrorf("zone", "give one like europe-west1-b", "%q is not a zone", p.Zone)

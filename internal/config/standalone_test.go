@@ -22,6 +22,8 @@ func TestStandalone_RefusesInvalidSettings(t *testing.T) {
 		{"a log level", func(s *Standalone) { s.Logging.Level = "" }, "log-level", "use one of"},
 		{"address without an IP", func(s *Standalone) { s.Listen.Address = "8080" }, "listen", "give one like 127.0.0.1:8080"},
 		{"admin address without an IP", func(s *Standalone) { s.Listen.Admin = "8989" }, "admin-listen", "give one like 127.0.0.1:8989"},
+		{"host with a port", func(s *Standalone) { s.AllowHost = "a.example,b.example:8080" }, "allow-host", "without ports"},
+		{"host that is a pattern", func(s *Standalone) { s.AllowHost = "*" }, "allow-host", "is not a list of names"},
 		{"endpoint with the fake", func(s *Standalone) { s.Google.STS = "foo" }, "sts-endpoint", "leave it out, or use --credentials=impersonation"},
 		{"source credential with the fake", func(s *Standalone) { s.Credentials.Source = "key.json" }, "source-credentials", "is not used with --credentials=fake"},
 	} {

@@ -1,16 +1,18 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
 	"net/netip"
-	"strings"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/internal/fakepool"
+	"gke-metadata-emulator/internal/principal"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
 )
@@ -49,7 +51,7 @@ func (o Overrides) google(log *slog.Logger) *fakegoogle.Server {
 // FakeMember is the name of a KSA of the standalone server in an IAM policy of the
 // built-in fake.
 func FakeMember(namespace, name string) string {
-	return "principal:" + config.FakePool + "/subject/system:serviceaccount:" + namespace + ":" + name
+	return principal.Names{Pool: config.FakePool}.Member(identity.ServiceAccount{Namespace: namespace, Name: name})
 }
 
 // standalone is the settings of the metadata server without a cluster.
@@ -74,7 +76,7 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 		return err
 	}
 	options := &engineOptions{Options: tokens.Options{
-		WorkloadPool: s.Project.WorkloadPool, IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
+		Names: s.Names(), IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
 		HTTPClient: p.upstreamClient(), Log: p.log, Metrics: p.registry,
 		Policy: tokens.AllowAll{}, // the operator's own list assigns the accounts
 	}}
@@ -96,7 +98,7 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 	facts := facts.New(s.factsOptions(p, attributes))
 	p.run(facts.Run)
 	listeners.serve(p, server.New(server.Options{
-		Identity: identities, Tokens: s.overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, AllowHost: unroutable,
+		Identity: identities, Tokens: s.overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, CheckHost: hostGuard{s.AllowedHosts()}.check,
 		Facts: facts.Get, FactsChanged: facts.Changed,
 	}), facts.Get().InstanceID, func() error { return nil }, listening)
 	p.log.Info("serving", "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials.Kind)
@@ -116,7 +118,7 @@ func (s standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, e
 		if err != nil {
 			return nil, err
 		}
-		o.Federation = &tokens.Federation{Provider: config.FakeProvider}
+		o.federate(config.Provider{Name: config.FakeProvider}, "")
 		o.useFake(url)
 		o.setSubjects(issuer)
 		p.log.Info("the built-in fake Google is used; no other service accepts its tokens", "url", url)
@@ -131,21 +133,10 @@ func (s standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, e
 
 func (s standalone) factsOptions(p *program, attributes facts.Attributes) facts.Options {
 	o := factsOptions(s.Project, attributes, p, standaloneNode)
-	o.ClusterUID = "00000000-0000-0000-0000-000000000000"
+	o.ClusterUID = cmp.Or(o.ClusterUID, facts.ClusterUID("00000000-0000-0000-0000-000000000000"))
 	return o
 }
 
 // nearby reports whether an address is of this machine or of a private network, like
 // those of containers: other guests of a public network must not get tokens.
 func nearby(ip netip.Addr) bool { return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() }
-
-// unroutable reports whether a host is one that no public web page can have. A page of
-// evil.example can make its name resolve to this machine (DNS rebinding), but the
-// browser's requests then have the host evil.example.
-func unroutable(host string) bool {
-	host = strings.TrimSuffix(host, ".")
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".internal") || strings.HasSuffix(host, ".localhost")
-}

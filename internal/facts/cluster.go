@@ -3,6 +3,8 @@ package facts
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,14 +57,21 @@ func (c *clusterFacts) run(ctx context.Context) {
 	_ = group.Wait()
 }
 
-// clusterUID reads the UID of the namespace kube-system, which GKE reports as the
-// cluster's.
+// ClusterUID derives the cluster's ID from the UID of its namespace kube-system. GKE
+// reports the ID of its own API, which is no UUID but 64 hexadecimal digits: see the
+// test data of elastic/assetbeat, input/k8s/util_test.go.
+func ClusterUID(kubeSystemUID string) string {
+	sum := sha256.Sum256([]byte(kubeSystemUID))
+	return hex.EncodeToString(sum[:])
+}
+
+// clusterUID reads the UID of the namespace kube-system.
 func (c *clusterFacts) clusterUID(ctx context.Context) error {
 	namespace, err := c.client.Namespace(ctx, metav1.NamespaceSystem)
 	if err != nil {
 		return err
 	}
-	c.facts.set(func(f *server.Facts) { f.ClusterUID = string(namespace.UID) })
+	c.facts.set(func(f *server.Facts) { f.ClusterUID = ClusterUID(string(namespace.UID)) })
 	return nil
 }
 

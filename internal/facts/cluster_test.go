@@ -50,7 +50,7 @@ func TestClusterFacts_AreReadUntilItSucceeds(t *testing.T) {
 		want   server.Facts
 	}{
 		"cluster-uid": {nil, func(o *Options) { o.ZoneFromNode = false },
-			server.Facts{ClusterUID: "the-uid", Zone: "europe-west1-a", Hostname: "node-1.europe-west1-a.c.prod-project.internal"}},
+			server.Facts{ClusterUID: "b9c6e9ee629894478b72601e3d50a5451901839e8e6d8f6f8b9cd25cc5377a7c", Zone: "europe-west1-a", Hostname: "node-1.europe-west1-a.c.prod-project.internal"}},
 		"zone": {labelled, func(o *Options) { o.ClusterUID = "known" },
 			server.Facts{ClusterUID: "known", Zone: "rack-7", Hostname: "node-1.rack-7.c.prod-project.internal"}},
 		"zone of a node without label": {nil, func(o *Options) { o.ClusterUID = "known" },

@@ -13,8 +13,8 @@ func (n *Notifier) Tokens(source tokens.Source) tokens.Source {
 	return eventingTokens{source, n.eventNotifier}
 }
 
-// Identity returns identities, with an event about each annotation that cannot be
-// parsed.
+// Identity returns identities, with an event about each annotation whose value is
+// invalid.
 func (n *Notifier) Identity(identities server.Identity) server.Identity {
 	return eventingIdentity{identities, n.eventNotifier}
 }
@@ -50,8 +50,11 @@ type eventingIdentity struct {
 // Workload implements [server.Identity].
 func (i eventingIdentity) Workload(ctx context.Context, pod identity.Pod) (identity.Workload, error) {
 	w, err := i.Identity.Workload(ctx, pod)
-	if err != nil {
+	switch {
+	case err != nil:
 		i.events.identityError(pod, err)
+	case w.Warning != "":
+		i.events.notify(pod, eventType{reason: badAnnotation}, w.Warning, "")
 	}
 	return w, err
 }

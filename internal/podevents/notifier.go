@@ -114,6 +114,8 @@ var tokenEvents = map[tokens.Kind]eventType{
 	tokens.Unavailable:   {"GoogleTokenUnavailable", "\nEach request retries. If the error persists, check the node's network path to the service above, and the log of gke-metadata-emulator on the node."},
 }
 
+const badAnnotation = "BadServiceAccountAnnotation"
+
 // tokenError notifies about an error of a token source.
 func (n *eventNotifier) tokenError(ctx context.Context, pod identity.Pod, err error) {
 	var e *tokens.Error
@@ -129,7 +131,7 @@ func (n *eventNotifier) tokenError(ctx context.Context, pod identity.Pod, err er
 func (n *eventNotifier) identityError(pod identity.Pod, err error) {
 	var e *identity.Error
 	if errors.As(err, &e) && e.Reason == identity.BadAnnotation {
-		n.notify(pod, eventType{reason: "BadServiceAccountAnnotation"}, e.Message, "")
+		n.notify(pod, eventType{reason: badAnnotation}, e.Message, "")
 	}
 }
 

@@ -28,7 +28,8 @@ func (r *recorded) Event(object runtime.Object, eventtype, reason, message strin
 // refusing fails every request with err.
 type refusing struct {
 	server.Identity
-	err error
+	err     error
+	warning string // of workloads, if err is nil
 }
 
 func (r *refusing) AccessToken(context.Context, identity.Workload, tokens.Scopes) (tokens.Token, error) {
@@ -40,7 +41,7 @@ func (r *refusing) IDToken(context.Context, identity.Workload, tokens.IDTokenReq
 }
 
 func (r *refusing) Workload(context.Context, identity.Pod) (identity.Workload, error) {
-	return identity.Workload{}, r.err
+	return identity.Workload{Warning: r.warning}, r.err
 }
 
 // fixture is a notifier on a clock of the test, with decorated sources that refuse.
@@ -109,6 +110,24 @@ func TestIdentity_WritesAnEventAboutABadAnnotation(t *testing.T) {
 		t.Errorf("%q", f.recorded)
 	}
 	f.err = &identity.Error{Reason: identity.NotReady, Message: "not yet"}
+	_, _ = f.identity.Workload(t.Context(), cart.Pod)
+	if len(f.recorded) != 1 {
+		t.Errorf("%q", f.recorded)
+	}
+}
+
+func TestIdentity_WritesAnEventAboutAnIgnoredAnnotation(t *testing.T) {
+	f := newFixture(t)
+	f.warning = "It is ignored: kubectl annotate"
+	for range 3 {
+		if w, err := f.identity.Workload(t.Context(), cart.Pod); err != nil || w.Warning != f.warning {
+			t.Errorf("%+v, %v", w, err)
+		}
+	}
+	if len(f.recorded) != 1 || f.recorded[0] != "Pod shop/cart-1 uid-1 Warning BadServiceAccountAnnotation: It is ignored: kubectl annotate" {
+		t.Errorf("%q", f.recorded)
+	}
+	f.warning = ""
 	_, _ = f.identity.Workload(t.Context(), cart.Pod)
 	if len(f.recorded) != 1 {
 		t.Errorf("%q", f.recorded)
