@@ -164,9 +164,9 @@ func (s *Fixture) Load(t T, images ...cluster.Image) {
 
 // Install installs the product by its overlay federation or impersonation, as the README
 // describes, until the test ends. With federation the provider is deployment.Provider,
-// which trusts the cluster's keys. With impersonation the source credential is the
-// operator's own, with the rights that docs/impersonation.md requires on the GSAs of
-// ProjectID and OtherProjectID.
+// which trusts the cluster's keys. With impersonation the pool of the KSAs is the same, and
+// the source credential is the operator's own, with the rights that docs/impersonation.md
+// requires on the GSAs of ProjectID and OtherProjectID. The APIs of ProjectID are enabled.
 func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	t.Helper()
 	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}
