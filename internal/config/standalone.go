@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"gke-metadata-emulator/internal/principal"
 )
 
 const standaloneListen = "127.0.0.1:8080"
@@ -76,4 +78,13 @@ func (s *Standalone) AllowedHosts() []string {
 		hosts[i] = strings.TrimSuffix(hosts[i], ".")
 	}
 	return hosts
+}
+
+// Names returns the names of the KSAs in IAM policies.
+func (s *Standalone) Names() principal.Names {
+	names := principal.Names{GKEPool: s.Project.WorkloadPool, ProjectNumber: s.Project.Number}
+	if s.Credentials.Kind == Fake {
+		names.Pool = FakePool
+	}
+	return names
 }
