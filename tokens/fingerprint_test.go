@@ -28,7 +28,7 @@ func TestFingerprint_CoversEverySetting(t *testing.T) {
 		"no policy":        g.impersonation(operator, AllowAll{}),
 		"rules decide":     with(g.impersonation(operator, nil), func(o *Options) { o.RulesDecide, o.Rules = true, listing }),
 		"delegates":        with(g.impersonation(operator, nil), func(o *Options) { o.Delegates = []string{otherGSA} }),
-		"members' names":   with(g.impersonation(operator, nil), func(o *Options) { o.Names.Pool = "" }),
+		"members' names":   with(g.impersonation(operator, nil), func(o *Options) { o.Names = testNames }),
 	} {
 		fingerprint := string(newEngine(t, o).Fingerprint())
 		if other, taken := names[fingerprint]; taken {

@@ -297,7 +297,7 @@ func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
 }
 
 func (g *offlineGoogle) impersonation(credential SourceCredential, policy Policy) Options {
-	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, Names: testNames, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
+	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, Names: testGKENames, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
 // wantGrant checks the principal that Google sees in a token, and its expiry.

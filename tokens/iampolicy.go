@@ -112,7 +112,7 @@ func bindingReason(w identity.Workload, member string) string {
 }
 
 func (p *iamPolicy) denied(w identity.Workload, policy gsaPolicy) *Error {
-	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s%s\n%s",
+	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s\n%s%s",
 		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, p.names.Member(w.KSA)), p.poolHint(), seeAlso("missing-binding"))}
 }
 
@@ -123,9 +123,9 @@ func (p *iamPolicy) poolHint() string {
 	if p.names.Pool != "" {
 		return ""
 	}
-	return fmt.Sprintf("\nIAM accepts this member only if the pool %s exists, which GKE makes with the project's first cluster. Without it, create a pool:\n"+
+	return fmt.Sprintf("IAM accepts this member only if the pool %s exists, which GKE makes with the project's first cluster. Without it, create a pool:\n"+
 		"gcloud iam workload-identity-pools create projects/%s/locations/global/workloadIdentityPools/NAME\n"+
-		"Then set --workload-identity-pool=NAME (GME_WORKLOAD_IDENTITY_POOL) of the metadata server, and bind the member that it shows then.",
+		"Then set --workload-identity-pool=NAME (GME_WORKLOAD_IDENTITY_POOL) of the metadata server, and bind the member that it shows then.\n",
 		p.names.GKEPool, p.names.ProjectNumber)
 }
 

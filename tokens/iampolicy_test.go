@@ -35,7 +35,7 @@ func newIAMFixture(t *testing.T, bindings ...map[string]any) *iamFixture {
 	b := &iamFixture{t: t, status: http.StatusOK}
 	b.bind(bindings...)
 	o := (&offlineGoogle{Running: offlineServer}).impersonation(operator, nil)
-	o.Now = time.Now
+	o.Names, o.Now = testNames, time.Now
 	o.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (int, string) {
 		if got := r.Header.Get("Authorization"); got != "Bearer operators-own-token" {
 			t.Errorf("Authorization %q", got)

@@ -20,6 +20,7 @@ func TestExamples(t *testing.T) {
 		run  func(*testing.T, *Fixture)
 	}{
 		{"fixture", fixtureWorks},
+		{"ways", ways},
 		{"gcs-upload", gcsUpload},
 		{"kaniko", kaniko},
 		{"on-prem", onPrem},

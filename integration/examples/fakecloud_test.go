@@ -20,37 +20,32 @@ func TestFakeCloud_GcloudSetsUpTheStandIns(t *testing.T) {
 	if !s.Gcloud() {
 		t.Skip("this machine has no gcloud")
 	}
+	s.Cloud.Enable(ProjectID, "iam.googleapis.com")
 	if err := s.Google.AddGKEPool("p", ProjectNumber); err != nil {
 		t.Fatal(err)
 	}
+	const project = " --project=" + ProjectID
 	bind := func(verb, account, member string) string {
-		return "iam service-accounts " + verb + "-iam-policy-binding " + account + " --role=" + userRole + " --member=" + member
+		return "iam service-accounts " + verb + "-iam-policy-binding " + account + " --role=" + userRole + " --member=" + member + project
 	}
 	for _, step := range []struct{ command, says, fails string }{
-		{command: "config set project " + ProjectID},
-		{command: "iam service-accounts create uploader"},
-		{command: "iam service-accounts create uploader", fails: "already exists"},
-		{command: "iam service-accounts create x", fails: "length between 6 and 30"},
+		{command: "iam service-accounts create uploader" + project},
+		{command: "iam service-accounts create uploader" + project, fails: "already exists"},
+		{command: "iam service-accounts create x" + project, fails: "length between 6 and 30"},
 		{command: bind("add", uploaderGSA, poolsKSA), fails: "Identity Pool does not exist (projects/" + ProjectNumber},
-		{command: "iam workload-identity-pools create on-prem --location=global"},
+		{command: "iam workload-identity-pools create on-prem --location=global" + project},
 		{command: bind("add", uploaderGSA, poolsKSA), says: poolsKSA},
 		{command: bind("add", uploaderGSA, "serviceAccount:q.svc.id.goog[a/b]"), fails: "Identity Pool does not exist (q.svc.id.goog)"},
 		{command: bind("add", uploaderGSA, "serviceAccount:p.svc.id.goog[a/b]"), says: poolsKSA},
 		{command: bind("remove", uploaderGSA, poolsKSA), says: "p.svc.id.goog[a/b]"},
 		{command: bind("add", "nobody@"+ProjectID+".iam.gserviceaccount.com", poolsKSA), fails: "Unknown service account"},
-		{command: "iam workload-identity-pools providers create-oidc x1 --location=global --workload-identity-pool=none --issuer-uri=https://x --attribute-mapping=google.subject=assertion.sub", fails: "NOT_FOUND"},
+		{command: "iam workload-identity-pools providers create-oidc x1 --location=global --workload-identity-pool=none --issuer-uri=https://x --attribute-mapping=google.subject=assertion.sub" + project, fails: "NOT_FOUND"},
 		{command: "projects describe nobodys", fails: "there is no project nobodys"},
-		{command: "storage buckets create gs://uploads"},
-		{command: "storage buckets create gs://uploads", fails: "ALREADY_EXISTS"},
+		{command: "storage buckets create gs://uploads" + project},
+		{command: "storage buckets create gs://uploads" + project, fails: "ALREADY_EXISTS"},
 		{command: "storage buckets add-iam-policy-binding gs://none --role=roles/storage.objectUser --member=serviceAccount:" + uploaderGSA, fails: "not found: 404"},
 	} {
-		output, err := s.run(t.Context(), append([]string{"gcloud"}, strings.Fields(step.command)...)...)
-		switch {
-		case step.fails == "" && (err != nil || !strings.Contains(output, step.says)):
-			t.Errorf("gcloud %s: %q, %v, want %q", step.command, output, err, step.says)
-		case step.fails != "" && (err == nil || !strings.Contains(err.Error(), step.fails)):
-			t.Errorf("gcloud %s: %q, %v, want an error with %q", step.command, output, err, step.fails)
-		}
+		s.tryGcloud(t, step.command, step.says, step.fails)
 	}
 	if !s.Storage.HasBucket("uploads") {
 		t.Error("Cloud Storage has no bucket uploads")

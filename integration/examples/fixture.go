@@ -27,6 +27,11 @@ const (
 	ProjectNumber      = deployment.ProjectNumber
 	OtherProjectID     = "other-project"
 	OtherProjectNumber = "112233445566"
+	deploymentPool     = "on-prem"       // of deployment.Provider
+	FreshProjectID     = "fresh-project" // for one way in; fresh until its test
+	FreshProjectNumber = "223344556677"
+	BareProjectID      = "bare-project" // for the other
+	BareProjectNumber  = "334455667788"
 	Operator           = "operator@example.com" // runs the commands of the READMEs
 )
 
@@ -77,10 +82,12 @@ func Up(t T) *Fixture {
 func newFixture(t T) *Fixture {
 	t.Helper()
 	s := &Fixture{home: t.TempDir()}
-	s.Google = fakegoogle.Start(t, fakegoogle.Options{SharedQuotaProject: true}) // gcloud names no quota project
+	s.Google = fakegoogle.Start(t, fakegoogle.Options{})
 	s.Cloud = fakecloud.New(fakecloud.Options{
 		Google: s.Google.Server, Operator: "user:" + Operator,
-		Projects: map[string]string{ProjectID: ProjectNumber, OtherProjectID: OtherProjectNumber},
+		Projects: map[string]string{
+			ProjectID: ProjectNumber, OtherProjectID: OtherProjectNumber, FreshProjectID: FreshProjectNumber, BareProjectID: BareProjectNumber,
+		},
 	})
 	var err error
 	if s.Storage, err = gcs.New(gcs.Options{Fake: s.Google.URL, Authorize: s.Cloud.Bucket}); err != nil {
@@ -163,11 +170,8 @@ func (s *Fixture) Load(t T, images ...cluster.Image) {
 func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	t.Helper()
 	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}
+	s.Cloud.Enable(ProjectID, fakegoogle.Services()...)
 	if overlay == "impersonation" {
-		// The members of its bindings are in this pool.
-		if err := s.Google.AddGKEPool(ProjectID, deployment.ProjectNumber); err != nil {
-			t.Fatal(err)
-		}
 		for _, project := range []string{ProjectID, OtherProjectID} {
 			for _, role := range []string{"roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountViewer"} {
 				s.Google.Bind("projects/"+project, role, "user:"+Operator)
@@ -178,9 +182,13 @@ func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	return deployment.Install(t, s.Cluster, s.Program, options)
 }
 
-// storeCredentials makes the secret of the README.
+// storeCredentials sets the quota project and makes the secret, as docs/impersonation.md
+// describes.
 func (s *Fixture) storeCredentials(ctx context.Context, c *cluster.Cluster) error {
 	file := filepath.Join(s.home, credentialsFile)
+	if _, err := s.run(ctx, "gcloud", "auth", "application-default", "set-quota-project", ProjectID); err != nil {
+		return err
+	}
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return err

@@ -2,11 +2,18 @@ package examples
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // absolute is the path of a file of this package, for programs that run elsewhere.
@@ -35,6 +42,19 @@ func accessToken(t *testing.T, s *Fixture, credentials []byte) string {
 		t.Fatal(err)
 	}
 	return token
+}
+
+// tryGcloud runs a command of gcloud's. It has to succeed and print a text, or to fail with
+// one.
+func (s *Fixture) tryGcloud(t *testing.T, command, says, fails string) {
+	t.Helper()
+	output, err := s.run(t.Context(), append([]string{"gcloud"}, strings.Fields(command)...)...)
+	switch {
+	case fails == "" && (err != nil || !strings.Contains(output, says)):
+		t.Errorf("gcloud %s: %q, %v, want %q", command, output, err, says)
+	case fails != "" && (err == nil || !strings.Contains(err.Error(), fails)):
+		t.Errorf("gcloud %s: %q, %v, want an error with %q", command, output, err, fails)
+	}
 }
 
 // ask returns the status of an answer.
@@ -77,4 +97,20 @@ func askJSON(t *testing.T, client *http.Client, method, address, bearer string, 
 		t.Fatal(err)
 	}
 	return answer
+}
+
+// writeKeys writes a key set that Google accepts into the operator's home folder.
+func (s *Fixture) writeKeys(t *testing.T, name string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Use: "sig", Algorithm: "ES256"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.home, name), set, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

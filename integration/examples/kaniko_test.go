@@ -64,7 +64,7 @@ func kaniko(t *testing.T, s *Fixture) {
 	start := time.Now()
 	output := s.RunBlocks(t, kanikoReadme, map[string]string{
 		"PROJECT_ID": ProjectID, "OTHER_PROJECT_ID": OtherProjectID, "BUCKET": kanikoBucket, "LOCATION": kanikoLocation,
-		"MEMBER": deployment.Principal(kanikoNamespace, "builder"), "OTHER_MEMBER": deployment.Principal(kanikoNamespace, "builder-other"),
+		"POOL": deploymentPool,
 	})
 	t.Logf("the README's commands took %s, to the proof", time.Since(start).Round(100*time.Millisecond))
 	for _, project := range []struct{ id, ksa string }{{ProjectID, "builder"}, {OtherProjectID, "builder-other"}} {

@@ -18,6 +18,10 @@ import (
 // home folder.
 const credentialsFile = ".config/gcloud/application_default_credentials.json"
 
+// unrelatedProject is the core/project of the operator's gcloud. The operator has no role in
+// it.
+const unrelatedProject = "yesterdays-project"
+
 // commandWithin bounds a README's commands, or one command. A gcloud takes 2 s, and
 // several times that on a busy machine.
 const commandWithin = 10 * time.Minute
@@ -32,6 +36,20 @@ func (s *Fixture) makeHome() error {
 	// No token_uri, as in gcloud's own.
 	if err := os.WriteFile(file, s.Google.AuthorizedUser(Operator, ""), 0o600); err != nil {
 		return err
+	}
+	// Commands that rely on core/project fail: the reader of a README may have set any other
+	// project, or none.
+	folder := filepath.Dir(file)
+	if err := os.Mkdir(filepath.Join(folder, "configurations"), 0o700); err != nil {
+		return err
+	}
+	for name, content := range map[string]string{
+		"active_config":                 "default",
+		"configurations/config_default": "[core]\nproject = " + unrelatedProject + "\naccount = " + Operator + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+			return err
+		}
 	}
 	return os.Mkdir(filepath.Join(s.home, "bin"), 0o755)
 }

@@ -83,6 +83,33 @@ func (s *Fixture) runText(t T, readme, folder, content string, variables map[str
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", readme, err)
 	}
+	return s.runList(t, readme, folder, blocks, variables)
+}
+
+// runSkipped runs the one block that the reader of a text runs at another time and that
+// contains a command.
+func (s *Fixture) runSkipped(t T, readme, folder, content, command string, variables map[string]string) (string, error) {
+	t.Helper()
+	blocks, err := Blocks(content)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", readme, err)
+	}
+	found := 0
+	for i, b := range blocks {
+		blocks[i].Reason = "it is not its time"
+		if b.Reason != "" && strings.Contains(b.Text, command) {
+			blocks[i].Reason = ""
+			found++
+		}
+	}
+	if found != 1 {
+		return "", fmt.Errorf("%s: %d skipped blocks contain %s, want 1", readme, found, command)
+	}
+	return s.runList(t, readme, folder, blocks, variables)
+}
+
+func (s *Fixture) runList(t T, readme, folder string, blocks []Block, variables map[string]string) (string, error) {
+	t.Helper()
 	for i, b := range blocks {
 		if b.Reason == "" && callsGcloud.MatchString(b.Text) && !s.Gcloud() {
 			blocks[i].Reason = "this machine has no gcloud"

@@ -60,6 +60,15 @@ func (s *Standalone) Complete() error {
 	)
 }
 
+// Names returns the names of the KSAs in IAM policies.
+func (s *Standalone) Names() principal.Names {
+	names := principal.Names{GKEPool: s.Project.WorkloadPool, ProjectNumber: s.Project.Number}
+	if s.Credentials.Kind == Fake {
+		names.Pool = FakePool
+	}
+	return names
+}
+
 // hostNames is the form of names with commas between them, also of those with an
 // underscore, like Docker's.
 var hostNames = regexp.MustCompile(`^[A-Za-z0-9_.-]+(,[A-Za-z0-9_.-]+)*$`)
@@ -78,13 +87,4 @@ func (s *Standalone) AllowedHosts() []string {
 		hosts[i] = strings.TrimSuffix(hosts[i], ".")
 	}
 	return hosts
-}
-
-// Names returns the names of the KSAs in IAM policies.
-func (s *Standalone) Names() principal.Names {
-	names := principal.Names{GKEPool: s.Project.WorkloadPool, ProjectNumber: s.Project.Number}
-	if s.Credentials.Kind == Fake {
-		names.Pool = FakePool
-	}
-	return names
 }

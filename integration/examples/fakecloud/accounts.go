@@ -38,18 +38,32 @@ func (s *Server) createAccount(c *call) (any, error) {
 	return account, err
 }
 
-func (s *Server) getAccount(c *call) (any, error) {
-	email := c.PathValue("account")
+// accountName is the name of the account that the path addresses. Google finds an account
+// only in its own project, or in the project "-" (reference of iam/v1,
+// projects.serviceAccounts.get).
+func accountName(c *call, email string) (string, error) {
 	_, domain, _ := strings.Cut(email, "@")
 	project, _, _ := strings.Cut(domain, ".")
-	return s.get("projects/" + project + "/serviceAccounts/" + email)
+	if inURL := c.PathValue("project"); inURL != "-" && inURL != project {
+		return "", refuse(http.StatusNotFound, "Unknown service account")
+	}
+	return "projects/" + project + "/serviceAccounts/" + email, nil
+}
+
+func (s *Server) getAccount(c *call) (any, error) {
+	name, err := accountName(c, c.PathValue("account"))
+	if err != nil {
+		return nil, err
+	}
+	return s.get(name)
 }
 
 func (s *Server) deleteAccount(c *call) (any, error) {
 	email := c.PathValue("account")
-	_, domain, _ := strings.Cut(email, "@")
-	project, _, _ := strings.Cut(domain, ".")
-	name := "projects/" + project + "/serviceAccounts/" + email
+	name, err := accountName(c, email)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := s.get(name); err != nil {
 		return nil, err
 	}
@@ -63,6 +77,9 @@ func (s *Server) deleteAccount(c *call) (any, error) {
 // setAccountPolicy changes the policy that the offline Google has.
 func (s *Server) setAccountPolicy(c *call) (any, error) {
 	email := strings.TrimSuffix(c.PathValue("call"), ":setIamPolicy")
+	if _, err := accountName(c, email); err != nil {
+		return nil, err
+	}
 	var request setRequest
 	if err := c.decode(&request); err != nil {
 		return nil, err
@@ -78,6 +95,9 @@ func (s *Server) setAccountPolicy(c *call) (any, error) {
 func (s *Server) askGoogle(c *call, path string) (policy, error) {
 	var present policy
 	request := c.Request.Clone(c.Context())
+	if request.Header.Get(quotaProject) == "" {
+		request.Header.Set(quotaProject, c.PathValue("project"))
+	}
 	request.URL.Path, request.URL.RawPath, request.URL.RawQuery = path, "", ""
 	request.Body = io.NopCloser(bytes.NewReader(nil))
 	answer := httptest.NewRecorder()

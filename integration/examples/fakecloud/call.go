@@ -35,16 +35,18 @@ func (c *call) decode(into any) error {
 	return nil
 }
 
-// refusal is an error of Google's.
+// refusal is an error of Google's: google.rpc.Status.
 type refusal struct {
 	code    int
+	status  string // name of the google.rpc.Code
 	message string
+	details []any
 }
 
 func (r *refusal) Error() string { return r.message }
 
 func refuse(code int, format string, args ...any) error {
-	return &refusal{code, fmt.Sprintf(format, args...)}
+	return &refusal{code: code, status: statuses[code], message: fmt.Sprintf(format, args...)}
 }
 
 // statuses are the codes of google.rpc by those of HTTP.
@@ -64,12 +66,16 @@ func (s *Server) endpoint(answer func(*call) (any, error)) http.Handler {
 		if err != nil {
 			refused, ok := errors.AsType[*refusal](err)
 			if google, is := errors.AsType[*fakegoogle.Error](err); is {
-				refused = &refusal{google.Code, google.Message}
+				refused = &refusal{code: google.Code, status: google.Status, message: google.Message}
 			} else if !ok {
-				refused = &refusal{http.StatusInternalServerError, err.Error()}
+				refused = &refusal{code: http.StatusInternalServerError, status: "INTERNAL", message: err.Error()}
 			}
 			code = refused.code
-			output = map[string]any{"error": map[string]any{"code": code, "message": refused.message, "status": statuses[code]}}
+			failure := map[string]any{"code": code, "message": refused.message, "status": refused.status}
+			if refused.details != nil { // gcloud cannot read null
+				failure["details"] = refused.details
+			}
+			output = map[string]any{"error": failure}
 		}
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 		w.WriteHeader(code)
@@ -86,6 +92,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, answer func(*cal
 	if grant.Principal != s.operator {
 		return nil, refuse(http.StatusForbidden, "The caller does not have permission: only %s sets things up here, not %s", s.operator, grant.Principal)
 	}
+	if err := s.checkEnabled(r); err != nil {
+		return nil, err
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "%v", err)
@@ -94,6 +103,6 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, answer func(*cal
 }
 
 // operation is a long-running one that has ended.
-func operation(name string, response any) any {
-	return map[string]any{"name": name + "/operations/done", "done": true, "response": response}
+func operation(name string, response any) resource {
+	return resource{"name": name + "/operations/done", "done": true, "response": response}
 }

@@ -30,6 +30,9 @@ type Server struct {
 
 	mu        sync.Mutex
 	storage   Storage
+	enabled   map[projectService]bool
+	waited    map[string]bool     // operations whose caller has been told to wait
+	issuers   []string            // those that an organisation policy allows; all if nil
 	policies  map[string]policy   // by resource: projects/ID, buckets/NAME, a repository's name
 	buckets   map[string]string   // project ids by bucket
 	resources map[string]resource // accounts, pools, providers and repositories by name
@@ -38,14 +41,18 @@ type Server struct {
 // resource is the part that all descriptions share.
 type resource map[string]any
 
-// New makes a stand-in. The operator owns the projects.
+// New makes a stand-in. The operator owns the projects, in which no API is enabled.
 func New(opts Options) *Server {
 	s := &Server{
 		google: opts.Google, operator: opts.Operator, projects: opts.Projects,
 		policies: map[string]policy{}, buckets: map[string]string{}, resources: map[string]resource{},
+		enabled: map[projectService]bool{}, waited: map[string]bool{},
 	}
-	for id := range s.projects {
+	for id, number := range s.projects {
 		s.Bind("projects/"+id, "roles/owner", s.operator)
+		for _, service := range fakegoogle.Services() {
+			s.setEnabled(id, number, service, false)
+		}
 	}
 	s.routes = s.mux()
 	return s
@@ -86,16 +93,22 @@ func (s *Server) mux() *http.ServeMux {
 	for pattern, answer := range map[string]func(*call) (any, error){
 		"GET /v1/projects/{project}":                              s.getProject,
 		"POST /v1/projects/{call}":                                s.projectCall,
-		"POST /v1/projects/{project}/services:batchEnable":        s.enable,
-		"POST /v1/projects/{project}/services/{call}":             s.enable,
+		"POST /v1/projects/{project}/services:batchEnable":        s.batchEnable,
+		"POST /v1/projects/{project}/services/{call}":             s.serviceCall,
+		"GET /v1/operations/{operation}":                          s.getOperation,
 		"POST /v1/projects/{project}/serviceAccounts":             s.createAccount,
 		"GET /v1/projects/{project}/serviceAccounts/{account}":    s.getAccount,
 		"DELETE /v1/projects/{project}/serviceAccounts/{account}": s.deleteAccount,
 		"POST " + poolsPath:                                       s.createPool,
+		"GET " + poolsPath:                                        s.listPools,
 		"GET " + poolsPath + "/{pool}":                            s.getResource,
+		"DELETE " + poolsPath + "/{pool}":                         s.deletePool,
+		"POST " + poolsPath + "/{call}":                           s.undeletePool,
 		"POST " + poolsPath + "/{pool}/providers":                 s.createProvider,
 		"GET " + poolsPath + "/{pool}/providers/{provider}":       s.getResource,
 		"PATCH " + poolsPath + "/{pool}/providers/{provider}":     s.updateProvider,
+		"DELETE " + poolsPath + "/{pool}/providers/{provider}":    s.deleteProvider,
+		"POST " + poolsPath + "/{pool}/providers/{call}":          s.undeleteProvider,
 		"POST " + repositoriesPath:                                s.createRepository,
 		"GET " + repositoriesPath + "/{call}":                     s.repositoryCall,
 		"POST " + repositoriesPath + "/{call}":                    s.repositoryCall,
@@ -107,6 +120,7 @@ func (s *Server) mux() *http.ServeMux {
 	}
 	// Only the policy of an account: the offline Google answers the rest.
 	mux.HandleFunc("POST /v1/projects/{project}/serviceAccounts/{call}", func(w http.ResponseWriter, r *http.Request) {
+		s.billGcloud(r)
 		if strings.HasSuffix(r.PathValue("call"), ":setIamPolicy") {
 			s.endpoint(s.setAccountPolicy).ServeHTTP(w, r)
 			return
