@@ -21,8 +21,10 @@ func accountCases() []row {
 		{"accounts/linked: the workload pool is not a name of the account", Inferred, "the account has two names", ifLinked(poolIsAbsent)},
 		{"accounts/unlinked: the workload pool is shown as the e-mail address", Client, managed, ifUnlinked(expect(get(sa+"default/email"), status(200), matching(`[^@\s/]+\.[^@\s/]+`)))},
 		{"accounts/unlinked: the workload pool is listed", Client, "gcloud 528.0.0, run", ifUnlinked(expect(get(sa), status(200), listsOnly("default/", "{email}/")))},
+		// The second subject is that of a cluster that Google trusts through a pool of the
+		// operator's: "Workload Identity Federation with Kubernetes".
 		{"accounts/principal: the identifier is shown as the e-mail address", Documented, gkeDoc,
-			ifPrincipal(expect(get(sa+"default/email"), status(200), matching(`principal://iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[^/\s]+/subject/ns/[^/\s]+/sa/[^/\s]+`)))},
+			ifPrincipal(expect(get(sa+"default/email"), status(200), matching(`principal://iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[^/\s]+/subject/(ns/[^/\s]+/sa/[^/\s]+|system:serviceaccount:[^/:\s]+:[^/:\s]+)`)))},
 		{"accounts/principal: its directory, with double slashes collapsed", Client, collapse, ifPrincipal(expect(get(sa+"{collapsed}/?recursive=true"), ok(jsonDoc), sameAs(get(sa+"default/?recursive=true"))))},
 		{"accounts/principal: its token, with double slashes collapsed", Client, collapse, ifPrincipal(expect(get(sa+"{collapsed}/token"), accessToken()...))},
 		{"accounts/principal: its token, with double slashes", Client, "gcloud 528.0.0, run", ifPrincipal(expect(get(sa+"{email}/token"), accessToken()...))},

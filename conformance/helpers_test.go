@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"gke-metadata-emulator/identity"
+	iamnames "gke-metadata-emulator/internal/principal"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
 )
@@ -74,7 +75,7 @@ func serve(t *testing.T, w backend) string {
 	}
 	s := server.New(server.Options{Identity: identities{w}, Tokens: w, Facts: func() server.Facts {
 		return server.Facts{
-			ProjectID: "demo-project", NumericProjectID: "123456789012", WorkloadPool: testPool, UniverseDomain: "googleapis.com",
+			ProjectID: "demo-project", NumericProjectID: "123456789012", Names: iamnames.Names{GKEPool: testPool, ProjectNumber: "123456789012"}, UniverseDomain: "googleapis.com",
 			InstanceID: "15534023222112865485", NodeName: "node-1", Hostname: "node-1.europe-west1-b.c.demo-project.internal", Zone: "europe-west1-b",
 			ClusterName: "demo", ClusterLocation: "europe-west1", ClusterUID: "6c1e0d6c3f2b4b5e9a1d2f7c8e9d0a1b6c1e0d6c3f2b4b5e9a1d2f7c8e9d0a1b",
 		}

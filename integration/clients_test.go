@@ -106,6 +106,7 @@ func TestGoMetadataClient(t *testing.T) {
 				"ProjectID":              {projectID, func() (any, error) { return one(c.ProjectIDWithContext) }},
 				"NumericProjectID":       {projectNumber, func() (any, error) { return one(c.NumericProjectIDWithContext) }},
 				"InstanceID":             {notEmpty, func() (any, error) { return one(c.InstanceIDWithContext) }},
+				"InstanceName":           {notEmpty, func() (any, error) { return one(c.InstanceNameWithContext) }},
 				"Hostname":               {notEmpty, func() (any, error) { return one(c.HostnameWithContext) }},
 				"Zone":                   {func(s string) bool { return strings.Count(s, "-") == 2 }, func() (any, error) { return one(c.ZoneWithContext) }},
 				"Email":                  {target.gsa, func() (any, error) { return getter(c.EmailWithContext, "") }},
@@ -117,7 +118,6 @@ func TestGoMetadataClient(t *testing.T) {
 				// absence.
 				"InternalIP":            {nil, func() (any, error) { return one(c.InternalIPWithContext) }},
 				"ExternalIP":            {nil, func() (any, error) { return one(c.ExternalIPWithContext) }},
-				"InstanceName":          {nil, func() (any, error) { return one(c.InstanceNameWithContext) }},
 				"InstanceTags":          {nil, func() (any, error) { return many(c.InstanceTagsWithContext) }},
 				"ProjectAttributes":     {nil, func() (any, error) { return many(c.ProjectAttributesWithContext) }},
 				"ProjectAttributeValue": {nil, func() (any, error) { return getter(c.ProjectAttributeValueWithContext, "ssh-keys") }},

@@ -1,14 +1,18 @@
 package server
 
-import "gke-metadata-emulator/identity"
+import (
+	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/principal"
+)
 
 // Facts are the metadata tree's values for the project, the cluster and the node.
 // A fact that is empty is not known yet.
 type Facts struct {
 	ProjectID        string
 	NumericProjectID string // digits
-	WorkloadPool     string // PROJECT_ID.svc.id.goog
 	UniverseDomain   string // default: googleapis.com
+
+	Names principal.Names // of the KSAs
 
 	InstanceID string // up to 20 decimal digits
 	NodeName   string // instance/name; unlike Hostname it has no domain of Google's
@@ -31,10 +35,9 @@ func (f Facts) email(w identity.Workload) string {
 	case w.GSA != "":
 		return w.GSA
 	case w.PrincipalEmail:
-		return "principal://iam.googleapis.com/projects/" + f.NumericProjectID + "/locations/global/workloadIdentityPools/" + f.WorkloadPool +
-			"/subject/ns/" + w.KSA.Namespace + "/sa/" + w.KSA.Name
+		return f.Names.Principal(w.KSA)
 	}
-	return f.WorkloadPool
+	return f.Names.GKEPool
 }
 
 // zone is empty if the zone is not known yet.

@@ -114,7 +114,7 @@ func FuzzPath(f *testing.F) {
 		f.Add(path)
 	}
 	for _, path := range []string{"//", "/%2e", root + "/%2e%2e/v1/", root + "//instance/id", root + "/instance/%69d", "http://x" + root + "/instance/id", "*", root + "/instance", root + "/project/attributes",
-		accounts + "/" + principal + "/token", accounts + "/default%2ftoken", accounts + "/a/../default/token", root + "/instance/id?", root + "/instance/id%00", "/\xff", root + "/instance/attributes/%7battribute%7d"} {
+		accounts + "/" + testPrincipal + "/token", accounts + "/default%2ftoken", accounts + "/a/../default/token", root + "/instance/id?", root + "/instance/id%00", "/\xff", root + "/instance/attributes/%7battribute%7d"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, target string) {

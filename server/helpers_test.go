@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/principal"
 	"gke-metadata-emulator/tokens"
 )
 
@@ -28,10 +29,10 @@ var update = flag.Bool("update", false, "write testdata from the responses of th
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	accounts  = root + "/instance/service-accounts"
-	testGSA   = "cart@demo-project.iam.gserviceaccount.com"
-	testPool  = "demo-project.svc.id.goog"
-	principal = "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/" + testPool + "/subject/ns/shop/sa/cart"
+	accounts      = root + "/instance/service-accounts"
+	testGSA       = "cart@demo-project.iam.gserviceaccount.com"
+	testPool      = "demo-project.svc.id.goog"
+	testPrincipal = "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/" + testPool + "/subject/ns/shop/sa/cart"
 
 	accessSecret = "ya29.secret-access-token"
 	idSecret     = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJzZWNyZXQifQ.c2VjcmV0"
@@ -41,7 +42,7 @@ const (
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 var testFacts = Facts{
-	ProjectID: "demo-project", NumericProjectID: "123456789012", WorkloadPool: testPool, UniverseDomain: "googleapis.com",
+	ProjectID: "demo-project", NumericProjectID: "123456789012", Names: principal.Names{GKEPool: testPool, ProjectNumber: "123456789012"}, UniverseDomain: "googleapis.com",
 	InstanceID: "5534023222112865485", NodeName: "node-1", Hostname: "node-1.europe-west1-b.c.demo-project.internal", Zone: "europe-west1-b",
 	ClusterName: "demo", ClusterLocation: "europe-west1", ClusterUID: "6c1e0d6c3f2b4b5e9a1d2f7c8e9d0a1b6c1e0d6c3f2b4b5e9a1d2f7c8e9d0a1b",
 }

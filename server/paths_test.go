@@ -75,14 +75,19 @@ func TestPath_IsNotCleanedAndCannotBypassChecks(t *testing.T) {
 }
 
 func TestPath_PrincipalCanBePercentEncoded(t *testing.T) {
-	w := linked()
-	asPrincipal(w)
-	r := serve(t, w)
-	for _, name := range []string{url.PathEscape(principal), strings.ReplaceAll(principal, "/", "%2f"), principal, strings.Replace(principal, "//", "/", 1)} {
-		if reply := r.do(t, get(accounts+"/"+name+"/email")).expect(t, 200); reply.body != principal {
-			t.Errorf("%s: body %q", name, reply.body)
+	const pool = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/on-prem"
+	for pool, want := range map[string]string{"": testPrincipal, pool: "principal:" + pool + "/subject/system:serviceaccount:shop:cart"} {
+		f := &changingFacts{facts: testFacts}
+		f.facts.Names.Pool = pool
+		w := linked()
+		asPrincipal(w)
+		r := serve(t, w, f.use)
+		for _, name := range []string{url.PathEscape(want), strings.ReplaceAll(want, "/", "%2f"), want, strings.Replace(want, "//", "/", 1)} {
+			if reply := r.do(t, get(accounts+"/"+name+"/email")).expect(t, 200); reply.body != want {
+				t.Errorf("%s: body %q", name, reply.body)
+			}
+			r.do(t, get(accounts+"/"+name)).expect(t, 301)
 		}
-		r.do(t, get(accounts+"/"+name)).expect(t, 301)
 	}
 }
 

@@ -68,9 +68,9 @@ func transcripts() map[string][]exchange {
 			{title: "unlinked: no token under the GSA's address", request: get(accounts + "/" + testGSA + "/token"), world: unlinked},
 			{title: "principal: its e-mail address", request: get(accounts + "/default/email"), world: asPrincipal},
 			{title: "principal: listed", request: get(accounts + "/"), world: asPrincipal},
-			{title: "principal: its directory, as Python requests it with the double slash collapsed", request: get(accounts + "/" + strings.Replace(principal, "//", "/", 1) + "/?recursive=true"), world: asPrincipal},
-			{title: "principal: its token, with both slashes", request: get(accounts + "/" + principal + "/token"), world: asPrincipal},
-			{title: "principal: no token of another principal", request: get(accounts + "/" + strings.Replace(principal, "/sa/cart", "/sa/till", 1) + "/token"), world: asPrincipal},
+			{title: "principal: its directory, as Python requests it with the double slash collapsed", request: get(accounts + "/" + strings.Replace(testPrincipal, "//", "/", 1) + "/?recursive=true"), world: asPrincipal},
+			{title: "principal: its token, with both slashes", request: get(accounts + "/" + testPrincipal + "/token"), world: asPrincipal},
+			{title: "principal: no token of another principal", request: get(accounts + "/" + strings.Replace(testPrincipal, "/sa/cart", "/sa/till", 1) + "/token"), world: asPrincipal},
 		},
 	}
 	for name, account := range map[string]string{"keys-default": defaultAccount, "keys-email": testGSA} {

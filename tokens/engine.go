@@ -13,6 +13,7 @@ import (
 
 	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/internal/change"
+	"gke-metadata-emulator/internal/principal"
 )
 
 const (
@@ -30,10 +31,9 @@ type Options struct {
 	SourceCredential SourceCredential // the operator's, for impersonation
 	Delegates        []string         // e-mail addresses of the chain from the source credential to all GSAs
 
-	Policy       Policy // of impersonation; default: the GSAs' own IAM policies
-	RulesDecide  bool   // the list in Rules replaces the policy
-	WorkloadPool string // PROJECT_ID.svc.id.goog
-	Provider     string // of federation; names further members that the IAM policies can hold
+	Names       principal.Names // of the KSAs in IAM policies
+	Policy      Policy          // of impersonation; default: the GSAs' own IAM policies
+	RulesDecide bool            // the list in Rules replaces the policy
 
 	Limits *Rules // in all modes, fixed for the engine's lifetime; nil: no limits
 	Rules  *Rules // the same, until [Engine.SetRules]
@@ -156,12 +156,12 @@ func (o Options) minting(e *Engine, m *metrics) (Source, Policy, error) {
 func (o Options) federating(minting *mint, e *Engine, m *metrics) Source {
 	ksaTokens := newSubjectCache(o.Federation.Subjects, cacheSize, o.Now, e.background, m)
 	exchangeFor := func(lifetime time.Duration) *exchange {
-		return &exchange{Federation: *o.Federation, subjects: ksaTokens, lifetime: lifetime, client: o.HTTPClient, now: o.Now, metrics: m}
+		return &exchange{Federation: *o.Federation, names: o.Names, subjects: ksaTokens, lifetime: lifetime, client: o.HTTPClient, now: o.Now, metrics: m}
 	}
 	shared := newCache(exchangeFor(subjectLifetime), "federated", cacheSize, o.Now, e.background, m)
 	e.credentialStores, e.ksaTokens = []*store{shared.store, ksaTokens.store}, ksaTokens.store
 	minting.credential = federated{source: shared, shortLived: func(lifetime time.Duration) Source { return exchangeFor(lifetime) }}
-	minting.caller = func(w identity.Workload) string { return federatedMember(o.Federation.Provider, w.KSA) }
+	minting.caller = func(w identity.Workload) string { return o.Names.Member(w.KSA) }
 	minting.missingBinding = func(w identity.Workload) string {
 		role := workloadIdentityUser
 		if w.Delegates != "" {

@@ -10,20 +10,24 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/principal"
 )
 
 // Federation describes how a cluster whose issuer Google trusts proves its workloads:
 // the KSA's token is exchanged at Google's Security Token Service.
 type Federation struct {
-	Provider    string        // //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER
-	STSEndpoint string        // https://sts.googleapis.com
-	Subjects    SubjectTokens // source of the KSA tokens
+	Provider        string        // full name of the workload identity provider or of the fleet's membership, for messages
+	Audience        string        // of the exchange, by which the Security Token Service finds the provider
+	SubjectAudience string        // of the KSA tokens
+	STSEndpoint     string        // https://sts.googleapis.com
+	Subjects        SubjectTokens // source of the KSA tokens
 }
 
 // exchange issues federated tokens. To Google, the bearer of such a token is the KSA
 // itself.
 type exchange struct {
 	Federation
+	names    principal.Names
 	subjects subjectCache  // of Federation.Subjects
 	lifetime time.Duration // requested for the KSA tokens, which the federated tokens do not outlive
 	client   *http.Client
@@ -35,14 +39,13 @@ type exchange struct {
 // Federation with Kubernetes" in Google's documentation. If STS refuses a cached KSA
 // token, it is replaced once.
 func (x *exchange) AccessToken(ctx context.Context, w identity.Workload, scopes Scopes) (Token, error) {
-	audience := "https:" + x.Provider // Google's default for a Kubernetes provider
 	for retried := false; ; retried = true {
-		subject, err := x.subjects.SubjectToken(ctx, w, audience, x.lifetime)
+		subject, err := x.subjects.SubjectToken(ctx, w, x.SubjectAudience, x.lifetime)
 		if err != nil {
 			return Token{}, err
 		}
 		token, err := x.exchangeToken(ctx, w, scopes, subject)
-		if retried || !invalidGrant(err) || !x.subjects.invalidate(w, audience, x.lifetime, subject) {
+		if retried || !invalidGrant(err) || !x.subjects.invalidate(w, x.SubjectAudience, x.lifetime, subject) {
 			return token, err
 		}
 	}
@@ -58,7 +61,7 @@ func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scope
 			"grant_type":           {"urn:ietf:params:oauth:grant-type:token-exchange"},
 			"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
 			"subject_token_type":   {"urn:ietf:params:oauth:token-type:jwt"},
-			"audience":             {x.Provider},
+			"audience":             {x.Audience},
 			"subject_token":        {subject.Value()},
 		},
 	}
@@ -67,7 +70,7 @@ func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scope
 		t, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, x.client))
 		if err != nil {
 			return oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, stsService,
-				request{caller: federatedMember(x.Provider, w.KSA), provider: x.Provider, subject: subject}, err)
+				request{caller: x.names.Member(w.KSA), provider: x.Provider, subject: subject}, err)
 		}
 		token = NewToken(t.AccessToken, t.Expiry)
 		if t.Expiry.IsZero() { // expires_in is optional in RFC 8693
@@ -77,7 +80,7 @@ func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scope
 			}
 		}
 		token.origin = subject.origin
-		token = token.withOrigin(func(o *origin) { o.Principal = federatedMember(x.Provider, w.KSA) })
+		token = token.withOrigin(func(o *origin) { o.Principal = x.names.Member(w.KSA) })
 		return nil
 	})
 	return token, err

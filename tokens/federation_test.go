@@ -74,7 +74,7 @@ func TestFederation_RejectedCredentialIsMisconfigured(t *testing.T) {
 				panic(err)
 			}
 		}, []string{testProvider, "invalid_grant", "The audience in ID Token [https:" + testProvider + "] does not match"}},
-		{"unknown provider", func(_ *offlineGoogle, f *Federation) { f.Provider = unknown }, []string{unknown, "invalid_target"}},
+		{"unknown provider", func(_ *offlineGoogle, f *Federation) { f.Provider, f.Audience = unknown, unknown }, []string{unknown, "invalid_target"}},
 		{"expired token", func(g *offlineGoogle, f *Federation) {
 			f.Subjects = backdated(g.issuer, 2*time.Hour)
 		}, []string{testProvider, "invalid_grant", "stale"}},

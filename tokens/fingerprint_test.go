@@ -12,10 +12,11 @@ func TestFingerprint_CoversEverySetting(t *testing.T) {
 	names := map[string]string{} // by fingerprint
 	for name, o := range map[string]Options{
 		"federation":       g.federation(),
-		"another provider": g.federation(func(f *Federation) { f.Provider += "2" }),
+		"another provider": g.federation(func(f *Federation) { f.Audience += "2" }),
+		"another audience": g.federation(func(f *Federation) { f.SubjectAudience += "2" }),
 		"another STS":      g.federation(func(f *Federation) { f.STSEndpoint += "2" }),
 		"another IAM":      with(g.federation(), func(o *Options) { o.IAMEndpoint += "2" }),
-		"another pool":     with(g.federation(), func(o *Options) { o.WorkloadPool += "2" }),
+		"another pool":     with(g.federation(), func(o *Options) { o.Names.GKEPool += "2" }),
 		"other IAM creds":  with(g.federation(), func(o *Options) { o.IAMCredentialsEndpoint += "2" }),
 		"limits":           with(g.federation(), func(o *Options) { o.Limits = must(NewLimits([]string{"ci="}, nil, 0)) }),
 		"other limits":     with(g.federation(), func(o *Options) { o.Limits = must(NewLimits(nil, nil, time.Hour)) }),
@@ -27,7 +28,7 @@ func TestFingerprint_CoversEverySetting(t *testing.T) {
 		"no policy":        g.impersonation(operator, AllowAll{}),
 		"rules decide":     with(g.impersonation(operator, nil), func(o *Options) { o.RulesDecide, o.Rules = true, listing }),
 		"delegates":        with(g.impersonation(operator, nil), func(o *Options) { o.Delegates = []string{otherGSA} }),
-		"members' names":   with(g.impersonation(operator, nil), func(o *Options) { o.Provider = testProvider }),
+		"members' names":   with(g.impersonation(operator, nil), func(o *Options) { o.Names = testNames }),
 	} {
 		fingerprint := string(newEngine(t, o).Fingerprint())
 		if other, taken := names[fingerprint]; taken {

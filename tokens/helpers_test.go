@@ -18,6 +18,7 @@ import (
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/principal"
 )
 
 const (
@@ -39,6 +40,15 @@ var (
 		GSA: testGSA,
 	}
 	unlinked = with(linked, func(w *identity.Workload) { w.GSA = "" })
+)
+
+// testNames are the names of KSAs in the pool of testProvider, testGKENames those without
+// a pool of the operator's.
+var (
+	testGKENames = principal.Names{GKEPool: testPool, ProjectNumber: "123456"}
+	testNames    = with(testGKENames, func(n *principal.Names) {
+		n.Pool = "//iam.googleapis.com/projects/123456/locations/global/workloadIdentityPools/clusters"
+	})
 )
 
 var errDown = &Error{Kind: Unavailable, Message: "upstream is down"}
@@ -279,15 +289,15 @@ func (g *offlineGoogle) provider() fakegoogle.Provider {
 
 // federation returns the options of a node in federation mode, with changes.
 func (g *offlineGoogle) federation(changes ...func(*Federation)) Options {
-	f := Federation{Provider: testProvider, STSEndpoint: g.URL, Subjects: g.issuer}
+	f := Federation{Provider: testProvider, Audience: testProvider, SubjectAudience: "https:" + testProvider, STSEndpoint: g.URL, Subjects: g.issuer}
 	for _, change := range changes {
 		change(&f)
 	}
-	return Options{Federation: &f, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
+	return Options{Federation: &f, HTTPClient: g.client, Names: testNames, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
 func (g *offlineGoogle) impersonation(credential SourceCredential, policy Policy) Options {
-	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, WorkloadPool: testPool, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
+	return Options{SourceCredential: credential, Policy: policy, HTTPClient: g.client, Names: testGKENames, IAMCredentialsEndpoint: g.URL, IAMEndpoint: g.URL}
 }
 
 // wantGrant checks the principal that Google sees in a token, and its expiry.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/api/option"
 
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/principal"
 )
 
 const (
@@ -29,8 +29,7 @@ const (
 type iamPolicy struct {
 	credential *sourceCredential
 	calls      *iam.ProjectsServiceAccountsService
-	pool       string // PROJECT_ID.svc.id.goog
-	provider   string // of federation; can be empty
+	names      principal.Names
 	now        func() time.Time
 	metrics    *metrics
 	flights    flights[gsaPolicy]
@@ -54,7 +53,7 @@ func newIAMPolicy(credential *sourceCredential, o Options, background *backgroun
 	if err != nil {
 		return nil, err
 	}
-	return &iamPolicy{credential: credential, calls: service.Projects.ServiceAccounts, pool: o.WorkloadPool, provider: o.Provider,
+	return &iamPolicy{credential: credential, calls: service.Projects.ServiceAccounts, names: o.Names,
 		now: o.Now, metrics: m, flights: flights[gsaPolicy]{background: background}, known: known}, nil
 }
 
@@ -100,7 +99,7 @@ func (p *iamPolicy) forgetDenial(w identity.Workload) {
 
 // boundMember is the member name by which the KSA is bound, or empty.
 func (p *iamPolicy) boundMember(policy gsaPolicy, ksa identity.ServiceAccount) string {
-	for _, member := range workloadMembers(p.pool, p.provider, ksa) {
+	for _, member := range p.names.Members(ksa) {
 		if slices.Contains(policy.members, member) {
 			return member
 		}
@@ -113,8 +112,21 @@ func bindingReason(w identity.Workload, member string) string {
 }
 
 func (p *iamPolicy) denied(w identity.Workload, policy gsaPolicy) *Error {
-	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s\n%s",
-		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, poolMember(p.pool, w.KSA)), seeAlso("missing-binding"))}
+	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s\n%s%s",
+		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, p.names.Member(w.KSA)), p.poolHint(), seeAlso("missing-binding"))}
+}
+
+// poolHint is the way out for a project that never had a GKE cluster: IAM answers the
+// binding of a KSA of GKE's pool with "Identity Pool does not exist" (google/kctf#193), and
+// only GKE and fleets can make that pool.
+func (p *iamPolicy) poolHint() string {
+	if p.names.Pool != "" {
+		return ""
+	}
+	return fmt.Sprintf("IAM accepts this member only if the pool %s exists, which GKE makes with the project's first cluster. Without it, create a pool:\n"+
+		"gcloud iam workload-identity-pools create projects/%s/locations/global/workloadIdentityPools/NAME\n"+
+		"Then set --workload-identity-pool=NAME (GME_WORKLOAD_IDENTITY_POOL) of the metadata server, and bind the member that it shows then.\n",
+		p.names.GKEPool, p.names.ProjectNumber)
 }
 
 // read reads the IAM policy of w.GSA, for all workloads that name it.
@@ -161,35 +173,4 @@ func readPolicyError(gsa, member string, err error) *Error {
 // ServiceAccount.name, 2026-11).
 func projectResource(gsa string) string {
 	return "projects/" + cmp.Or(gsaProject(gsa), "-") + "/serviceAccounts/" + gsa
-}
-
-// workloadMembers are the names by which IAM bindings can refer to a KSA: GKE's own, and
-// the principals of its pool and of a federation provider's pool, with both subjects.
-func workloadMembers(pool, provider string, ksa identity.ServiceAccount) []string {
-	members := []string{poolMember(pool, ksa)}
-	federation, _, found := strings.Cut(provider, "/providers/")
-	if !found {
-		return members
-	}
-	number := ""
-	if parts := strings.Split(federation, "/"); len(parts) > 4 && parts[3] == "projects" {
-		number = parts[4]
-	}
-	gke := "//iam.googleapis.com/projects/" + number + "/locations/global/workloadIdentityPools/" + pool
-	for _, pool := range []string{federation, gke} {
-		members = append(members, principal(pool, kubernetesSubject(ksa)), principal(pool, "ns/"+ksa.Namespace+"/sa/"+ksa.Name))
-	}
-	return members
-}
-
-func poolMember(pool string, ksa identity.ServiceAccount) string {
-	return fmt.Sprintf("serviceAccount:%s[%s/%s]", pool, ksa.Namespace, ksa.Name)
-}
-
-func principal(pool, subject string) string { return "principal:" + pool + "/subject/" + subject }
-
-// federatedMember is IAM's name of a KSA that came through a federation provider.
-func federatedMember(provider string, ksa identity.ServiceAccount) string {
-	pool, _, _ := strings.Cut(provider, "/providers/")
-	return principal(pool, kubernetesSubject(ksa))
 }

@@ -14,6 +14,7 @@ import (
 
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/principal"
 )
 
 // iamFixture is a policy in front of an IAM that a test controls.
@@ -34,7 +35,7 @@ func newIAMFixture(t *testing.T, bindings ...map[string]any) *iamFixture {
 	b := &iamFixture{t: t, status: http.StatusOK}
 	b.bind(bindings...)
 	o := (&offlineGoogle{Running: offlineServer}).impersonation(operator, nil)
-	o.Provider, o.Now = testProvider, time.Now
+	o.Names, o.Now = testNames, time.Now
 	o.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (int, string) {
 		if got := r.Header.Get("Authorization"); got != "Bearer operators-own-token" {
 			t.Errorf("Authorization %q", got)
@@ -85,19 +86,20 @@ const (
 )
 
 func TestIAMPolicy_AcceptsEveryMemberForm(t *testing.T) {
-	for _, member := range []string{
-		cartMember,
-		pools + testPool + "/subject/ns/shop/sa/cart",
-		pools + testPool + "/subject/system:serviceaccount:shop:cart",
-		pools + "clusters/subject/system:serviceaccount:shop:cart",
-		pools + "clusters/subject/ns/shop/sa/cart",
+	gke := []string{cartMember, pools + testPool + "/subject/ns/shop/sa/cart"}
+	for names, members := range map[principal.Names][]string{
+		testGKENames: gke,
+		testNames:    append(gke, testCaller, pools+"clusters/subject/ns/shop/sa/cart"),
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			b := newIAMFixture(t, binding("roles/viewer", "user:a@b.c"), binding(workloadIdentityUser, "user:a@b.c", member))
-			if err := b.allow(linked); err != nil {
-				t.Errorf("%s: %v", member, err)
-			}
-		})
+		for _, member := range members {
+			synctest.Test(t, func(t *testing.T) {
+				b := newIAMFixture(t, binding("roles/viewer", "user:a@b.c"), binding(workloadIdentityUser, "user:a@b.c", member))
+				b.names = names
+				if err := b.allow(linked); err != nil {
+					t.Errorf("%s: %v", member, err)
+				}
+			})
+		}
 	}
 }
 
@@ -118,6 +120,9 @@ func TestIAMPolicy_DeniesForeignBindings(t *testing.T) {
 		"KSA that this name begins as": {user("serviceAccount:" + testPool + "[shop/car]")},
 		"other federation pool":        {user(pools + "others/subject/system:serviceaccount:shop:cart")},
 		"pool of another number":       {user(strings.Replace(testCaller, "123456", "654321", 1))},
+		"GKE's pool of another number": {user(strings.Replace(pools, "123456", "654321", 1) + testPool + "/subject/ns/shop/sa/cart")},
+		"GKE's pool, other subject":    {user(pools + testPool + "/subject/system:serviceaccount:shop:cart")},
+		"all of the pool":              {user("principalSet:" + testNames.Pool + "/*")},
 		"longer subject":               {user(testCaller + "-2")},
 		"service account of that name": {user("serviceAccount:cart@shop.iam.gserviceaccount.com")},
 		"everybody":                    {user("allUsers", "allAuthenticatedUsers")},
@@ -125,12 +130,37 @@ func TestIAMPolicy_DeniesForeignBindings(t *testing.T) {
 		"other letters":                {user(strings.ToUpper(cartMember))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				wantError(t, newIAMFixture(t, bindings...).allow(linked), Denied, "shop/cart may not use "+testGSA,
-					"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role=roles/iam.workloadIdentityUser --member=\""+cartMember+"\"")
-			})
+			for names, member := range map[principal.Names]string{testNames: testCaller, testGKENames: cartMember} {
+				synctest.Test(t, func(t *testing.T) {
+					b := newIAMFixture(t, bindings...)
+					b.names = names
+					wantError(t, b.allow(linked), Denied, "shop/cart may not use "+testGSA,
+						"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role=roles/iam.workloadIdentityUser --member=\""+member+"\"")
+				})
+			}
 		})
 	}
+}
+
+// In another pool, the same subject is the KSA of another cluster.
+func TestIAMPolicy_PoolThatIsNotConfiguredDenies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newIAMFixture(t, binding(workloadIdentityUser, testCaller))
+		b.names = testGKENames
+		wantError(t, b.allow(linked), Denied, cartMember)
+	})
+}
+
+func TestIAMPolicy_DenialWithoutPoolExplainsHowToCreateOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const command = "\ngcloud iam workload-identity-pools create projects/123456/locations/global/workloadIdentityPools/NAME\n"
+		b := newIAMFixture(t)
+		if denial := wantError(t, b.allow(linked), Denied); strings.Contains(denial.Message, "pools create") {
+			t.Errorf("the pool exists, but the message is\n%s", denial)
+		}
+		b.names = testGKENames
+		wantError(t, b.allow(linked), Denied, "only if the pool "+testPool+" exists", command, "--workload-identity-pool=NAME (GME_WORKLOAD_IDENTITY_POOL)")
+	})
 }
 
 func TestIAMPolicy_ConditionalBindingDoesNotHideAnother(t *testing.T) {

@@ -3,6 +3,8 @@ package tokens
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"golang.org/x/oauth2"
 )
@@ -13,10 +15,38 @@ import (
 func keysRemedy(r refusal) string {
 	return fmt.Sprintf("%s A provider with an uploaded JWKS accepts only the keys in it. "+
 		"If the keys were uploaded and the cluster's signing key has changed, upload them again:\n"+
-		"kubectl get --raw /openid/v1/jwks > jwks.json\n"+
-		"gcloud iam workload-identity-pools providers update-oidc %s --jwk-json-path=jwks.json\n"+
+		"%s\n"+
 		"A provider without uploaded keys fetches them from the issuer, which must be reachable from the Internet.",
-		signedBy(r.subject), providerPath(r.provider))
+		signedBy(r.subject), uploadKeysCommand(r.provider))
+}
+
+// membershipName matches a fleet's membership; its submatches are the project, the location
+// and the membership.
+var membershipName = regexp.MustCompile(`^https://gkehub\.googleapis\.com/projects/([^/]+)/locations/([^/]+)/memberships/([^/]+)$`)
+
+// uploadKeysCommand is the command that uploads the cluster's keys to a provider or to a
+// fleet's membership. gcloud 528 updates the keys of a membership (authority.oidcJwks) only
+// as part of a registration, which can be repeated and takes the project only by its ID.
+func uploadKeysCommand(provider string) string {
+	match := membershipName.FindStringSubmatch(provider)
+	if match == nil {
+		return "kubectl get --raw /openid/v1/jwks > jwks.json\n" +
+			"gcloud iam workload-identity-pools providers update-oidc " + providerPath(provider) + " --jwk-json-path=jwks.json"
+	}
+	project := match[1]
+	if strings.Trim(project, "0123456789") == "" {
+		project = "$(gcloud projects describe " + project + " --format='value(projectId)')"
+	}
+	return fmt.Sprintf(`gcloud container fleet memberships register %s --project=%s --location=%s --context="$(kubectl config current-context)" --enable-workload-identity --has-private-issuer`,
+		match[3], project, match[2])
+}
+
+// describeCommand shows the state of a provider or of a fleet's membership.
+func describeCommand(provider string) string {
+	if membership, found := strings.CutPrefix(provider, "https://gkehub.googleapis.com/"); found {
+		return "gcloud container fleet memberships describe " + membership
+	}
+	return "gcloud iam workload-identity-pools providers describe " + providerPath(provider)
 }
 
 // invalidGrant reports whether STS refused the KSA's token itself. RFC 6749 says no more

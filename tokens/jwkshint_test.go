@@ -28,10 +28,23 @@ func TestJWKSHint_RefusedSignatureNamesUploadedKeys(t *testing.T) {
 // New keys do not fix a wrong provider name.
 func TestJWKSHint_UnknownProviderDoesNotNameKeys(t *testing.T) {
 	g := startGoogle(t)
-	e := newEngine(t, g.federation(func(f *Federation) { f.Provider = strings.Replace(f.Provider, "shop", "nosuch", 1) }))
+	e := newEngine(t, g.federation(func(f *Federation) { f.Audience = strings.Replace(f.Audience, "shop", "nosuch", 1) }))
 	_, err := e.AccessToken(t.Context(), unlinked, DefaultScopes())
 	if refusal := wantError(t, err, Misconfigured, "invalid_target"); strings.Contains(refusal.Error(), "JWKS") {
 		t.Errorf("the message names the keys:\n%s", refusal)
+	}
+}
+
+func TestJWKSHint_NamesCommandOfMembership(t *testing.T) {
+	const flags = ` --location=europe-west1 --context="$(kubectl config current-context)" --enable-workload-identity --has-private-issuer`
+	for project, option := range map[string]string{
+		"shop-project": "--project=shop-project",
+		"123456":       "--project=$(gcloud projects describe 123456 --format='value(projectId)')",
+	} {
+		want := "gcloud container fleet memberships register shop " + option + flags
+		if got := uploadKeysCommand("https://gkehub.googleapis.com/projects/" + project + "/locations/europe-west1/memberships/shop"); got != want {
+			t.Errorf("%s: got %s, want %s", project, got, want)
+		}
 	}
 }
 

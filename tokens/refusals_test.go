@@ -38,7 +38,9 @@ func TestEngine_ForgottenRefusalIsAskedAgain(t *testing.T) {
 			func(t *testing.T, g *offlineGoogle) Options {
 				g.Bind(testGSA, tokenCreator, gcloudLogin.member)
 				g.Bind(testGSA, policyViewer, gcloudLogin.member)
-				return g.impersonation(gcloudLogin.source(t, g), nil)
+				o := g.impersonation(gcloudLogin.source(t, g), nil)
+				o.Names = testGKENames // of which no KSA is bound
+				return o
 			},
 			func(_ *testing.T, g *offlineGoogle) { g.Bind(testGSA, workloadIdentityUser, member) },
 			Denied, "may not use",

@@ -76,14 +76,14 @@ var remedies = []remedy{
 	{"unknown-signing-key", stsCodeIs("invalid_grant"), Misconfigured, keysRemedy},
 	{"attribute-condition", stsCodeIs("unauthorized_client"), Denied, func(r refusal) string {
 		return "The provider's attribute condition or mapping excludes this service account. It is shown by:\n" +
-			"gcloud iam workload-identity-pools providers describe " + providerPath(r.provider)
+			describeCommand(r.provider)
 	}},
 	{"long-subject", func(r refusal) bool {
 		return r.service == stsService && strings.Contains(r.text, "google.subject exceeds the 127 bytes limit")
 	}, Denied, constant("Google accepts system:serviceaccount:NAMESPACE:NAME up to 127 bytes, so namespace and name can have 104 bytes together. Use a shorter name.")},
 	{"unknown-provider", stsCodeIs("invalid_target"), Misconfigured, func(r refusal) string {
 		return "The provider of --workload-identity-provider does not exist, is disabled, or is deleted. Its state is shown by:\n" +
-			"gcloud iam workload-identity-pools providers describe " + providerPath(r.provider)
+			describeCommand(r.provider)
 	}},
 
 	// "Google Cloud session control" (support.google.com/a/answer/9368756) for the first

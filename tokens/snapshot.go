@@ -161,8 +161,8 @@ func (o Options) fingerprint(policy Policy) string {
 	if policy != nil {
 		name = policy.Name()
 	}
-	return fmt.Sprintf("%d %q %q %q %q %q %q %q %q %s", snapshotVersion, f.Provider, f.STSEndpoint, name,
-		o.Delegates, o.WorkloadPool, o.Provider, o.IAMCredentialsEndpoint, o.IAMEndpoint, o.Limits.text())
+	return fmt.Sprintf("%d %q %q %q %q %q %q %q %q %s", snapshotVersion, f.Audience, f.SubjectAudience, f.STSEndpoint, name,
+		o.Delegates, o.Names, o.IAMCredentialsEndpoint, o.IAMEndpoint, o.Limits.text())
 }
 
 // text is different for different rules.

@@ -101,7 +101,8 @@ func TestFakeCloud_RefusesMembersOfUnknownPools(t *testing.T) {
 		"INVALID_ARGUMENT: Identity Pool does not exist ("+ProjectID+".svc.id.goog)")
 	s.tryGcloud(t, "storage buckets create gs://uploads --project="+ProjectID, "", "")
 	s.tryGcloud(t, "storage buckets add-iam-policy-binding gs://uploads --role=roles/storage.objectUser --member="+poolsPrefix+"cluster-1/subject/x", "", "Identity Pool does not exist")
-	s.tryGcloud(t, createPool, "", "")
+	// By its full name, as the daemon's refusal prints the command.
+	s.tryGcloud(t, "iam workload-identity-pools create projects/"+ProjectNumber+"/locations/global/workloadIdentityPools/cluster-1", "", "")
 	s.tryGcloud(t, bind, "cluster-1/subject", "")
 }
 

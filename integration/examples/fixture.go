@@ -164,18 +164,14 @@ func (s *Fixture) Load(t T, images ...cluster.Image) {
 
 // Install installs the product by its overlay federation or impersonation, as the README
 // describes, until the test ends. With federation the provider is deployment.Provider,
-// which trusts the cluster's keys. With impersonation the source credential is the
-// operator's own, with the rights that docs/impersonation.md requires on the GSAs of
-// ProjectID and OtherProjectID.
+// which trusts the cluster's keys. With impersonation the pool of the KSAs is the same, and
+// the source credential is the operator's own, with the rights that docs/impersonation.md
+// requires on the GSAs of ProjectID and OtherProjectID. The APIs of ProjectID are enabled.
 func (s *Fixture) Install(t T, overlay string) *deployment.Installation {
 	t.Helper()
 	options := deployment.Options{Overlay: overlay, Google: s.Google.Server}
 	s.Cloud.Enable(ProjectID, fakegoogle.Services()...)
 	if overlay == "impersonation" {
-		// The members of its bindings are in this pool.
-		if err := s.Google.AddGKEPool(ProjectID, deployment.ProjectNumber); err != nil {
-			t.Fatal(err)
-		}
 		for _, project := range []string{ProjectID, OtherProjectID} {
 			for _, role := range []string{"roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountViewer"} {
 				s.Google.Bind("projects/"+project, role, "user:"+Operator)

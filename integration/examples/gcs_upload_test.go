@@ -42,17 +42,13 @@ func gcsUpload(t *testing.T, s *Fixture) {
 	for _, mode := range []uploadMode{
 		{
 			name:   "federation",
-			member: func(ksa string) string { return deployment.Principal(uploadNamespace, ksa) },
 			chain:  func(c Chain, gsa, ksa string) error { return c.Federated(uploadNamespace, ksa, gsa) },
 			denied: "iam.serviceAccounts.getAccessToken",
 		},
 		{
-			name: "impersonation",
-			member: func(ksa string) string {
-				return "serviceAccount:" + ProjectID + ".svc.id.goog[" + uploadNamespace + "/" + ksa + "]"
-			},
+			name:   "impersonation",
 			chain:  func(c Chain, gsa, _ string) error { return c.Impersonated(gsa) },
-			denied: "serviceAccount:" + ProjectID + ".svc.id.goog[" + uploadNamespace + "/stranger]", // the binding that is missing
+			denied: deployment.Principal(uploadNamespace, "stranger"), // the binding that is missing
 		},
 	} {
 		t.Run(mode.name, func(t *testing.T) { (&upload{t: t, s: s, mode: mode}).run() })
@@ -62,7 +58,6 @@ func gcsUpload(t *testing.T, s *Fixture) {
 // uploadMode is the part of the test that depends on the product's credentials.
 type uploadMode struct {
 	name   string
-	member func(ksa string) string              // as which IAM is to trust a KSA
 	chain  func(c Chain, gsa, ksa string) error // error unless Google sees the right chain
 	denied string                               // is in the refusal of a KSA that is not trusted
 }
@@ -82,7 +77,7 @@ func (u *upload) gsa(ksa string) string {
 func (u *upload) variables() map[string]string {
 	return map[string]string{
 		"PROJECT_ID": ProjectID, "BUCKET": u.bucket(),
-		"GSA_NAME": uploadKSA + "-" + u.mode.name, "GSA": u.gsa(uploadKSA), "MEMBER": u.mode.member(uploadKSA),
+		"GSA_NAME": uploadKSA + "-" + u.mode.name, "GSA": u.gsa(uploadKSA), "POOL": deploymentPool,
 	}
 }
 
@@ -197,7 +192,7 @@ func (u *upload) checkPrincipals(records []gcs.Record) {
 // and one that is another GSA, without a role on the bucket.
 func (u *upload) checkOthers() {
 	t := u.t
-	u.s.Cloud.Bind(u.gsa("visitor"), "roles/iam.workloadIdentityUser", u.mode.member("visitor"))
+	u.s.Cloud.Bind(u.gsa("visitor"), "roles/iam.workloadIdentityUser", deployment.Principal(uploadNamespace, "visitor"))
 	for _, other := range []struct{ ksa, gsa, want string }{
 		{"stranger", u.gsa(uploadKSA), u.mode.denied},
 		{"visitor", u.gsa("visitor"), u.gsa("visitor") + " does not have storage.objects.create access to the Google Cloud Storage object. " +

@@ -13,16 +13,16 @@ const (
 	uploader = "uploader@my-project.iam.gserviceaccount.com"
 	google   = "127.0.0.1:9000" // of the stand-in for it
 
-	// What gcloud auth application-default login leaves, but for token_uri.
-	login = `{"type": "authorized_user", "account": "", "client_id": "id", "client_secret": "secret", "refresh_token": "refresh", "universe_domain": "googleapis.com", "token_uri": "http://` + google + `/token"}`
+	// What gcloud auth application-default login and set-quota-project leave, but for token_uri.
+	login = `{"type": "authorized_user", "quota_project_id": "my-project", "account": "", "client_id": "id", "client_secret": "secret", "refresh_token": "refresh", "universe_domain": "googleapis.com", "token_uri": "http://` + google + `/token"}`
 	users = `
 serviceAccounts: [` + uploader + `]
 users:
 - {email: developer@example.com, clientID: id, clientSecret: secret, refreshToken: refresh}
-`
-	creator = `
 bindings:
-- {resource: ` + uploader + `, role: roles/iam.serviceAccountTokenCreator, member: "user:developer@example.com"}
+- {resource: projects/my-project, role: roles/owner, member: "user:developer@example.com"}
+`
+	creator = `- {resource: ` + uploader + `, role: roles/iam.serviceAccountTokenCreator, member: "user:developer@example.com"}
 `
 )
 

@@ -12,6 +12,9 @@ import (
 
 const testProvider = "//iam.googleapis.com/projects/998877665544/locations/global/workloadIdentityPools/on-prem/providers/cluster-1"
 
+// testMembership is the cluster's membership of the project's fleet.
+const testMembership = "https://gkehub.googleapis.com/projects/prod-project/locations/global/memberships/on-prem"
+
 // parse sets the settings of a command from a command line.
 func parse(t *testing.T, s Settings, args ...string) {
 	t.Helper()

@@ -16,6 +16,7 @@ var (
 	clusterUID    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	location      = regexp.MustCompile(`^[a-z0-9]+-[a-z0-9]+(-[a-z0-9]+)?$`)
 	zone          = regexp.MustCompile(`^[a-z0-9]+-[a-z0-9]+-[a-z0-9]+$`)
+	workloadPool  = regexp.MustCompile(`^[a-z0-9.:-]+$`)
 	domain        = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
 )
 
@@ -37,7 +38,8 @@ func (p *Project) flags(f *pflag.FlagSet) {
 	setPattern(f, "project-id", projectID)
 	f.StringVar(&p.Number, "project-number", "", "`number` of that project (default, with federation: the number in --workload-identity-provider)")
 	setPattern(f, "project-number", projectNumber)
-	f.StringVar(&p.WorkloadPool, "workload-pool", "", "workload identity `pool`, reported as the e-mail address of service accounts without a GSA (default: PROJECT_ID.svc.id.goog)")
+	f.StringVar(&p.WorkloadPool, "workload-pool", "", "workload identity `pool`, reported as the e-mail address of service accounts without a GSA (default: PROJECT_ID.svc.id.goog; PROJECT.DOMAIN.svc.id.goog for project DOMAIN:PROJECT)")
+	setPattern(f, "workload-pool", workloadPool)
 	f.StringVar(&p.ClusterName, "cluster-name", "kubernetes", "`name` of the cluster")
 	f.StringVar(&p.ClusterLocation, "cluster-location", "local-1", "`region` or zone of the cluster")
 	setPattern(f, "cluster-location", location)
@@ -59,7 +61,7 @@ func (p *Project) complete(credentials, providerNumber string) error {
 	case Federation:
 		p.Number = cmp.Or(p.Number, providerNumber)
 	}
-	p.WorkloadPool = cmp.Or(p.WorkloadPool, p.ID+".svc.id.goog")
+	p.WorkloadPool = cmp.Or(p.WorkloadPool, p.DottedID()+".svc.id.goog")
 	return p.check()
 }
 
@@ -76,6 +78,9 @@ func (p *Project) check() error {
 	}
 	if !projectNumber.MatchString(p.Number) {
 		return FlagErrorf("project-number", numberCommand, "%q is not a number", p.Number)
+	}
+	if !workloadPool.MatchString(p.WorkloadPool) {
+		return FlagErrorf("workload-pool", "give one like PROJECT_ID.svc.id.goog", "%q is not the name of a workload identity pool", p.WorkloadPool)
 	}
 	if p.ClusterName == "" {
 		return FlagErrorf("cluster-name", "leave it out for kubernetes", "is empty, so clients that read it would wait for a value forever")

@@ -1,6 +1,10 @@
 package config
 
-import "github.com/spf13/pflag"
+import (
+	"github.com/spf13/pflag"
+
+	"gke-metadata-emulator/internal/principal"
+)
 
 // Serve is the settings of the daemon of a node.
 type Serve struct {
@@ -55,7 +59,9 @@ func (s *Serve) Complete() error {
 		s.Node.check,
 		func() error { return s.Provider.complete(s.Credentials.Kind) },
 		func() error { return s.Policy.complete(s.Credentials.Kind) },
+		func() error { return s.Provider.checkFleet(&s.Project) },
 		func() error { return s.Project.complete(s.Credentials.Kind, s.Provider.projectNumber()) },
+		func() error { return s.Provider.completePool(s.Project.Number) },
 		func() error { return s.Google.complete(s.Credentials.Kind, Federation, s.Project.UniverseDomain) },
 		func() error { return s.Listen.check(metadataListen()) },
 		func() error { return s.Routing.complete(s.Listen.Address) },
@@ -67,4 +73,9 @@ func (s *Serve) Complete() error {
 		func() error { return s.Handover.check(s.Credentials.Kind) },
 		s.Logging.check,
 	)
+}
+
+// Names returns the names of the cluster's KSAs in IAM policies.
+func (s *Serve) Names() principal.Names {
+	return principal.Names{GKEPool: s.Project.WorkloadPool, ProjectNumber: s.Project.Number, Pool: s.Provider.Pool}
 }

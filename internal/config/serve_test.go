@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +33,21 @@ func TestServe_RefusesInvalidSettings(t *testing.T) {
 			s.Provider.Name = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p"
 		}, "workload-identity-provider", "is not the full name of a provider"},
 		{"provider with a line break", nil, func(s *Serve) { s.Provider.Name = testProvider + "\n" }, "workload-identity-provider", `\n" is not`},
+		{"a fleet with the fake", fakeCredentials, func(s *Serve) { s.Provider.Name = testMembership }, "workload-identity-provider", "contradicts --credentials=fake"},
+		{"another project's fleet", nil, func(s *Serve) { s.Provider.Name = strings.Replace(testMembership, "prod", "fleet", 1) }, "workload-pool", "gcloud container fleet memberships describe projects/fleet-project/locations/global/memberships/on-prem"},
+		{"a fleet of another number", nil, func(s *Serve) {
+			s.Provider.Name, s.Project.Number = strings.Replace(testMembership, "prod-project", "42", 1), "998877665544"
+		}, "workload-pool", "is needed, because the fleet is of project 42"},
+		{"a fleet without the project's number", nil, func(s *Serve) { s.Provider.Name = testMembership }, "project-number", "is needed"},
+		{"pool besides a fleet", nil, func(s *Serve) {
+			s.Provider.Name, s.Project.Number, s.Provider.Pool = testMembership, "998877665544", "on-prem"
+		}, "workload-identity-pool", "contradicts --workload-identity-provider=https://gkehub"},
+		{"pool of another provider", nil, func(s *Serve) { s.Provider.Pool = "other" }, "workload-identity-pool", "contradicts --workload-identity-provider=//iam"},
+		{"pool by project ID", impersonation, func(s *Serve) {
+			s.Provider.Pool = "projects/prod-project/locations/global/workloadIdentityPools/on-prem"
+		}, "workload-identity-pool", "give POOL or projects/NUMBER"},
+		{"placeholder as pool", impersonation, func(s *Serve) { s.Provider.Pool = "POOL" }, "workload-identity-pool", `"POOL" is not the name of a pool`},
+		{"workload pool that is none", nil, func(s *Serve) { s.Project.WorkloadPool = "a'b" }, "workload-pool", "give one like PROJECT_ID.svc.id.goog"},
 		{"a source credential with federation", nil, func(s *Serve) { s.Credentials.Source = "key.json" }, "source-credentials", "is not used with --credentials=federation"},
 		{"a source credential with the fake", fakeCredentials, func(s *Serve) { s.Credentials.Source = "key.json" }, "source-credentials", "is not used with --credentials=fake"},
 		{"an endpoint with the fake", fakeCredentials, func(s *Serve) { s.Google.STS = "https://sts.example.com" }, "sts-endpoint", "contradicts --credentials=fake"},
@@ -142,7 +158,7 @@ func TestServe_CompletesDerivedSettings(t *testing.T) {
 		{"explicit endpoint", federation, func(s *Serve) { s.Google.STS = "http://127.0.0.1:8988/" }, func(f *completed) { f.STS = "http://127.0.0.1:8988" }},
 		{"loopback by name and by IPv6", federation, func(s *Serve) { s.Google.STS, s.Google.IAM = "http://localhost:1", "http://[::1]:1" }, func(f *completed) { f.STS, f.IAM = "http://localhost:1", "http://[::1]:1" }},
 		{"a project of a domain", federation, func(s *Serve) { s.Project.ID = "example.com:prod-project" }, func(f *completed) {
-			f.ID, f.Pool = "example.com:prod-project", "example.com:prod-project.svc.id.goog"
+			f.ID, f.Pool = "example.com:prod-project", "prod-project.example.com.svc.id.goog"
 		}},
 		{"impersonation", impersonation, func(*Serve) {}, func(f *completed) { f.Provider = "" }},
 		{"a file of rules", impersonation, func(s *Serve) { s.Policy.Impersonation, s.Policy.File = PolicyFile, "rules.yaml" }, func(f *completed) { f.Provider, f.Policy = "", PolicyFile }},

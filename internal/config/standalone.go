@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"gke-metadata-emulator/internal/principal"
 )
 
 const standaloneListen = "127.0.0.1:8080"
@@ -56,6 +58,15 @@ func (s *Standalone) Complete() error {
 		s.Logging.check,
 		func() error { return s.Identities.complete(s.Credentials.Kind, s.Project.ID) },
 	)
+}
+
+// Names returns the names of the KSAs in IAM policies.
+func (s *Standalone) Names() principal.Names {
+	names := principal.Names{GKEPool: s.Project.WorkloadPool, ProjectNumber: s.Project.Number}
+	if s.Credentials.Kind == Fake {
+		names.Pool = FakePool
+	}
+	return names
 }
 
 // hostNames is the form of names with commas between them, also of those with an

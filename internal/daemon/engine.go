@@ -45,13 +45,14 @@ func (s serve) engineOptions(p *program) (*engineOptions, error) {
 		return nil, err
 	}
 	o := &engineOptions{Options: tokens.Options{
-		WorkloadPool: s.Project.WorkloadPool, Provider: s.Provider.Name,
+		Names:                  s.Names(),
 		IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
 		Limits: limits, Rules: rules, Delegates: s.Policy.DelegateChain(),
 		HTTPClient: p.upstreamClient(), Log: p.log, Metrics: p.registry,
 	}}
 	if s.Credentials.Kind != config.Impersonation {
-		o.Federation = &tokens.Federation{Provider: s.Provider.Name, STSEndpoint: s.Google.STS}
+		o.federate(s.Provider, s.Project.WorkloadPool)
+		o.Federation.STSEndpoint = s.Google.STS
 		return o, s.trace(p, o)
 	}
 	if err := o.readSource(s.Credentials); err != nil {
@@ -79,6 +80,12 @@ func (s serve) trace(p *program, o *engineOptions) error {
 	o.HTTPClient.Transport = t.Transport(o.HTTPClient.Transport)
 	o.Trace = t.Source
 	return nil
+}
+
+// federate lets Google know the KSAs through the provider.
+func (o *engineOptions) federate(provider config.Provider, workloadPool string) {
+	o.Federation = &tokens.Federation{Provider: provider.Name}
+	o.Federation.Audience, o.Federation.SubjectAudience = provider.Audiences(workloadPool)
 }
 
 // useFake points the engine at a Google all of whose services have one base URL.

@@ -18,6 +18,7 @@ import (
 	"gke-metadata-emulator/internal/handover"
 	"gke-metadata-emulator/internal/podevents"
 	"gke-metadata-emulator/internal/prefetch"
+	"gke-metadata-emulator/internal/principal"
 	"gke-metadata-emulator/internal/startuptaint"
 	"gke-metadata-emulator/routing"
 	"gke-metadata-emulator/server"
@@ -162,6 +163,9 @@ func (s serve) startPrefetch(p *program, pods *identity.Kubernetes, source token
 func (s serve) factsOptions(p *program, attributes facts.Attributes, api *clients) facts.Options {
 	o := factsOptions(s.Project, attributes, p, s.Node.Name)
 	o.Cluster, o.ZoneFromNode = api.requests, s.Project.Zone == ""
+	if s.Credentials.Kind != config.Fake { // the built-in fake stands for GKE
+		o.Names = s.Names()
+	}
 	return o
 }
 
@@ -179,7 +183,7 @@ func (s serve) removeStartupTaint(p *program, api *clients, address string, read
 func factsOptions(project config.Project, attributes facts.Attributes, p *program, node string) facts.Options {
 	return facts.Options{
 		ProjectID: project.ID, DottedProjectID: project.DottedID(), NumericProjectID: project.Number,
-		WorkloadPool: project.WorkloadPool, UniverseDomain: project.UniverseDomain,
+		Names: principal.Names{GKEPool: project.WorkloadPool, ProjectNumber: project.Number}, UniverseDomain: project.UniverseDomain,
 		ClusterName: project.ClusterName, ClusterLocation: project.ClusterLocation, ClusterUID: project.ClusterUID, Node: node, Zone: cmp.Or(project.Zone, project.DefaultZone()),
 		AttributesFile: project.AttributesFile, Attributes: attributes, Metrics: p.registry, Log: p.log,
 	}

@@ -57,8 +57,19 @@ func TestServe_FactsFollowFromTheSettings(t *testing.T) {
 		t.Errorf("without --zone: %+v", got)
 	}
 	if got.ProjectID != s.Project.ID || got.DottedProjectID != "prod-project.example.com" || got.NumericProjectID != "998877665544" || got.Node != "node-1" ||
-		got.WorkloadPool != "example.com:prod-project.svc.id.goog" || got.UniverseDomain != "googleapis.com" || got.ClusterName != "kubernetes" || got.ClusterLocation != "us-east1" {
+		got.Names.GKEPool != "prod-project.example.com.svc.id.goog" || got.UniverseDomain != "googleapis.com" || got.ClusterName != "kubernetes" || got.ClusterLocation != "us-east1" {
 		t.Errorf("%+v", got)
+	}
+	if got.Names.Pool == "" {
+		t.Error("the e-mail address of a principal is not of the provider's pool")
+	}
+	s = federation()
+	s.Credentials.Kind, s.Provider.Name = config.Fake, ""
+	if err := s.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if got := (serve{s}).factsOptions(p, facts.Attributes{}, api); got.Names.Pool != "" || s.Names().Pool != config.FakePool {
+		t.Errorf("fake: the pool of the facts is %q, that of the tokens %q", got.Names.Pool, s.Names().Pool)
 	}
 	s = federation()
 	s.Project.Zone, s.Project.ClusterUID = "us-east1-d", strings.Repeat("0f", 32)

@@ -8,9 +8,11 @@ import (
 	"net/netip"
 
 	"gke-metadata-emulator/fakegoogle"
+	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/internal/config"
 	"gke-metadata-emulator/internal/facts"
 	"gke-metadata-emulator/internal/fakepool"
+	"gke-metadata-emulator/internal/principal"
 	"gke-metadata-emulator/server"
 	"gke-metadata-emulator/tokens"
 )
@@ -49,7 +51,7 @@ func (o Overrides) google(log *slog.Logger) *fakegoogle.Server {
 // FakeMember is the name of a KSA of the standalone server in an IAM policy of the
 // built-in fake.
 func FakeMember(namespace, name string) string {
-	return "principal:" + config.FakePool + "/subject/system:serviceaccount:" + namespace + ":" + name
+	return principal.Names{Pool: config.FakePool}.Member(identity.ServiceAccount{Namespace: namespace, Name: name})
 }
 
 // standalone is the settings of the metadata server without a cluster.
@@ -74,7 +76,7 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 		return err
 	}
 	options := &engineOptions{Options: tokens.Options{
-		WorkloadPool: s.Project.WorkloadPool, IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
+		Names: s.Names(), IAMCredentialsEndpoint: s.Google.IAMCredentials, IAMEndpoint: s.Google.IAM,
 		HTTPClient: p.upstreamClient(), Log: p.log, Metrics: p.registry,
 		Policy: tokens.AllowAll{}, // the operator's own list assigns the accounts
 	}}
@@ -116,7 +118,7 @@ func (s standalone) startEngine(p *program, o *engineOptions) (*tokens.Engine, e
 		if err != nil {
 			return nil, err
 		}
-		o.Federation = &tokens.Federation{Provider: config.FakeProvider}
+		o.federate(config.Provider{Name: config.FakeProvider}, "")
 		o.useFake(url)
 		o.setSubjects(issuer)
 		p.log.Info("the built-in fake Google is used; no other service accepts its tokens", "url", url)

@@ -13,6 +13,7 @@ import (
 
 	"gke-metadata-emulator/internal/change"
 	"gke-metadata-emulator/internal/filewatch"
+	"gke-metadata-emulator/internal/principal"
 	"gke-metadata-emulator/server"
 )
 
@@ -21,7 +22,7 @@ type Options struct {
 	ProjectID        string
 	DottedProjectID  string // ProjectID as it occurs in host names
 	NumericProjectID string
-	WorkloadPool     string
+	Names            principal.Names // of the KSAs
 	UniverseDomain   string
 	ClusterName      string
 	ClusterLocation  string
@@ -58,7 +59,7 @@ type Facts struct {
 // New returns the facts that follow from the options. [Facts.Run] completes them.
 func New(o Options) *Facts {
 	f := &Facts{current: server.Facts{
-		ProjectID: o.ProjectID, NumericProjectID: o.NumericProjectID, WorkloadPool: o.WorkloadPool, UniverseDomain: o.UniverseDomain,
+		ProjectID: o.ProjectID, NumericProjectID: o.NumericProjectID, Names: o.Names, UniverseDomain: o.UniverseDomain,
 		NodeName:    o.Node,
 		InstanceID:  instanceID(o.ProjectID, o.ClusterName, o.ClusterLocation, o.Node),
 		ClusterName: o.ClusterName, ClusterLocation: o.ClusterLocation, ClusterUID: o.ClusterUID,

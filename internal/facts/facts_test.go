@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"gke-metadata-emulator/internal/principal"
 	"gke-metadata-emulator/server"
 )
 
@@ -20,7 +21,7 @@ var gceID = regexp.MustCompile(`^[1-9][0-9]{0,19}$`)
 func options() Options {
 	return Options{
 		ProjectID: "prod-project", DottedProjectID: "prod-project", NumericProjectID: "998877665544",
-		WorkloadPool: "prod-project.svc.id.goog", UniverseDomain: "googleapis.com",
+		Names: principal.Names{GKEPool: "prod-project.svc.id.goog"}, UniverseDomain: "googleapis.com",
 		ClusterName: "kubernetes", ClusterLocation: "us-east1-c", Node: "node-1", Zone: "us-east1-c", ZoneFromNode: true,
 		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 	}
@@ -32,7 +33,7 @@ func TestFacts_FollowFromTheOptions(t *testing.T) {
 	id := got.InstanceID
 	got.InstanceID = ""
 	want := server.Facts{
-		ProjectID: "prod-project", NumericProjectID: "998877665544", WorkloadPool: "prod-project.svc.id.goog", UniverseDomain: "googleapis.com",
+		ProjectID: "prod-project", NumericProjectID: "998877665544", Names: principal.Names{GKEPool: "prod-project.svc.id.goog"}, UniverseDomain: "googleapis.com",
 		ClusterName: "kubernetes", ClusterLocation: "us-east1-c", NodeName: "node-1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -9,7 +9,7 @@ import (
 
 // DefaultFloor is a heap size in bytes. It is a compromise between the CPU time of
 // collections and the memory of a node; docs/performance.md has the measurements.
-const DefaultFloor = 10 << 20
+const DefaultFloor = 9 << 20
 
 const (
 	defaultPercent = 100     // the runtime's GOGC

@@ -14,8 +14,12 @@ func daemonMints(ctx context.Context, s *scratch) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
+	federation := tokens.Federation{
+		Provider: s.provider.value, Audience: s.provider.value, SubjectAudience: "https:" + s.provider.value,
+		STSEndpoint: s.STS, Subjects: s.issuer.value,
+	}
 	engine, err := tokens.New(tokens.Options{
-		Federation:             &tokens.Federation{Provider: s.provider.value, STSEndpoint: s.STS, Subjects: s.issuer.value},
+		Federation:             &federation,
 		IAMCredentialsEndpoint: s.IAMCredentials, IAMEndpoint: s.IAM,
 		HTTPClient: s.HTTPClient,
 	})

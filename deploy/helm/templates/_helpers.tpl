@@ -55,8 +55,9 @@
 {{- end }}
 
 {{/*
-The default audience of a workload identity provider is its name with https: before it.
-The name is quoted separately, which allows kustomize to replace it.
+The default audience of a workload identity provider is its full name with https: before it.
+The name is quoted separately, which allows kustomize to replace it. The audience of a fleet's
+membership is the workload pool.
 */}}
 {{- define "audiences" -}}
 {{- $provider := .Values.settings.workloadIdentityProvider }}
@@ -64,7 +65,13 @@ The name is quoted separately, which allows kustomize to replace it.
 {{- $provider = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/demo-pool/providers/demo-provider" }}
 {{- end }}
 {{- $all := list }}
-{{- if $provider }}{{ $all = append $all (printf "'https:' + '%s'" $provider) }}{{ end }}
+{{- if hasPrefix "projects/" $provider }}{{ $provider = print "//iam.googleapis.com/" $provider }}{{ end }}
+{{- if hasPrefix "https:" $provider }}
+{{- $dotted := .Values.settings.projectId | splitList ":" | reverse | join "." }}
+{{- $all = append $all (printf "'%s'" (.Values.settings.workloadPool | default (print $dotted ".svc.id.goog"))) }}
+{{- else if $provider }}
+{{- $all = append $all (printf "'https:' + '%s'" $provider) }}
+{{- end }}
 {{- range .Values.admission.audiences }}{{ $all = append $all (printf "'%s'" .) }}{{ end }}
 {{- $all | join ", " }}
 {{- end }}

@@ -33,6 +33,10 @@ helm lint, fail does not end the template, so the chart's own defaults pass.
 {{- fail "settings.workloadIdentityProvider: is required with settings.credentials=federation; see docs/federation.md" }}
 {{- end }}
 
+{{- if and (hasPrefix "https:" ($s.workloadIdentityProvider | default "")) (not $s.projectId) (not $s.workloadPool) .Values.admission.enabled }}
+{{- fail "settings.workloadPool: is needed with a fleet's membership, whose KSA tokens have it as audience; set it to the fleet's pool, like PROJECT_ID.svc.id.goog" }}
+{{- end }}
+
 {{/* An existing ConfigMap has the other settings. */}}
 {{- if not .Values.existingConfigMap }}
 

@@ -137,18 +137,49 @@ func TestChart_RefusesUnknownAndInvalidValues(t *testing.T) {
 		"CEL in a namespace":      {with("admission", map[string]any{"excludedNamespaces": []any{"x'y"}}), "excludedNamespaces"},
 		"CEL in a taint":          {with("startupTaint", map[string]any{"key": "x'y"}), "key"},
 		"CEL in a provider":       {settings(map[string]any{"workloadIdentityProvider": "x' + 'y"}), "workloadIdentityProvider"},
-		"metrics on loopback":     {with("monitoring", map[string]any{"serviceMonitor": true}), "monitoring.serviceMonitor: Prometheus cannot reach 127.0.0.1:8989; set settings.adminListen"},
-		"an empty secret name":    {with("handover", map[string]any{"enabled": true, "keySecret": ""}), "keySecret"},
-		"a handover flag":         {settings(map[string]any{"handoverFile": "/run/x"}), "handoverFile"},
-		"a relative path":         {with("dmi", map[string]any{"productName": "product_name"}), "productName"},
-		"a text for a boolean":    {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
-		"tolerations as mapping":  {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},
+		"CEL in a workload pool":  {settings(map[string]any{"workloadPool": "x' + 'y"}), "workloadPool"},
+		"a fleet without a pool": {map[string]any{"existingConfigMap": "x", "settings": map[string]any{"workloadIdentityProvider": "https://gkehub.googleapis.com/projects/p/locations/global/memberships/m"}},
+			"settings.workloadPool: is needed with a fleet's membership"},
+		"metrics on loopback":    {with("monitoring", map[string]any{"serviceMonitor": true}), "monitoring.serviceMonitor: Prometheus cannot reach 127.0.0.1:8989; set settings.adminListen"},
+		"an empty secret name":   {with("handover", map[string]any{"enabled": true, "keySecret": ""}), "keySecret"},
+		"a handover flag":        {settings(map[string]any{"handoverFile": "/run/x"}), "handoverFile"},
+		"a relative path":        {with("dmi", map[string]any{"productName": "product_name"}), "productName"},
+		"a text for a boolean":   {with("startupTaint", map[string]any{"enabled": "yes"}), "enabled"},
+		"tolerations as mapping": {with("tolerations", map[string]any{"operator": "Exists"}), "tolerations"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := render(deploy, test.values); err == nil || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("%v, want an error that contains %q", err, test.text)
 			}
 		})
+	}
+}
+
+// The daemon may request KSA tokens for the audience that it needs, and no other.
+func TestChart_AudienceFollowsFromProvider(t *testing.T) {
+	const membership = "https://gkehub.googleapis.com/projects/prod-project/locations/global/memberships/on-prem"
+	for name, test := range map[string]struct {
+		settings object
+		want     string
+	}{
+		"a provider":                     {nil, "'https:' + '" + provider + "'"},
+		"a provider as gcloud prints it": {object{"settings.workloadIdentityProvider": strings.TrimPrefix(provider, "//iam.googleapis.com/")}, "'https:' + '" + provider + "'"},
+		"a membership":                   {object{"settings.workloadIdentityProvider": membership}, "'prod-project.svc.id.goog'"},
+		"a membership of a domain's project": {object{
+			"settings.workloadIdentityProvider": strings.Replace(membership, "prod-", "example.com:prod-", 1), "settings.projectId": "example.com:prod-project",
+		}, "'prod-project.example.com.svc.id.goog'"},
+		"another project's membership": {object{
+			"settings.workloadIdentityProvider": strings.Replace(membership, "prod", "fleet", 1), "settings.workloadPool": "fleet-project.svc.id.goog",
+		}, "'fleet-project.svc.id.goog'"},
+	} {
+		manifests, err := render(deploy, withValues("federation", test.settings))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if want := "expression: \"[" + test.want + "]\"\n"; !strings.Contains(manifests["admission.yaml"], want) {
+			t.Errorf("%s: no %s in:\n%s", name, want, manifests["admission.yaml"])
+		}
 	}
 }
 

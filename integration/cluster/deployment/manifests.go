@@ -46,6 +46,7 @@ func manifests(options Options) ([]byte, error) {
 	filled := strings.NewReplacer(
 		"PROJECT_ID=PROJECT_ID", "PROJECT_ID="+ProjectID,
 		"PROJECT_NUMBER=PROJECT_NUMBER", "PROJECT_NUMBER="+ProjectNumber,
+		"WORKLOAD_IDENTITY_POOL=POOL", "WORKLOAD_IDENTITY_POOL="+strings.TrimPrefix(Pool, "//iam.googleapis.com/"),
 		"//iam.googleapis.com/projects/PROJECT_NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER", Provider,
 	).Replace(string(content))
 	settings := []string{"GME_LOG_LEVEL=debug"}
