@@ -65,6 +65,7 @@ func TestFleet_GKEsCommandsGiveKSAItsGSA(t *testing.T) {
 	registered.rotate(t)
 	app = registered.pod(t, registered.startDaemon(t), "127.0.1.1")
 	app.untilRefused(registerCommand)
+	registered.removeAgent(t)
 	registered.succeeds(t, "", registerCommand)
 	app.untilGranted()
 }

@@ -95,6 +95,24 @@ func (c *fleetCluster) rotate(t *testing.T) {
 	}
 }
 
+// removeAgent removes the agent's namespace, as a controller does after gcloud's request. The
+// cluster has none.
+func (c *fleetCluster) removeAgent(t *testing.T) {
+	t.Helper()
+	namespaces := c.Client.CoreV1().Namespaces()
+	if err := namespaces.Delete(t.Context(), agentNamespace, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	agent, err := namespaces.Get(t.Context(), agentNamespace, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent.Spec.Finalizers = nil
+	if _, err := namespaces.Finalize(t.Context(), agent, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // startDaemon starts the daemon of the cluster's only node.
 func (c *fleetCluster) startDaemon(t *testing.T) *node {
 	t.Helper()

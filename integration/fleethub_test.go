@@ -15,6 +15,9 @@ import (
 	"gke-metadata-emulator/integration/examples/fakecloud"
 )
 
+// agentNamespace is the namespace of Google's Connect agent.
+const agentNamespace = "gke-connect"
+
 // fleet is a project of the offline Google as its operator's gcloud sees it.
 type fleet struct {
 	google *fakegoogle.Running
@@ -62,7 +65,7 @@ func (f *fleet) environment() []string {
 }
 
 // fleetHub is the part of gkehub.googleapis.com that gcloud container fleet memberships calls.
-// The agent that it lets gcloud install is an empty ConfigMap.
+// Of the Connect agent, gcloud installs only the namespace.
 type fleetHub struct {
 	google *fakegoogle.Running
 
@@ -98,8 +101,8 @@ func (h *fleetHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = map[string]any{}
 	case verb == "generateConnectManifest":
 		answer = map[string]any{"manifest": []any{map[string]any{
-			"type":     map[string]any{"apiVersion": "v1", "kind": "ConfigMap"},
-			"manifest": "{apiVersion: v1, kind: ConfigMap, metadata: {name: agent, namespace: default}}",
+			"type":     map[string]any{"apiVersion": "v1", "kind": "Namespace"},
+			"manifest": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + agentNamespace + "}\n",
 		}}}
 	case r.Method == http.MethodPost:
 		answer = h.register(w, r, path+"/"+r.URL.Query().Get("membershipId"))
