@@ -15,6 +15,7 @@ import (
 type request struct {
 	gsa     string // its e-mail address; empty if the request names none
 	caller  string // IAM's name of the caller, for a shell command within double quotes
+	file    string // of the source credential; empty if it is a Secret
 	billing string // NAMESPACE/NAME of the KSA whose annotation names the quota project; empty if none does
 	binding string // advice for a caller that lacks a permission on the GSA
 	mayHide bool   // IAM can answer such a caller with 404, too
@@ -154,7 +155,7 @@ func consumer(r refusal) string { return strings.TrimPrefix(r.metadata["consumer
 
 func quotaProjectRemedy(r refusal) string {
 	return "The source credential is a user's login without a quota project. It can be set with:\n" +
-		"gcloud auth application-default set-quota-project " + cmp.Or(gsaProject(r.gsa), "PROJECT_ID") + "\n" + replaceSecret
+		"gcloud auth application-default set-quota-project " + cmp.Or(gsaProject(r.gsa), "PROJECT_ID") + "\n" + replaceCredential(r)
 }
 
 func annotatedQuotaRemedy(r refusal) string {
@@ -179,13 +180,22 @@ func perimeterRemedy(r refusal) string {
 		identifier + " in the audit log."
 }
 
-// replaceSecret gives a new login to the daemon.
+// replaceCredential gives a new login to the daemon.
+func replaceCredential(r refusal) string {
+	if r.file != "" {
+		return "The metadata server reads " + r.file + " again when it changes. If gcloud writes the login to another file, move it there."
+	}
+	return replaceSecret
+}
+
 const replaceSecret = "The daemon reads the credential file again when it changes. In a cluster, it is the Secret:\n" +
 	"kubectl create secret generic source-credentials --namespace gke-metadata-emulator --dry-run=client --output=yaml " +
 	`--from-file="$HOME/.config/gcloud/application_default_credentials.json" | kubectl apply -f -`
 
 func loginRemedy(problem string) func(refusal) string {
-	return constant(problem + "\ngcloud auth application-default login\n" + replaceSecret)
+	return func(r refusal) string {
+		return problem + "\ngcloud auth application-default login\n" + replaceCredential(r)
+	}
 }
 
 func notFoundRemedy(r refusal) string {
