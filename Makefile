@@ -44,7 +44,7 @@ bench: kubernetes-binaries ## measure what the daemon costs, in ratios; run it o
 	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m ./bench -measure 2>&1 | $(LOUD)
 	set -o pipefail; cd integration && go test -count=1 -v -timeout 30m -run TestNodeCost . 2>&1 | $(LOUD)
 
-EXAMPLES := example-gcs-upload example-kaniko example-on-prem
+EXAMPLES := example-gcs-upload example-kaniko example-on-prem example-ways
 LOCAL_EXAMPLES := example-laptop example-docker-compose
 .PHONY: $(EXAMPLES) $(LOCAL_EXAMPLES) example-unit-test
 $(EXAMPLES): example-%: cluster-binaries ## run the commands of one example's README, on real nodes; needs root

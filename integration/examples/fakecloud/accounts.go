@@ -74,6 +74,23 @@ func (s *Server) deleteAccount(c *call) (any, error) {
 	return resource{}, nil
 }
 
+func (s *Server) enableAccount(c *call) (any, error) {
+	return s.switchAccount(c, s.google.EnableServiceAccount)
+}
+
+func (s *Server) disableAccount(c *call) (any, error) {
+	return s.switchAccount(c, s.google.DisableServiceAccount)
+}
+
+func (s *Server) switchAccount(c *call, change func(email string)) (any, error) {
+	email, _, _ := strings.Cut(c.PathValue("call"), ":")
+	if _, err := accountName(c, email); err != nil {
+		return nil, err
+	}
+	change(email)
+	return resource{}, nil
+}
+
 // setAccountPolicy changes the policy that the offline Google has.
 func (s *Server) setAccountPolicy(c *call) (any, error) {
 	email := strings.TrimSuffix(c.PathValue("call"), ":setIamPolicy")

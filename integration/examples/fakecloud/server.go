@@ -118,11 +118,13 @@ func (s *Server) mux() *http.ServeMux {
 	} {
 		mux.Handle(pattern, s.endpoint(answer))
 	}
-	// Only the policy of an account: the offline Google answers the rest.
+	// Only changes of an account: the offline Google answers the rest.
 	mux.HandleFunc("POST /v1/projects/{project}/serviceAccounts/{call}", func(w http.ResponseWriter, r *http.Request) {
 		s.billGcloud(r)
-		if strings.HasSuffix(r.PathValue("call"), ":setIamPolicy") {
-			s.endpoint(s.setAccountPolicy).ServeHTTP(w, r)
+		answer := map[string]func(*call) (any, error){"setIamPolicy": s.setAccountPolicy, "enable": s.enableAccount, "disable": s.disableAccount}
+		_, verb, _ := strings.Cut(r.PathValue("call"), ":")
+		if f, ours := answer[verb]; ours {
+			s.endpoint(f).ServeHTTP(w, r)
 			return
 		}
 		s.google.ServeHTTP(w, r)
