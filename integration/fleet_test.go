@@ -14,9 +14,9 @@ const (
 	describeCommand = "gcloud container fleet memberships describe " + membership
 )
 
-// The commands of Google's page "Authenticate to Google Cloud APIs from GKE workloads", section
-// "Link Kubernetes ServiceAccounts to IAM", word for word, as of 2024. They are for GKE's own
-// clusters.
+// The commands of Google's page "Authenticate to Google Cloud APIs from GKE workloads"
+// (docs.cloud.google.com/kubernetes-engine/docs/how-to/workload-identity#kubernetes-sa-to-iam),
+// word for word, as of 2024. Google wrote them for clusters of GKE.
 const (
 	bindCommand = `gcloud iam service-accounts add-iam-policy-binding IAM_SA_NAME@IAM_SA_PROJECT_ID.iam.gserviceaccount.com \
     --role roles/iam.workloadIdentityUser \
@@ -29,7 +29,7 @@ const (
 // commandPlaceholder is a word of those commands that their reader replaces.
 var commandPlaceholder = regexp.MustCompile(`\b[A-Z]+(_[A-Z]+)*\b`)
 
-// filledIn makes shell variables of the placeholders.
+// filledIn turns the placeholders into shell variables.
 func filledIn(command string) string { return commandPlaceholder.ReplaceAllString(command, `$$$0`) }
 
 // GKE's own commands work unchanged as soon as the cluster is registered with a fleet: for the

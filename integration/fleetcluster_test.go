@@ -17,7 +17,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/integration/kubernetes"
 	"gke-metadata-emulator/internal/config"
 )
@@ -26,11 +25,12 @@ import (
 type fleetCluster struct {
 	*kubernetes.Cluster
 	fleet *fleet
-	keys  []byte // that verify KSA tokens, in PEM
-	signs string // file of the one that signs
+	keys  []byte // all signing keys so far, in PEM
+	signs string // file of the latest
 	check string // file of keys
 }
 
+// newFleetCluster starts a cluster, with the namespace shop, that is not registered yet.
 func newFleetCluster(t *testing.T, f *fleet) *fleetCluster {
 	t.Helper()
 	folder := t.TempDir()
@@ -65,7 +65,7 @@ func newFleetCluster(t *testing.T, f *fleet) *fleetCluster {
 	return c
 }
 
-// newKey is the next signing key. The earlier ones still verify tokens.
+// newKey makes the next signing key. The earlier ones still verify tokens.
 func (c *fleetCluster) newKey(t *testing.T) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -156,6 +156,7 @@ func (c *fleetCluster) run(t *testing.T, ksa, command string) (string, error) {
 	return string(output), err
 }
 
+// succeeds returns the output of a command.
 func (c *fleetCluster) succeeds(t *testing.T, ksa, command string) string {
 	t.Helper()
 	output, err := c.run(t, ksa, command)
@@ -165,6 +166,7 @@ func (c *fleetCluster) succeeds(t *testing.T, ksa, command string) string {
 	return output
 }
 
+// fails runs a command that has to end with an error text.
 func (c *fleetCluster) fails(t *testing.T, ksa, command, text string) {
 	t.Helper()
 	if _, err := c.run(t, ksa, command); err == nil || !strings.Contains(err.Error(), text) {
@@ -172,9 +174,10 @@ func (c *fleetCluster) fails(t *testing.T, ksa, command, text string) {
 	}
 }
 
-// fleetPod retries as client libraries do, because refusals are cached for seconds.
+// fleetPod is a pod that retries as client libraries do, because refusals are cached for seconds.
 type fleetPod struct{ *pod }
 
+// untilGranted waits for a token, which has to be that of the GSA.
 func (p *fleetPod) untilGranted() {
 	p.t.Helper()
 	eventually(p.t, deadline, "a token", func() error {
@@ -183,13 +186,12 @@ func (p *fleetPod) untilGranted() {
 		}
 		return nil
 	})
-	want := fakegoogle.Grant{Principal: "serviceAccount:" + writer, KSA: "shop/app"}
-	if got := p.grant(); got.Principal != want.Principal || got.KSA != want.KSA {
-		p.t.Errorf("the token is that of %s, minted for KSA %s; want %s for %s", got.Principal, got.KSA, want.Principal, want.KSA)
+	if got := p.grant(); got.Principal != "serviceAccount:"+writer || got.KSA != "shop/app" {
+		p.t.Errorf("the token is that of %s, minted for KSA %s; want that of %s for shop/app", got.Principal, got.KSA, writer)
 	}
 }
 
-// untilRefused waits for a refusal with a text, and gets no token meanwhile.
+// untilRefused waits for a refusal that contains a text. A token before that is a failure.
 func (p *fleetPod) untilRefused(text string) {
 	p.t.Helper()
 	eventually(p.t, deadline, "a refusal with "+text, func() error {

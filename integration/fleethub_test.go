@@ -52,7 +52,7 @@ func startFleet(t *testing.T) *fleet {
 
 func (f *fleet) login() string { return filepath.Join(f.home, "login.json") }
 
-// environment is that of the operator's shell.
+// environment is the operator's, in which gcloud calls the stand-ins.
 func (f *fleet) environment() []string {
 	return []string{
 		"HOME=" + f.home, "PATH=" + os.Getenv("PATH"), "CLOUDSDK_CONFIG=" + filepath.Join(f.home, "gcloud"),
@@ -73,7 +73,7 @@ type fleetHub struct {
 	memberships map[string]hubMembership // by name
 }
 
-// hubMembership is google.cloud.gkehub.v1.Membership, as far as it is needed.
+// hubMembership is the part of google.cloud.gkehub.v1.Membership that gcloud needs.
 type hubMembership struct {
 	Name       string       `json:"name"`
 	ExternalID string       `json:"externalId"` // the cluster's UUID
@@ -81,16 +81,17 @@ type hubMembership struct {
 }
 
 type hubAuthority struct {
-	Issuer               string `json:"issuer"`
-	OIDCJWKS             []byte `json:"oidcJwks"`
-	WorkloadIdentityPool string `json:"workloadIdentityPool"` // the output of Google's, as the next
+	Issuer   string `json:"issuer"`
+	OIDCJWKS []byte `json:"oidcJwks"`
+	// Google sets these:
+	WorkloadIdentityPool string `json:"workloadIdentityPool"`
 	IdentityProvider     string `json:"identityProvider"`
 }
 
 func (h *fleetHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/") // without the version
+	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/") // the first part is the version
 	m, found := h.memberships[path]
 	_, verb, _ := strings.Cut(path, ":")
 	var answer any

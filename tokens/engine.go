@@ -132,6 +132,9 @@ func (e *Engine) SetRules(rules *Rules) {
 // are kept, as they do not depend on it any more. It needs impersonation mode.
 func (e *Engine) SourceCredentialChanged() {
 	e.source.flights.Forget("")
+	if e.iamPolicy != nil {
+		e.iamPolicy.credentials.Add(1)
+	}
 	e.tokens.forgetFailures()
 	e.changed.Raise() // the snapshot has another owner
 }

@@ -151,7 +151,9 @@ func enableRemedy(r refusal) string {
 }
 
 // consumer is the project on whose account a request was made.
-func consumer(r refusal) string { return strings.TrimPrefix(r.metadata["consumer"], "projects/") }
+func consumer(r refusal) string {
+	return cmp.Or(strings.TrimPrefix(r.metadata["consumer"], "projects/"), "PROJECT_ID")
+}
 
 func quotaProjectRemedy(r refusal) string {
 	return "The source credential is a user's login without a quota project. It can be set with:\n" +

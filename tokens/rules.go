@@ -266,8 +266,8 @@ func (r *Rules) narrow(w identity.Workload, scopes Scopes) (granted Scopes, reas
 
 func scopeRefused(w identity.Workload, scope, origin string, allowed []string) *Error {
 	return &Error{Kind: Denied, uncached: true, Message: fmt.Sprintf(
-		"Service account %s/%s may not have the scope %s: %s limit namespace %s to %s.\nRequest one of these scopes, or none; ask the cluster's operator to allow more.",
-		w.KSA.Namespace, w.KSA.Name, scope, origin, w.KSA.Namespace, strings.Join(allowed, ", "))}
+		"Service account %s/%s may not have the scope %q: %s limit namespace %s to %s.\nRequest one of these scopes, or none; ask the cluster's operator to allow more.",
+		w.KSA.Namespace, w.KSA.Name, truncated(scope), origin, w.KSA.Namespace, strings.Join(allowed, ", "))}
 }
 
 // maxLifetime is the longest lifetime of a token of w; 0 is Google's default.
