@@ -142,7 +142,7 @@ func entryAccount(w identity.Workload) string { return append(annotatedDelegates
 // request describes a call for w. Its advice is the text that GKE adds to every refusal,
 // and the missing binding.
 func (m *mint) request(w identity.Workload) request {
-	r := request{gsa: w.GSA, caller: m.caller(w), file: m.sourceFile, mayHide: true}
+	r := request{gsa: w.GSA, caller: m.caller(w), quota: m.credential.quotaProject(), file: m.sourceFile, mayHide: true}
 	if w.QuotaProject != "" {
 		r.billing = w.KSA.Namespace + "/" + w.KSA.Name
 	}

@@ -56,7 +56,7 @@ func TestRemedy_FollowsFromReason(t *testing.T) {
 	const denied = "Caller does not have required permission to use project billing."
 	const perimeter = "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: abc-123"
 	const setQuota = "\ngcloud auth application-default set-quota-project shop-project\n"
-	const login = "\ngcloud auth application-default login\n"
+	const login = "\ngcloud auth application-default login\ngcloud auth application-default set-quota-project shop-project\n"
 	const secret = "\nkubectl create secret generic source-credentials --namespace gke-metadata-emulator "
 	const describeProvider = "\ngcloud iam workload-identity-pools providers describe projects/123456/locations/global/workloadIdentityPools/clusters/providers/shop\n"
 	const grantToKSA = bindingStart + testGSA + ` --role=roles/iam.workloadIdentityUser --member="` + testCaller + `" --project=shop-project` + "\n"
@@ -113,7 +113,7 @@ func TestRemedy_FollowsFromReason(t *testing.T) {
 		{name: "long subject", call: stsCall, status: 400, body: oauthBody("invalid_request", "The size of mapped attribute google.subject exceeds the 127 bytes limit. Either modify your attribute mapping"),
 			kind: Denied, anchor: "long-subject", texts: []string{"104 bytes"}},
 		{name: "unknown provider", call: stsCall, status: 400, body: oauthBody("invalid_target", "The target service indicated by the \"audience\" parameters is invalid."),
-			kind: Misconfigured, anchor: "unknown-provider", texts: []string{"--workload-identity-provider", describeProvider}},
+			kind: Misconfigured, anchor: "unknown-provider", texts: []string{"--workload-identity-provider", describeProvider, strings.Replace(describeProvider, " describe ", " undelete ", 1)}},
 
 		{name: "session", operator: true, call: refreshCall, status: 400, body: oauthBody("invalid_grant", "reauth related error (invalid_rapt)"),
 			kind: Misconfigured, anchor: "login-expired", texts: []string{"login of the source credential has expired", login, secret}},

@@ -2,18 +2,15 @@ package examples
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gke-metadata-emulator/fakegoogle"
-	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/integration/cluster/deployment"
 	"gke-metadata-emulator/integration/internal/checkout"
 	"gke-metadata-emulator/integration/internal/process"
@@ -74,11 +70,14 @@ func startShop(t *testing.T) *shop {
 		t.Fatal(err)
 	}
 	s.trustCluster(t)
-	s.allowOperator(t)
-	s.logIn(t, s.Google.AuthorizedUserWithQuota(Operator, "", ProjectID))
+	s.writeSource(t, s.Google.AuthorizedUserWithQuota(Operator, "", ProjectID))
 	s.daemons[federation] = s.serve(t, s.environment(), "--workload-identity-provider="+deployment.Provider)
-	s.daemons[impersonation] = s.serve(t, s.environment(), "--credentials=impersonation", "--source-credentials="+s.sourceFile())
+	s.daemons[impersonation] = s.serve(t, s.environment(), s.impersonationFlags(deploymentPool)...)
 	return s
+}
+
+func (s *shop) impersonationFlags(pool string) []string {
+	return []string{"--credentials=impersonation", "--source-credentials=" + s.sourceFile(), "--workload-identity-pool=" + pool}
 }
 
 // replaceInternet puts injected answers before the stand-ins.
@@ -100,7 +99,8 @@ func (s *shop) replaceInternet(t *testing.T) {
 	s.internet.startProxy(t)
 }
 
-// trustCluster makes pool and provider, as docs/federation.md does, and the pool of GKE.
+// trustCluster makes pool and provider, as docs/federation.md does. The project has no cluster of
+// GKE's, and so no pool of GKE's.
 func (s *shop) trustCluster(t *testing.T) {
 	t.Helper()
 	keys, err := s.cluster.JWKS(t.Context())
@@ -111,23 +111,10 @@ func (s *shop) trustCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Cloud.Enable(ProjectID, fakegoogle.Services()...)
-	if err := s.Google.AddGKEPool(ProjectID, ProjectNumber); err != nil {
-		t.Fatal(err)
-	}
 	s.tryGcloud(t, "iam workload-identity-pools create "+deploymentPool+" --location=global --project="+ProjectID, "", "")
 	_, provider, _ := strings.Cut(deployment.Provider, "/providers/")
 	s.tryGcloud(t, "iam workload-identity-pools providers create-oidc "+provider+" --workload-identity-pool="+deploymentPool+" --location=global --project="+ProjectID+
 		" --issuer-uri="+s.cluster.Issuer+" --attribute-mapping=google.subject=assertion.sub --jwk-json-path=cluster.json", "", "")
-}
-
-// allowOperator gives the operator the right to bill the project. The offline Google knows
-// the operator as no owner, so that it asks for each role.
-func (s *shop) allowOperator(t *testing.T) {
-	t.Helper()
-	for _, project := range []string{ProjectID, OtherProjectID} {
-		s.Google.Unbind("projects/"+project, "roles/owner", s.operator())
-	}
-	s.Cloud.Bind("projects/"+ProjectID, serviceUsage, s.operator())
 }
 
 func (*shop) operator() string { return "user:" + Operator }
@@ -139,14 +126,39 @@ func (s *shop) gcloudLogin() string { return filepath.Join(s.home, "gcloud-login
 // sourceFile is the file of the daemon's source credential: the one of a mounted Secret.
 func (s *shop) sourceFile() string { return filepath.Join(s.folder, "source.json") }
 
-// logIn replaces the operator's Application Default Credentials, also those that the daemon
-// has.
+// logIn replaces the operator's Application Default Credentials, and the file of the daemon.
+// It waits until the daemon has read it: until then, the daemon would get tokens with the
+// previous one.
 func (s *shop) logIn(t *testing.T, file []byte) {
 	t.Helper()
-	for _, path := range []string{filepath.Join(s.home, credentialsFile), s.sourceFile()} {
-		if err := os.WriteFile(path, file, 0o600); err != nil {
-			t.Fatal(err)
+	if err := os.WriteFile(filepath.Join(s.home, credentialsFile), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := s.newCredentials(t)
+	s.writeSource(t, file)
+	retry(t, "the daemon reads the new credential", func() error {
+		if s.newCredentials(t) == before {
+			return errors.New("it has not read it")
 		}
+		return nil
+	})
+}
+
+// newCredentials counts the changes of the source credential in the daemon's log.
+func (s *shop) newCredentials(t *testing.T) int {
+	t.Helper()
+	return strings.Count(s.daemons[impersonation].logged(t), "has changed; its new content is in effect")
+}
+
+// writeSource replaces the file at once, as the kubelet does.
+func (s *shop) writeSource(t *testing.T, content []byte) {
+	t.Helper()
+	next := s.sourceFile() + ".new"
+	if err := os.WriteFile(next, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, s.sourceFile()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -173,7 +185,7 @@ func (s *shop) paste(t *testing.T, commands []string) (string, error) {
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	output, err := s.runIn(t.Context(), t.TempDir(), "bash", "-c", "echo "+browserCode+" | bash -euo pipefail "+quote(file))
+	output, err := s.execute(t.Context(), t.TempDir(), "bash", "-c", "echo "+browserCode+" | bash -euo pipefail "+quote(file))
 	for _, command := range commands {
 		if err == nil && strings.HasPrefix(command, "kubectl create secret ") {
 			s.mountSecret(t)
@@ -192,15 +204,22 @@ func (s *shop) mountSecret(t *testing.T) {
 	if len(content) == 0 {
 		t.Fatalf("the Secret has no %s", filepath.Base(credentialsFile))
 	}
-	if err := os.WriteFile(s.sourceFile(), content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s.writeSource(t, content)
 }
 
 // runningDaemon is the product's program.
 type runningDaemon struct {
 	address string
 	log     string // file
+}
+
+func (d *runningDaemon) logged(t *testing.T) string {
+	t.Helper()
+	log, err := os.ReadFile(d.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(log)
 }
 
 // serve starts a daemon until the test ends, and waits until it is ready.
@@ -260,205 +279,4 @@ func read(client *http.Client, request *http.Request) (string, error) {
 		err = fmt.Errorf("%s\n%s", response.Status, body)
 	}
 	return string(body), err
-}
-
-// workload is a pod with its own KSA and GSA.
-type workload struct {
-	*shop
-	daemon         *runningDaemon
-	namespace, ksa string
-	gsa            string
-	impersonated   bool
-	client         *http.Client
-}
-
-// newWorkload makes a workload whose token only needs to be asked for.
-func (s *shop) newWorkload(t *testing.T, daemon string) *workload {
-	t.Helper()
-	s.injected.clear()
-	s.Cloud.Enable(ProjectID, fakegoogle.Services()...)
-	w := &workload{shop: s, daemon: s.daemons[daemon], namespace: shopNamespace, impersonated: daemon == impersonation}
-	w.start(t, fmt.Sprintf("app-%d", s.pods+1))
-	return w
-}
-
-// start starts a pod with a new KSA, and its bindings.
-func (w *workload) start(t *testing.T, ksa string) {
-	t.Helper()
-	w.pods++
-	ip := fmt.Sprintf("127.0.1.%d", w.pods)
-	w.ksa, w.gsa, w.client = ksa, fmt.Sprintf("account-%d@%s.iam.gserviceaccount.com", w.pods, ProjectID), kubernetes.Client(t, ip)
-	w.cluster.KSA(t, w.namespace, w.ksa, map[string]string{identity.AnnotationGSA: w.gsa})
-	w.bind()
-	w.cluster.RunPod(t, kubernetes.PodSpec{Namespace: w.namespace, Name: fmt.Sprintf("pod-%d", w.pods), KSA: w.ksa, Node: shopNode, IP: ip})
-}
-
-// bind adds all bindings on the GSA.
-func (w *workload) bind() {
-	for _, role := range []string{userRole, tokenCreator, viewer} {
-		for _, member := range w.members(role) {
-			w.Cloud.Bind(w.gsa, role, member)
-		}
-	}
-}
-
-// members are those that have a role on the GSA.
-func (w *workload) members(role string) []string {
-	subject := "principal:" + deployment.Pool + "/subject/system:serviceaccount:" + w.namespace + ":" + w.ksa
-	switch {
-	case role == userRole && w.impersonated:
-		return []string{"serviceAccount:" + ProjectID + ".svc.id.goog[" + w.namespace + "/" + w.ksa + "]"}
-	case role == userRole:
-		return []string{subject}
-	case w.impersonated:
-		return []string{w.operator()}
-	}
-	return nil
-}
-
-// token is the answer to a request for a token.
-func (w *workload) token(ctx context.Context) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.daemon.address+tokenPath, nil)
-	if err != nil {
-		return "", err
-	}
-	request.Header.Set("Metadata-Flavor", "Google")
-	return read(w.client, request)
-}
-
-// untilRefused returns the refusal with an anchor. The daemon can need a moment to see a new
-// credential or annotation; no token is cached before.
-func (w *workload) untilRefused(t *testing.T, anchor string) string {
-	t.Helper()
-	var message string
-	w.retry(t, "a refusal with #"+anchor, func() error {
-		_, err := w.token(t.Context())
-		if err == nil {
-			return fmt.Errorf("it got a token")
-		}
-		message = err.Error()
-		if !strings.HasSuffix(strings.TrimSpace(message), "See docs/troubleshooting.md#"+anchor) {
-			return err
-		}
-		return nil
-	})
-	return message
-}
-
-// untilToken retries as client libraries do, because refusals are cached for seconds.
-func (w *workload) untilToken(t *testing.T) {
-	t.Helper()
-	w.retry(t, "a token", func() error {
-		body, err := w.token(t.Context())
-		if err != nil {
-			return err
-		}
-		var answer struct {
-			Token string `json:"access_token"`
-		}
-		if err := json.Unmarshal([]byte(body), &answer); err != nil {
-			return err
-		}
-		if grant, known := w.Google.Inspect(answer.Token); !known || grant.Principal != "serviceAccount:"+w.gsa {
-			return fmt.Errorf("the token belongs to %q, want %s", grant.Principal, w.gsa)
-		}
-		return nil
-	})
-}
-
-func (w *workload) retry(t *testing.T, condition string, f func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), busyWithin)
-	defer cancel()
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			log, _ := os.ReadFile(w.daemon.log)
-			lines := strings.Split(string(log), "\n")
-			t.Fatalf("%s: not within %s: %v\nthe daemon's log ends with\n%s", condition, busyWithin, err, strings.Join(lines[max(0, len(lines)-10):], "\n"))
-		}
-	}
-}
-
-// injection is the answers of hosts that the stand-ins do not give.
-type injection struct {
-	sites  map[string]http.Handler
-	google *fakegoogle.Running
-
-	mu     sync.Mutex
-	host   string
-	status int
-	body   string
-}
-
-func (i *injection) set(host string, status int, body string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.host, i.status, i.body = host, status, body
-}
-
-func (i *injection) clear() { i.set("", 0, "") }
-
-func (i *injection) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	host, _, _ := strings.Cut(r.Host, ":")
-	i.mu.Lock()
-	injectedHost, status, body := i.host, i.status, i.body
-	i.mu.Unlock()
-	switch {
-	case host == injectedHost && !strings.Contains(r.UserAgent(), "gcloud/"):
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, body)
-	case host == "oauth2.googleapis.com" && r.URL.Path == "/token":
-		i.redeem(w, r)
-	default:
-		i.sites[host].ServeHTTP(w, r)
-	}
-}
-
-// browserCode is the code that a browser shows after gcloud auth application-default login.
-const browserCode = "4/fake-code"
-
-// redeem gives a refresh token of the operator for the browser's code (RFC 6749, section
-// 4.1.3), with the client that gcloud says it is. The offline Google has no such grant.
-func (i *injection) redeem(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	form := r.PostForm
-	refresh := form.Get("refresh_token")
-	if form.Get("grant_type") == "authorization_code" && form.Get("code") == browserCode {
-		refresh = fmt.Sprintf("1//fake-login-%d", time.Now().UnixNano())
-		if err := i.google.Apply(&fakegoogle.State{Users: []fakegoogle.StateUser{
-			{Email: Operator, ClientID: form.Get("client_id"), ClientSecret: form.Get("client_secret"), RefreshToken: refresh},
-		}}); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		form = url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}, "client_id": form["client_id"], "client_secret": form["client_secret"]}
-	}
-	request := httptest.NewRequestWithContext(r.Context(), http.MethodPost, "/token", strings.NewReader(form.Encode()))
-	request.Header = r.Header.Clone()
-	request.Header.Del("Content-Length")
-	recorded := httptest.NewRecorder()
-	i.google.ServeHTTP(recorded, request)
-	var answer map[string]any
-	if err := json.Unmarshal(recorded.Body.Bytes(), &answer); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	if recorded.Code == http.StatusOK && r.PostForm.Get("grant_type") == "authorization_code" {
-		answer["refresh_token"] = refresh
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(recorded.Code)
-	_ = json.NewEncoder(w).Encode(answer)
 }
