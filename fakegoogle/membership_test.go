@@ -101,7 +101,7 @@ func TestAddMembership_ChecksFields(t *testing.T) {
 		"pool":          func(m *Membership) { m.WorkloadPool = "clusters" },
 		"number":        func(m *Membership) { m.ProjectNumber = "fleet-project" },
 		"issuer":        func(m *Membership) { m.Issuer = "http://localhost" },
-		"keys":          func(m *Membership) { m.JWKS = nil },
+		"keys":          func(m *Membership) { m.JWKS = []byte("{") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := testMembership()

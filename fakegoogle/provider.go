@@ -1,6 +1,7 @@
 package fakegoogle
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
@@ -26,7 +27,8 @@ type Provider struct {
 	Name string
 	// Issuer is the claim iss of its tokens: an https:// URL.
 	Issuer string
-	// JWKS is the issuer's key set, as JSON: RSA keys and EC keys on P-256.
+	// JWKS is the issuer's key set, as JSON: RSA keys and EC keys on P-256. If it is empty,
+	// the keys are fetched from the issuer for each token; see [Options.Issuers].
 	JWKS []byte
 	// AllowedAudiences are the accepted values of the claim aud; default: Name, with
 	// or without the prefix https:.
@@ -111,9 +113,12 @@ func newIssuer(p Provider, kind string) (*provider, error) {
 	if u, err := url.Parse(p.Issuer); err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("fakegoogle: issuer %q of %s %s: Google accepts only https:// URLs", p.Issuer, kind, p.Name)
 	}
-	keys, err := parseJWKS(p.JWKS)
-	if err != nil {
-		return nil, fmt.Errorf("fakegoogle: JWKS of %s %s: %w", kind, p.Name, err)
+	var keys jose.JSONWebKeySet
+	if len(p.JWKS) > 0 {
+		var err error
+		if keys, err = parseJWKS(p.JWKS); err != nil {
+			return nil, fmt.Errorf("fakegoogle: JWKS of %s %s: %w", kind, p.Name, err)
+		}
 	}
 	p.AllowedAudiences = slices.Clone(p.AllowedAudiences)
 	return &provider{Provider: p, keys: keys}, nil
@@ -169,7 +174,7 @@ const maxSubjectAge = 24 * time.Hour
 
 // verify checks a subject token as the Security Token Service does. The errors have
 // its texts.
-func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
+func (p *provider) verify(ctx context.Context, token string, now time.Time, issuers *http.Client) (*subjectClaims, error) {
 	// The algorithms are "RS256 or ES256" (Security Token Service reference). This
 	// refuses the algorithm none, and HS256 with the public key as its secret.
 	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
@@ -183,7 +188,13 @@ func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
 	if claims.Issuer != p.Issuer {
 		return nil, oauthFailure("invalid_grant", "The issuer in ID Token %s does not match the expected one in config: %s.", orNull(claims.Issuer), p.Issuer)
 	}
-	if err := p.verifySignature(parsed); err != nil {
+	keys := p.keys
+	if len(p.JWKS) == 0 {
+		if keys, err = publicKeys(ctx, issuers, p.Issuer); err != nil {
+			return nil, errNoIssuer()
+		}
+	}
+	if err := verifySignature(parsed, keys); err != nil {
 		return nil, err
 	}
 	if !slices.ContainsFunc(claims.Audience, p.allowsAudience) {
@@ -215,16 +226,15 @@ func (p *provider) verify(token string, now time.Time) (*subjectClaims, error) {
 	return &claims, nil
 }
 
-func (p *provider) verifySignature(token *jwt.JSONWebToken) error {
+func verifySignature(token *jwt.JSONWebToken, keys jose.JSONWebKeySet) error {
 	header := token.Headers[0]
-	candidates := slices.DeleteFunc(p.keys.Key(header.KeyID), func(key jose.JSONWebKey) bool {
+	candidates := slices.DeleteFunc(keys.Key(header.KeyID), func(key jose.JSONWebKey) bool {
 		return header.KeyID == "" ||
 			key.Algorithm != "" && key.Algorithm != header.Algorithm ||
 			!keyFitsAlgorithm(key, header.Algorithm)
 	})
 	if len(candidates) == 0 {
-		// Google fetches unknown keys from the issuer, which it cannot reach here.
-		return oauthFailure("invalid_grant", "Error connecting to the given credential's issuer.")
+		return errNoIssuer()
 	}
 	for _, key := range candidates {
 		if token.Claims(key.Key, &struct{}{}) == nil {

@@ -31,6 +31,9 @@ type Options struct {
 	// organization policy constraint
 	// iam.allowServiceAccountCredentialLifetimeExtension does.
 	ExtendedLifetime bool
+	// Issuers reaches the issuers of providers without a JWKS; default: no issuer can be
+	// reached.
+	Issuers *http.Client
 	// Log receives one debug line per call, without tokens; default: no log.
 	Log *slog.Logger
 }
@@ -41,6 +44,7 @@ type Server struct {
 	allowAll    bool
 	sharedQuota bool          // guarded by mu
 	maxLifetime time.Duration // of an access token that a request asks for
+	issuers     *http.Client  // can be nil
 	log         *slog.Logger
 	routes      *http.ServeMux
 	idTokenKey  func() (*signingKey, error) // signs ID tokens
@@ -67,6 +71,7 @@ func New(opts Options) *Server {
 		now:           opts.Now,
 		allowAll:      opts.AllowAll,
 		maxLifetime:   time.Hour,
+		issuers:       opts.Issuers,
 		log:           opts.Log,
 		idTokenKey:    sync.OnceValues(newSigningKey),
 		tokenLifetime: opts.TokenLifetime,

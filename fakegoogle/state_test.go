@@ -69,9 +69,9 @@ func TestState_ErrorsNameFieldAndRemedy(t *testing.T) {
 		want     []string // parts of the error
 	}{
 		"not YAML":            {"providers:", "providers: [", []string{"line"}},
-		"unknown field":       {"  issuer:", "  issuerURL: x\n  issuer:", []string{`"issuerURL"`, "(line 4)", "State"}},
+		"unknown field":       {"  issuer:", "  issuerURL: x\n  issuer:", []string{`"issuerURL"`, "(line 4)", "the top-level fields are pools"}},
 		"field twice":         {"tokenLife: 10m", "tokenLife: 10m\ntokenLife: 11m", []string{"line", "tokenLife"}},
-		"wrong type":          {"tokenLife: 10m", "tokenLife: [10m]", []string{"tokenLife", "correct the YAML"}},
+		"wrong type":          {"tokenLife: 10m", "tokenLife: [10m]", []string{"state: found a list instead of text in the field tokenLife: correct the YAML"}},
 		"wrong duration":      {"tokenLife: 10m", "tokenLife: soon", []string{"tokenLife", "(line 21)", "10m"}},
 		"negative duration":   {"tokenLife: 10m", "tokenLife: -1s", []string{"tokenLife"}},
 		"provider's name":     {testProvider, testPool, []string{"providers[0]", "(line 3)", "NUMBER is the project's number"}},

@@ -76,7 +76,7 @@ func (s *Server) exchange(c *call) (any, error) {
 		return nil, err
 	}
 	now := s.now()
-	claims, err := provider.verify(request.SubjectToken, now)
+	claims, err := provider.verify(c.Context(), request.SubjectToken, now, s.issuers)
 	if err != nil {
 		return nil, err
 	}

@@ -239,7 +239,7 @@ func TestAddProvider_ChecksFields(t *testing.T) {
 		"issuer without host": {func(p *Provider) { p.Issuer = "https:///x" }, "https://"},
 		"EC key on P-384":     {func(p *Provider) { p.JWKS = p384 }, "P-256"},
 		"no keys":             {func(p *Provider) { p.JWKS = []byte(`{"keys":[]}`) }, "holds no keys"},
-		"no JSON":             {func(p *Provider) { p.JWKS = nil }, "JWKS of provider"},
+		"no JSON":             {func(p *Provider) { p.JWKS = []byte("{") }, "JWKS of provider"},
 		"private key":         {func(p *Provider) { p.JWKS = private }, "private"},
 		"symmetric key":       {func(p *Provider) { p.JWKS = symmetric }, "keys[0]"},
 	} {

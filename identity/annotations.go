@@ -56,8 +56,9 @@ func (w *Workload) parseAnnotations(values map[string]string) error {
 	return nil
 }
 
+// badAnnotation quotes the first 256 characters of a value: an annotation can have 256 KiB.
 func badAnnotation(ksa ServiceAccount, a annotation, value string) *Error {
-	return errorf(BadAnnotation, "annotation %s=%q of service account %s/%s is not %s: "+
+	return errorf(BadAnnotation, "annotation %s=%.256q of service account %s/%s is not %s: "+
 		"kubectl annotate serviceaccount --overwrite --namespace %s %s %s=%s",
 		a.key, value, ksa.Namespace, ksa.Name, a.meaning, ksa.Namespace, ksa.Name, a.key, a.example)
 }

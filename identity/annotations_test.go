@@ -143,3 +143,17 @@ func TestAnnotations_AllAreParsed(t *testing.T) {
 		}
 	}
 }
+
+// An annotation can have 256 KiB, and its error is in every response, event and log line.
+func TestAnnotations_ErrorQuotesOnlyBeginningOfValue(t *testing.T) {
+	for _, key := range []string{AnnotationGSA, AnnotationPrincipalEmail} {
+		ksa := must(parseAccount(newAccount("shop", "cart", key, strings.Repeat("\x01", 255<<10)))).(*account)
+		text := ksa.workload.Warning
+		if ksa.err != nil {
+			text = ksa.err.Error()
+		}
+		if len(text) == 0 || len(text) > 2048 {
+			t.Errorf("%s: a message of %d bytes", key, len(text))
+		}
+	}
+}

@@ -20,7 +20,7 @@ func (s *Server) record(w *response, r *http.Request) {
 	}
 	attributes := []any{"method", r.Method, "uri", truncate(loggedURI(r.URL)), "status", w.status, "seconds", elapsed.Seconds(), "source", r.RemoteAddr, "agent", truncate(r.UserAgent())}
 	if w.err != nil {
-		attributes = append(attributes, "error", w.err.Error())
+		attributes = append(attributes, "error", truncateTo(maxErrorText, w.err.Error()))
 		if e, ok := errors.AsType[*tokens.Error](w.err); ok && e.Detail != "" {
 			attributes = append(attributes, "cause", truncate(e.Detail))
 		}
@@ -49,10 +49,17 @@ func loggedURI(u *url.URL) string {
 	return b.String()
 }
 
+// The longest texts of a line of the log, in bytes.
+const (
+	maxCallerText = 1024 // that the caller chose; Google's libraries send far less
+	maxErrorText  = 4096 // of an error, which can have several commands
+)
+
 // truncate bounds a text that the caller chose: no pod can fill the node's disk with
 // one header.
-func truncate(s string) string {
-	const maxBytes = 1024 // Google's libraries send far less
+func truncate(s string) string { return truncateTo(maxCallerText, s) }
+
+func truncateTo(maxBytes int, s string) string {
 	if len(s) <= maxBytes {
 		return s
 	}

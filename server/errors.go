@@ -27,6 +27,7 @@ var (
 	errNoAudience  = &refusal{http.StatusBadRequest, "non-empty audience parameter required"}
 	errCannotWait  = &refusal{http.StatusBadRequest, "Invalid Request: wait_for_change supports values, and directories with recursive=true, but not tokens"}
 	errTimeout     = &refusal{http.StatusBadRequest, "Invalid Request: timeout_sec must be a whole number of seconds, 0 or more"}
+	errScope       = &refusal{http.StatusBadRequest, "Invalid Request: a scope consists of printable ASCII characters without spaces and quotation marks"}
 	errUnknownFact = &refusal{http.StatusServiceUnavailable, "This value has not been read from the API server yet: retry in a second"}
 )
 

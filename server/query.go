@@ -29,12 +29,29 @@ func parseQuery(raw string) (url.Values, error) {
 	for part := range strings.SplitSeq(raw, "&") {
 		name, _, _ := strings.Cut(part, "=")
 		name, _, _ = strings.Cut(name, ";")
+		if decoded, err := url.QueryUnescape(name); err == nil {
+			name = decoded
+		}
 		if _, err := url.ParseQuery(part); err != nil && knownParameter(name) {
 			return nil, &refusal{http.StatusBadRequest, fmt.Sprintf(
 				"Invalid Request: the part %q of the query cannot be decoded: percent-encode the value of %s (%% is %%25, ; is %%3B)", truncate(part), name)}
 		}
 	}
+	if len(values) == 0 && len(raw) > 0 && tooManyParts(raw) {
+		return nil, &refusal{http.StatusBadRequest, "Invalid Request: the query has too many parts"}
+	}
 	return values, nil
+}
+
+// tooManyParts reports whether a query has more parts than [url.ParseQuery] accepts, which
+// then returns none of them.
+func tooManyParts(raw string) bool {
+	for part := range strings.SplitSeq(raw, "&") {
+		if _, err := url.ParseQuery(part); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // boolean reads a parameter as Compute Engine does, by the author of

@@ -73,3 +73,23 @@ func TestQuery_UnknownParameterThatCannotBeDecodedIsIgnored(t *testing.T) {
 		t.Errorf("scopes %q", got)
 	}
 }
+
+// A token with the default scopes would be more than the client has asked for.
+func TestScopes_ThatCannotBeReadAreRefused(t *testing.T) {
+	r := serve(t, linked())
+	const path = accounts + "/default/token?"
+	const scope = "scopes=https://www.googleapis.com/auth/devstorage.read_only"
+	for query, want := range map[string]string{
+		scope + strings.Repeat("&", 12_000): "too many parts",
+		"%73copes=a%zz":                     "cannot be decoded",
+		"scopes=x%0agcloud%09projects":      "a scope consists of",
+		"scopes=x%1b[8m":                    "a scope consists of",
+		"scopes=x%22":                       "a scope consists of",
+		"scopes=x%c2%a0y":                   "a scope consists of",
+	} {
+		if reply := r.do(t, get(path+query)).expect(t, 400); !strings.Contains(reply.body, want) {
+			t.Errorf("%.60s: %q, want %q", query, reply.body, want)
+		}
+	}
+	r.do(t, get(path+scope+"&unknown=a%zz")).expect(t, 200)
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,11 @@ func (q *request) accessToken() (value, error) {
 	}
 	scopes := q.server.defaultScopes
 	if parameters := q.query["scopes"]; len(parameters) > 0 {
-		scopes = tokens.NewScopes(splitScopes(parameters)...)
+		requested := splitScopes(parameters)
+		if slices.ContainsFunc(requested, invalidScope) {
+			return nil, errScope
+		}
+		scopes = tokens.NewScopes(requested...)
 	}
 	token, err := q.server.options.Tokens.AccessToken(q.ctx, *w, scopes)
 	if err != nil {
@@ -61,6 +66,12 @@ func (c *cachedToken) update(token accessToken) (value, error) {
 // commas, as documented, or with spaces.
 func splitScopes(parameters []string) []string {
 	return strings.FieldsFunc(strings.Join(parameters, ","), func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// invalidScope reports whether a scope has characters that RFC 6749, section 3.3, excludes.
+// Refusals quote scopes, and an operator who pastes a command must not paste a pod's text.
+func invalidScope(scope string) bool {
+	return strings.ContainsFunc(scope, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
 }
 
 // idToken returns an ID token for the requested audience.

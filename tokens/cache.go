@@ -138,9 +138,6 @@ func (c *store) get(ctx context.Context, k key, lifetime time.Duration, w identi
 	if e == nil || !now.Before(e.token.Expiry) {
 		var failure error
 		if e != nil {
-			if e.workload.QuotaProject != w.QuotaProject {
-				e.notBefore = time.Time{} // the failure was that of another request
-			}
 			if e.retryIn(now) > 0 {
 				failure = e.lastFailure
 			}

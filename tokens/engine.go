@@ -29,6 +29,7 @@ const (
 type Options struct {
 	Federation       *Federation
 	SourceCredential SourceCredential // the operator's, for impersonation
+	SourceFile       string           // its file, which remedies name; empty: it is the Secret of a cluster
 	Delegates        []string         // e-mail addresses of the chain from the source credential to all GSAs
 
 	Names       principal.Names // of the KSAs in IAM policies
@@ -131,6 +132,9 @@ func (e *Engine) SetRules(rules *Rules) {
 // are kept, as they do not depend on it any more. It needs impersonation mode.
 func (e *Engine) SourceCredentialChanged() {
 	e.source.flights.Forget("")
+	if e.iamPolicy != nil {
+		e.iamPolicy.credentials.Add(1)
+	}
 	e.tokens.forgetFailures()
 	e.changed.Raise() // the snapshot has another owner
 }
@@ -175,8 +179,8 @@ func (o Options) federating(minting *mint, e *Engine, m *metrics) Source {
 // impersonating sets up impersonation: Google's IAM sees the operator, so the policy
 // has to decide.
 func (o Options) impersonating(minting *mint, e *Engine, m *metrics) (Policy, error) {
-	source := &sourceCredential{SourceCredential: o.SourceCredential, metrics: m}
-	minting.credential, e.source = source, source
+	source := &sourceCredential{SourceCredential: o.SourceCredential, file: o.SourceFile, metrics: m}
+	minting.credential, minting.sourceFile, e.source = source, source.file, source
 	minting.caller = func(identity.Workload) string { return source.Member() }
 	minting.missingBinding = func(w identity.Workload) string {
 		return sourceRoleCommand(slices.Concat(o.Delegates, []string{entryAccount(w)})[0], serviceAccountTokenCreator, source.Member())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -126,6 +127,10 @@ func googleError(task string, request request, err error) *Error {
 }
 
 // googleAnswer reads a response in the form of Google's APIs (AIP-193).
+// wordInCommand matches the metadata that remedies use in shell commands. Somebody who
+// inspects the TLS connections could have written it.
+var wordInCommand = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]*$`)
+
 func googleAnswer(service string, e *googleapi.Error) answer {
 	a := answer{service: service, status: e.Code, text: e.Message}
 	for _, detail := range e.Details {
@@ -137,7 +142,9 @@ func googleAnswer(service string, e *googleapi.Error) answer {
 		a.metadata = map[string]string{}
 		metadata, _ := info["metadata"].(map[string]any)
 		for name, value := range metadata {
-			a.metadata[name], _ = value.(string)
+			if text, _ := value.(string); wordInCommand.MatchString(text) {
+				a.metadata[name] = text
+			}
 		}
 	}
 	return a

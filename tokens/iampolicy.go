@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -27,12 +28,13 @@ const (
 // iamPolicy is the [Policy] that the GSA's own IAM policy decides, exactly as on GKE: by a
 // binding of the KSA to roles/iam.workloadIdentityUser.
 type iamPolicy struct {
-	credential *sourceCredential
-	calls      *iam.ProjectsServiceAccountsService
-	names      principal.Names
-	now        func() time.Time
-	metrics    *metrics
-	flights    flights[gsaPolicy]
+	credential  *sourceCredential
+	calls       *iam.ProjectsServiceAccountsService
+	names       principal.Names
+	now         func() time.Time
+	metrics     *metrics
+	flights     flights[gsaPolicy]
+	credentials atomic.Uint64 // how often the source credential has changed: a read with the previous one is not joined
 
 	mu    sync.Mutex
 	known *simplelru.LRU[string, gsaPolicy] // by GSA; guarded by mu
@@ -76,7 +78,7 @@ func (p *iamPolicy) Allow(ctx context.Context, w identity.Workload) (string, err
 			return "", p.denied(w, policy)
 		}
 	}
-	policy, err := p.flights.do(ctx, w.GSA, func(ctx context.Context) (gsaPolicy, error) { return p.read(ctx, w) })
+	policy, err := p.flights.do(ctx, fmt.Sprint(w.GSA, " ", p.credentials.Load()), func(ctx context.Context) (gsaPolicy, error) { return p.read(ctx, w) })
 	if err != nil {
 		return "", err
 	}

@@ -29,6 +29,7 @@ type SourceCredential interface {
 // workload ever gets it.
 type sourceCredential struct {
 	SourceCredential
+	file    string             // see request.file
 	flights singleflight.Group // one refresh at a time, even if it hangs
 	metrics *metrics
 }
@@ -42,7 +43,8 @@ func (s *sourceCredential) bearer(ctx context.Context, w identity.Workload) (Tok
 		select {
 		case r := <-refresh:
 			if r.Err != nil {
-				return oauthError("refresh the source credential of the metadata server", googleService, request{gsa: w.GSA, caller: s.Member(), quota: s.QuotaProject()}, r.Err)
+				return oauthError("refresh the source credential of the metadata server", googleService,
+					request{gsa: w.GSA, caller: s.Member(), quota: s.QuotaProject(), file: s.file}, r.Err)
 			}
 			t := r.Val.(*oauth2.Token)
 			token = NewToken(t.AccessToken, t.Expiry)

@@ -16,6 +16,7 @@ type request struct {
 	gsa     string // its e-mail address; empty if the request names none
 	caller  string // IAM's name of the caller, for a shell command within double quotes
 	quota   string // quota project of the operator's credential, or empty
+	file    string // of the source credential; empty if it is a Secret
 	billing string // NAMESPACE/NAME of the KSA whose annotation names the quota project; empty if none does
 	binding string // advice for a caller that lacks a permission on the GSA
 	mayHide bool   // IAM can answer such a caller with 404, too
@@ -148,10 +149,12 @@ func enableRemedy(r refusal) string {
 }
 
 // consumer is the project on whose account a request was made.
-func consumer(r refusal) string { return strings.TrimPrefix(r.metadata["consumer"], "projects/") }
+func consumer(r refusal) string {
+	return cmp.Or(strings.TrimPrefix(r.metadata["consumer"], "projects/"), "PROJECT_ID")
+}
 
 func quotaProjectRemedy(r refusal) string {
-	return "The source credential is a user's login without a quota project. It can be set with:\n" + setQuotaCommand(r) + "\n" + replaceSecret
+	return "The source credential is a user's login without a quota project. It can be set with:\n" + setQuotaCommand(r) + "\n" + replaceCredential(r)
 }
 
 func setQuotaCommand(r refusal) string {
@@ -180,7 +183,14 @@ func perimeterRemedy(r refusal) string {
 		identifier + " in the audit log."
 }
 
-// replaceSecret gives a new login to the daemon.
+// replaceCredential gives a new login to the daemon.
+func replaceCredential(r refusal) string {
+	if r.file != "" {
+		return "The metadata server reads " + r.file + " again when it changes. If gcloud writes the login to another file, move it there."
+	}
+	return replaceSecret
+}
+
 const replaceSecret = "The daemon reads the credential file again when it changes. In a cluster, it is the Secret:\n" +
 	"kubectl create secret generic source-credentials --namespace gke-metadata-emulator --dry-run=client --output=yaml " +
 	`--from-file="$HOME/.config/gcloud/application_default_credentials.json" | kubectl apply -f -`
@@ -188,7 +198,7 @@ const replaceSecret = "The daemon reads the credential file again when it change
 // loginRemedy sets the quota project again: a login replaces it by core/project, or by none.
 func loginRemedy(problem string) func(refusal) string {
 	return func(r refusal) string {
-		return problem + "\ngcloud auth application-default login\n" + setQuotaCommand(r) + "\n" + replaceSecret
+		return problem + "\ngcloud auth application-default login\n" + setQuotaCommand(r) + "\n" + replaceCredential(r)
 	}
 }
 

@@ -172,6 +172,29 @@ func TestRemedy_FollowsFromReason(t *testing.T) {
 	}
 }
 
+// Without a cluster, the credential is a file and not a Secret.
+func TestRemedy_NamesTheFileOfTheSourceCredential(t *testing.T) {
+	for call, test := range map[string]struct {
+		status int
+		body   string
+	}{
+		refreshCall: {400, oauthBody("invalid_grant", "Token has been expired or revoked.")},
+		mintCall:    {403, apiError(403, "The API requires a quota project, which is not set by default.", "", "")},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := googleInBubble(t, 0)
+			g.client = &http.Client{Transport: intercept{strings.TrimPrefix(call, "google.test"), transport(func(*http.Request) (int, string) { return test.status, test.body }), g.client.Transport}}
+			o := g.impersonation(gcloudLogin.source(t, g), AllowAll{})
+			o.SourceFile = "/home/me/emulator.json"
+			_, err := newEngine(t, o).AccessToken(t.Context(), linked, DefaultScopes())
+			e := wantError(t, err, Misconfigured, "\nThe metadata server reads /home/me/emulator.json again when it changes. ")
+			if strings.Contains(e.Message, "kubectl") {
+				t.Errorf("a machine without a cluster has no Secret:\n%s", e)
+			}
+		})
+	}
+}
+
 // Google's text is enough for errors without a row.
 func TestRemedy_UnknownReasonHasNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

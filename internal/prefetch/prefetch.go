@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -24,6 +25,7 @@ const (
 	attemptTimeout = 20 * time.Second // of one mint
 	minBackoff     = time.Second      // the shortest delay before a retry
 	maxBackoff     = 2 * time.Minute  // the longest delay before a retry
+	refusalPause   = 5 * time.Second  // between refusals of the same KSA and GSA
 )
 
 // Usage knows the use of tokens before the start.
@@ -59,6 +61,17 @@ type Prefetch struct {
 	mints    *semaphore.Weighted // limits concurrent mints
 	outcomes *prometheus.CounterVec
 	fetches  sync.WaitGroup
+
+	mu      sync.Mutex
+	refused map[link]refusal // of the last [refusalPause]; guarded by mu
+}
+
+// link is a KSA with its GSA.
+type link struct{ ksa, gsa string }
+
+type refusal struct {
+	err error
+	at  time.Time
 }
 
 // New returns a Prefetch that does nothing before [Prefetch.Run].
@@ -69,7 +82,7 @@ func New(o Options) *Prefetch {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	p := &Prefetch{options: o, mints: semaphore.NewWeighted(concurrency), outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+	p := &Prefetch{options: o, refused: map[link]refusal{}, mints: semaphore.NewWeighted(concurrency), outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gme_prefetches_total",
 		Help: "Access tokens requested before their pod requested them, by outcome: ready, refused (not retried), failed (retried).",
 	}, []string{"outcome"})}
@@ -206,6 +219,9 @@ func (p *Prefetch) attempt(ctx context.Context, w identity.Workload, missing []t
 	defer p.mints.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
+	if err := p.recentRefusal(w); err != nil {
+		return nil, err
+	}
 	for ; len(missing) > 0; missing = missing[1:] {
 		_, err := p.options.Tokens.AccessToken(ctx, w, missing[0])
 		var refusal *tokens.Error
@@ -217,6 +233,7 @@ func (p *Prefetch) attempt(ctx context.Context, w identity.Workload, missing []t
 			if p.options.Refusals != nil {
 				// No pod has asked yet, and the missing binding is perhaps being added.
 				p.options.Refusals.ForgetRefusals(w)
+				p.rememberRefusal(w, err)
 			}
 			return nil, err
 		default:
@@ -225,4 +242,22 @@ func (p *Prefetch) attempt(ctx context.Context, w identity.Workload, missing []t
 		}
 	}
 	return nil, nil
+}
+
+// recentRefusal returns the error of the last prefetch for the same KSA and GSA, if Google
+// has refused it a moment ago: 100 new pods of a KSA must not cause 100 refusals.
+func (p *Prefetch) recentRefusal(w identity.Workload) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last := p.refused[link{w.KSA.UID, w.GSA}]; time.Since(last.at) < refusalPause {
+		return last.err
+	}
+	return nil
+}
+
+func (p *Prefetch) rememberRefusal(w identity.Workload, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.refused, func(_ link, r refusal) bool { return time.Since(r.at) >= refusalPause })
+	p.refused[link{w.KSA.UID, w.GSA}] = refusal{err, time.Now()}
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -406,4 +407,33 @@ func (f workloadSource) AccessToken(_ context.Context, w identity.Workload, _ to
 
 func (workloadSource) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
 	return tokens.Token{}, errors.New("the audience is not known")
+}
+
+// Refusals of the prefetch are not cached for the pods, so they must not be repeated for
+// each new pod.
+func TestPrefetch_RequestsRefusedTokenOnceForAllPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{}
+		var workloads []identity.Workload
+		for i := range 100 {
+			w := linked(fmt.Sprint("pod-", i), "refused@x")
+			w.KSA.UID = "cart"
+			workloads = append(workloads, w)
+		}
+		n.set(workloads...)
+		var requests atomic.Int64
+		p := New(Options{Identity: n, Refusals: &forgotten{}, Scopes: []tokens.Scopes{tokens.DefaultScopes()}, Tokens: workloadSource(func(identity.Workload) error {
+			requests.Add(1)
+			return &tokens.Error{Kind: tokens.Denied}
+		})})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := p.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		// Pods of the start are spread over five seconds, and several can be in flight.
+		if got := requests.Load(); got < 1 || got > 2*concurrency {
+			t.Errorf("%d requests for 100 pods", got)
+		}
+	})
 }
