@@ -161,7 +161,10 @@ func forgetKeys(t *testing.T, w *workload) {
 // answer is the answer of a host instead of the stand-in's, for refusals that the offline
 // Google does not know.
 func answer(host string, status int, body string) func(*testing.T, *workload) {
-	return func(_ *testing.T, w *workload) { w.injected.set(host, status, body) }
+	return func(t *testing.T, w *workload) {
+		t.Logf("the answer of %s is injected", host)
+		w.injected.set(host, status, body)
+	}
 }
 
 func answerAgain(_ *testing.T, w *workload) { w.injected.clear() }

@@ -45,7 +45,7 @@ type shop struct {
 	pods     int
 }
 
-// startShop starts everything but the daemons' refusals: all that a token needs is set up.
+// startShop starts a shop that has all that a token needs.
 func startShop(t *testing.T) *shop {
 	t.Helper()
 	for _, program := range []string{"gcloud", "kubectl"} {
@@ -187,7 +187,11 @@ func (s *shop) paste(t *testing.T, commands []string) (string, error) {
 	}
 	output, err := s.execute(t.Context(), t.TempDir(), "bash", "-c", "echo "+browserCode+" | bash -euo pipefail "+quote(file))
 	for _, command := range commands {
-		if err == nil && strings.HasPrefix(command, "kubectl create secret ") {
+		switch {
+		case command == "gcloud auth application-default login":
+			t.Log("the test entered the code of the login's browser")
+		case err == nil && strings.HasPrefix(command, "kubectl create secret "):
+			t.Log("the test wrote the Secret to the daemon's file, as a kubelet does")
 			s.mountSecret(t)
 		}
 	}
