@@ -18,7 +18,7 @@
 //   - bounds: limit.go, fairsemaphore.go
 //   - decisions: policy.go, rules.go (flags and policy file), iampolicy.go, quotaproject.go
 //   - Google and the API server: mint.go, federation.go, subject.go, impersonation.go,
-//     localissuer.go, upstream.go (attempts), clock.go (skew), jwt.go, jwkshint.go,
+//     localissuer.go, upstream.go (attempts), clock.go (skew), jwt.go, signingkeys.go,
 //     gsaproject.go
 //   - reports: audit.go, metrics.go, errors.go
 //

@@ -101,8 +101,10 @@ func TestRemedy_FollowsFromReason(t *testing.T) {
 			kind: Denied, anchor: "organization-policy", texts: []string{"administrator of the organization"}},
 		{name: "organization policy without a reason", call: mintCall, status: 400, body: apiError(400, "The lifetime is forbidden by constraints/iam.allowServiceAccountCredentialLifetimeExtension", "", ""),
 			kind: Denied, anchor: "organization-policy"},
-		{name: "disabled GSA", call: mintCall, status: 403, body: apiError(403, "The service account is disabled.", "", ""),
+		{name: "disabled GSA", call: mintCall, status: 400, body: apiError(400, "Service account "+testGSA+" is disabled.", "", ""),
 			kind: Denied, anchor: "account-disabled", texts: []string{"\ngcloud iam service-accounts enable " + testGSA + " --project=shop-project\n"}},
+		{name: "disabled GSA as 403", call: mintCall, status: 403, body: apiError(403, "The service account is disabled.", "", ""),
+			kind: Denied, anchor: "account-disabled"},
 		{name: "scope", operator: true, call: mintCall, status: 403, body: apiError(403, "Request had insufficient authentication scopes.", "ACCESS_TOKEN_SCOPE_INSUFFICIENT", ""),
 			kind: Misconfigured, anchor: "insufficient-scope", texts: []string{login, secret}},
 
