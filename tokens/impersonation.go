@@ -42,7 +42,7 @@ func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Tok
 		select {
 		case r := <-refresh:
 			if r.Err != nil {
-				return oauthError("refresh the source credential of the metadata server", googleService, request{caller: s.Member()}, r.Err)
+				return oauthError("refresh the source credential of the metadata server", googleService, refusedRequest{caller: s.Member()}, r.Err)
 			}
 			t := r.Val.(*oauth2.Token)
 			token = NewToken(t.AccessToken, t.Expiry)

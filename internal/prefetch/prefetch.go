@@ -229,11 +229,11 @@ func (p *Prefetch) attempt(ctx context.Context, w identity.Workload, missing []t
 	}
 	for ; len(missing) > 0; missing = missing[1:] {
 		_, err := p.options.Tokens.AccessToken(ctx, w, missing[0])
-		var refusal *tokens.Error
+		var e *tokens.Error
 		switch {
 		case err == nil:
 			p.outcomes.WithLabelValues("ready").Inc()
-		case errors.As(err, &refusal) && refusal.Kind != tokens.Unavailable:
+		case errors.As(err, &e) && e.Kind != tokens.Unavailable:
 			p.outcomes.WithLabelValues("refused").Inc()
 			if p.options.Refusals != nil {
 				// No pod has asked yet, and the missing binding is perhaps being added.
