@@ -166,10 +166,9 @@ type subjectClaims struct {
 	} `json:"kubernetes.io"`
 }
 
-// clockSkew is the lead of an issuer's clock that the Security Token Service
-// tolerates (in others' measurements 60 s pass, 119 s do not). It also accepts tokens
-// that expired up to 60 s ago; this server does not, because no client should rely on
-// that.
+// clockSkew is the lead of an issuer's clock that the Security Token Service tolerates:
+// inferred; docs/facts.md has the fact. Tokens that have expired are refused at once: no
+// client should rely on more.
 const clockSkew = 60 * time.Second
 
 // maxSubjectAge is the limit of iat, which "must be in the past and no more than 24
