@@ -37,7 +37,7 @@
 // Self-signed JWTs, which some Google APIs accept as bearer tokens instead of an
 // access token, are refused. There are no groups, no IAM conditions and no
 // inherited policies above the project. A binding takes effect at once; with
-// Google it takes a minute or more. A binding can name a user or a service account
+// Google it usually takes two minutes, sometimes more than seven. A binding can name a user or a service account
 // that does not exist, which Google refuses. A provider's attribute mapping is always
 // google.subject=assertion.sub.
 //

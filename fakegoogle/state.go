@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
+	"gke-metadata-emulator/internal/document"
 )
 
 // State is the content of a state file, which [Server.LoadState] reads.
@@ -86,16 +86,14 @@ func (s *Server) LoadState(document []byte) error {
 }
 
 // ParseState reads a YAML document. A field that State does not have is an error.
-func ParseState(document []byte) (*State, error) {
-	state := &State{document: document}
-	if err := yaml.UnmarshalStrict(document, state); err != nil {
+func ParseState(content []byte) (*State, error) {
+	state := &State{document: content}
+	if err := document.Unmarshal(content, state); err != nil {
 		text := err.Error()
 		if m := regexp.MustCompile(`unknown field "([^"]+)"`).FindStringSubmatch(text); m != nil {
-			return nil, fmt.Errorf("fakegoogle: state: unknown field %q%s: fields are pools, gkePools, providers, memberships, serviceAccounts, bindings, users, tokenLife and sharedQuotaProject; see the type State for what they hold", m[1], state.line(m[1]+":"))
+			return nil, fmt.Errorf("fakegoogle: state: unknown field %q%s: the top-level fields are pools, gkePools, providers, memberships, serviceAccounts, bindings, users, tokenLife and sharedQuotaProject", m[1], state.line(m[1]+":"))
 		}
-		text = strings.TrimPrefix(text, "error unmarshaling JSON: while decoding JSON: ")
-		text = strings.TrimPrefix(text, "error converting YAML to JSON: ")
-		return nil, fmt.Errorf("fakegoogle: state: %s: correct the YAML; see the type State for the fields and what they hold", text)
+		return nil, fmt.Errorf("fakegoogle: state: %s: correct the YAML", text)
 	}
 	return state, nil
 }

@@ -69,17 +69,14 @@ func TestState_ErrorsNameFieldAndRemedy(t *testing.T) {
 		want     []string // parts of the error
 	}{
 		"not YAML":                 {"providers:", "providers: [", []string{"line"}},
-		"unknown field":            {"  issuer:", "  issuerURL: x\n  issuer:", []string{`"issuerURL"`, "(line 4)", "State"}},
+		"unknown field":            {"  issuer:", "  issuerURL: x\n  issuer:", []string{`"issuerURL"`, "(line 4)", "the top-level fields are pools"}},
 		"field twice":              {"tokenLife: 10m", "tokenLife: 10m\ntokenLife: 11m", []string{"line", "tokenLife"}},
-		"wrong type":               {"tokenLife: 10m", "tokenLife: [10m]", []string{"tokenLife", "correct the YAML"}},
+		"wrong type":               {"tokenLife: 10m", "tokenLife: [10m]", []string{"state: found a list instead of text in the field tokenLife: correct the YAML"}},
 		"wrong duration":           {"tokenLife: 10m", "tokenLife: soon", []string{"tokenLife", "(line 21)", "10m"}},
 		"negative duration":        {"tokenLife: 10m", "tokenLife: -1s", []string{"tokenLife"}},
 		"provider's name":          {testProvider, testPool, []string{"providers[0]", "(line 3)", "NUMBER is the project's number"}},
 		"provider's issuer":        {testIssuer, "http://x", []string{"providers[0]", "https://"}},
 		"provider's keys":          {"jwks: " + string(testJWKS()), "jwks: {}", []string{"providers[0]", "kubectl get --raw /openid/v1/jwks"}},
-		"provider without keys":    {"  jwks: " + string(testJWKS()) + "\n", "", []string{"providers[0]", "it holds no keys", "kubectl get --raw /openid/v1/jwks"}},
-		"provider with empty keys": {"jwks: " + string(testJWKS()), `jwks: ""`, []string{"providers[0]", "it holds no keys"}},
-		"membership without keys":  {"providers:", "memberships: [{name: '" + fleetName + "', workloadPool: fleet-project.svc.id.goog, projectNumber: \"987\", issuer: 'https://x'}]\nproviders:", []string{"memberships[0]", "it holds no keys"}},
 		"file not read":            {"jwks: " + string(testJWKS()), "jwksFile: keys.json", []string{"providers[0].jwksFile", "(line 5)", "into jwks"}},
 		"service account":          {"- empty@demo-project.iam.gserviceaccount.com", "- empty", []string{"serviceAccounts[0]", `"empty"`, "(line 8)", "NAME@PROJECT"}},
 		"binding's resource":       {"resource: projects/demo-project", "resource: demo", []string{"bindings[1].resource", "projects/ID"}},
@@ -91,6 +88,9 @@ func TestState_ErrorsNameFieldAndRemedy(t *testing.T) {
 		"membership's name":        {"providers:", "memberships: [{name: kind}]\nproviders:", []string{"memberships[0]", "gkehub.googleapis.com"}},
 		"user's address":           {"- email: dev@example.com", "- email: dev", []string{"users[0].email"}},
 		"user without secret":      {"  clientSecret: secret\n", "", []string{"users[0]", "clientSecret"}},
+		"provider without keys":    {"  jwks: " + string(testJWKS()) + "\n", "", []string{"providers[0]", "it holds no keys", "kubectl get --raw /openid/v1/jwks"}},
+		"provider with empty keys": {"jwks: " + string(testJWKS()), `jwks: ""`, []string{"providers[0]", "it holds no keys"}},
+		"membership without keys":  {"providers:", "memberships: [{name: '" + fleetName + "', workloadPool: fleet-project.svc.id.goog, projectNumber: \"987\", issuer: 'https://x'}]\nproviders:", []string{"memberships[0]", "it holds no keys"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := strings.Replace(testState(), test.old, test.new, 1)

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"gke-metadata-emulator/internal/document"
 )
 
 // Static resolves callers from a list, for machines without a cluster. The most specific
@@ -39,9 +41,9 @@ type staticFile struct {
 
 // ParseStatic reads a list of identities in YAML. Its errors name an unknown field, an
 // invalid value, or an address that is listed twice.
-func ParseStatic(document []byte) (*Static, error) {
+func ParseStatic(content []byte) (*Static, error) {
 	var file staticFile
-	if err := yaml.UnmarshalStrict(document, &file); err != nil {
+	if err := document.Unmarshal(content, &file); err != nil {
 		return nil, fmt.Errorf("identities: %w", err)
 	}
 	if len(file.Identities) == 0 {
@@ -81,11 +83,11 @@ func ParseStatic(document []byte) (*Static, error) {
 
 // SingleIdentity returns a list that gives every caller the same identity.
 func SingleIdentity(namespace, serviceAccount, gsa string) (*Static, error) {
-	document, err := yaml.Marshal(map[string]any{"identities": []map[string]string{{"namespace": namespace, "serviceAccount": serviceAccount, "gsa": gsa}}})
+	content, err := yaml.Marshal(map[string]any{"identities": []map[string]string{{"namespace": namespace, "serviceAccount": serviceAccount, "gsa": gsa}}})
 	if err != nil {
 		return nil, err
 	}
-	return ParseStatic(document)
+	return ParseStatic(content)
 }
 
 func parseAddress(s string) ([]netip.Prefix, error) {

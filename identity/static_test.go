@@ -104,7 +104,9 @@ func TestStatic_ErrorsNameField(t *testing.T) {
 		{"identities: [{}, {address: 0.0.0.0/0}]", "0.0.0.0/0 is listed twice"},
 		{"identities: [{quotaProject: a b}]", `identities[0].quotaProject: "a b" is not the ID of a Google project`},
 		{"identities: [{gsa: me}]", `identities[0].gsa: "me" is not the e-mail address of a Google service account`},
-		{"identities: {", "identities: "},
+		{"identities: {", "identities: line 1: "},
+		{"shop/cart", "identities: found text instead of a mapping"},
+		{"identities: [cart]", "identities: found text instead of a mapping in the field identities"},
 	} {
 		if _, err := ParseStatic([]byte(test.document)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q: %v, want %s", test.document, err, test.want)

@@ -29,6 +29,7 @@ const (
 type Options struct {
 	Federation       *Federation
 	SourceCredential SourceCredential // the operator's, for impersonation
+	SourceFile       string           // its file, which remedies name; empty: it is the Secret of a cluster
 	Delegates        []string         // e-mail addresses of the chain from the source credential to all GSAs
 
 	Names       principal.Names // of the KSAs in IAM policies
@@ -179,8 +180,8 @@ func (o Options) federating(minting *mint, e *Engine, m *metrics) Source {
 // impersonating sets up impersonation: Google's IAM sees the operator, so the policy
 // has to decide.
 func (o Options) impersonating(minting *mint, e *Engine, m *metrics) (Policy, error) {
-	source := &sourceCredential{SourceCredential: o.SourceCredential, metrics: m}
-	minting.credential, e.source = source, source
+	source := &sourceCredential{SourceCredential: o.SourceCredential, file: o.SourceFile, metrics: m}
+	minting.credential, minting.sourceFile, e.source = source, source.file, source
 	minting.caller = func(identity.Workload) string { return source.Member() }
 	minting.missingBinding = func(w identity.Workload) string {
 		return sourceRoleCommand(slices.Concat(o.Delegates, []string{entryAccount(w)})[0], serviceAccountTokenCreator, source.Member())

@@ -145,7 +145,7 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 		setQuotaProject(call.Header(), p.credential.QuotaProject()) // not the KSA's: several can share the read
 		response, err := call.Do()
 		if err != nil {
-			return readPolicyError(w.GSA, p.credential.Member(), err)
+			return readPolicyError(w.GSA, p.credential, err)
 		}
 		for _, binding := range response.Bindings {
 			// A condition cannot be evaluated here, so it counts as not met.
@@ -165,8 +165,9 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 }
 
 // readPolicyError names no KSA, as several can share the read.
-func readPolicyError(gsa, member string, err error) *Error {
-	return googleError("read the IAM policy of "+gsa, refusedRequest{gsa: gsa, caller: member, binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", member) +
+func readPolicyError(gsa string, operator SourceCredential, err error) *Error {
+	member := operator.Member()
+	return googleError("read the IAM policy of "+gsa, refusedRequest{gsa: gsa, caller: member, quota: operator.QuotaProject(), binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", member) +
 		"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"}, err)
 }
 

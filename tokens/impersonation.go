@@ -29,12 +29,13 @@ type SourceCredential interface {
 // workload ever gets it.
 type sourceCredential struct {
 	SourceCredential
+	file    string             // see request.file
 	flights singleflight.Group // one refresh at a time, even if it hangs
 	metrics *metrics
 }
 
 // bearer returns the operator's token. It stops waiting when ctx ends.
-func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Token, error) {
+func (s *sourceCredential) bearer(ctx context.Context, w identity.Workload) (Token, error) {
 	// oauth2's sources take no context: the HTTP client's timeout ends the call.
 	refresh := s.flights.DoChan("", func() (any, error) { return s.Token() })
 	var token Token
@@ -42,7 +43,8 @@ func (s *sourceCredential) bearer(ctx context.Context, _ identity.Workload) (Tok
 		select {
 		case r := <-refresh:
 			if r.Err != nil {
-				return oauthError("refresh the source credential of the metadata server", googleService, refusedRequest{caller: s.Member()}, r.Err)
+				return oauthError("refresh the source credential of the metadata server", googleService,
+					refusedRequest{gsa: w.GSA, caller: s.Member(), quota: s.QuotaProject(), file: s.file}, r.Err)
 			}
 			t := r.Val.(*oauth2.Token)
 			token = NewToken(t.AccessToken, t.Expiry)

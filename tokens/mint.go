@@ -35,6 +35,7 @@ type mint struct {
 	calls       *iamcredentials.ProjectsServiceAccountsService
 	delegates   []string                              // the chain from the credential to all GSAs
 	maxLifetime func(identity.Workload) time.Duration // of an access token; 0 is Google's default
+	sourceFile  string                                // see request.file
 	caller      func(identity.Workload) string        // IAM's name of the credential; see request.caller
 	// missingBinding names the binding that a refused credential probably lacks.
 	missingBinding func(identity.Workload) string
@@ -141,7 +142,7 @@ func entryAccount(w identity.Workload) string { return append(annotatedDelegates
 // refusedRequest describes a call for w. Its advice is the text that GKE adds to every refusal,
 // and the missing binding.
 func (m *mint) refusedRequest(w identity.Workload) refusedRequest {
-	r := refusedRequest{gsa: w.GSA, caller: m.caller(w), mayHide: true}
+	r := refusedRequest{gsa: w.GSA, caller: m.caller(w), quota: m.credential.quotaProject(), file: m.sourceFile, mayHide: true}
 	if w.QuotaProject != "" {
 		r.billing = w.KSA.Namespace + "/" + w.KSA.Name
 	}

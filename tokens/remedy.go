@@ -15,6 +15,8 @@ import (
 type refusedRequest struct {
 	gsa     string // its e-mail address; empty if the request names none
 	caller  string // IAM's name of the caller, for a shell command within double quotes
+	quota   string // quota project of the operator's credential, or empty
+	file    string // of the source credential; empty if it is a Secret
 	billing string // NAMESPACE/NAME of the KSA whose annotation names the quota project; empty if none does
 	binding string // advice for a caller that lacks a permission on the GSA
 	mayHide bool   // IAM can answer such a caller with 404, too
@@ -81,10 +83,7 @@ var remedies = []remedy{
 	{"long-subject", func(r refusal) bool {
 		return r.service == stsService && strings.Contains(r.text, "google.subject exceeds the 127 bytes limit")
 	}, Denied, constant("Google accepts system:serviceaccount:NAMESPACE:NAME up to 127 bytes, so namespace and name can have 104 bytes together. Use a shorter name.")},
-	{"unknown-provider", stsCodeIs("invalid_target"), Misconfigured, func(r refusal) string {
-		return "The provider of --workload-identity-provider does not exist, is disabled, or is deleted. Its state is shown by:\n" +
-			describeCommand(r.provider)
-	}},
+	{"unknown-provider", stsCodeIs("invalid_target"), Misconfigured, unknownProviderRemedy},
 
 	// "Google Cloud session control" (support.google.com/a/answer/9368756) for the first
 	// text, "Using OAuth 2.0 to access Google APIs" for the second.
@@ -155,8 +154,11 @@ func consumer(r refusal) string {
 }
 
 func quotaProjectRemedy(r refusal) string {
-	return "The source credential is a user's login without a quota project. It can be set with:\n" +
-		"gcloud auth application-default set-quota-project " + cmp.Or(gsaProject(r.gsa), "PROJECT_ID") + "\n" + replaceSecret
+	return "The source credential is a user's login without a quota project. It can be set with:\n" + setQuotaCommand(r) + "\n" + replaceCredential(r)
+}
+
+func setQuotaCommand(r refusal) string {
+	return "gcloud auth application-default set-quota-project " + cmp.Or(r.quota, gsaProject(r.gsa), "PROJECT_ID")
 }
 
 func annotatedQuotaRemedy(r refusal) string {
@@ -181,13 +183,31 @@ func perimeterRemedy(r refusal) string {
 		identifier + " in the audit log."
 }
 
-// replaceSecret gives a new login to the daemon.
+// replaceCredential gives a new login to the daemon.
+func replaceCredential(r refusal) string {
+	if r.file != "" {
+		return "The metadata server reads " + r.file + " again when it changes. If gcloud writes the login to another file, move it there."
+	}
+	return replaceSecret
+}
+
 const replaceSecret = "The daemon reads the credential file again when it changes. In a cluster, it is the Secret:\n" +
 	"kubectl create secret generic source-credentials --namespace gke-metadata-emulator --dry-run=client --output=yaml " +
 	`--from-file="$HOME/.config/gcloud/application_default_credentials.json" | kubectl apply -f -`
 
+// loginRemedy sets the quota project again: a login replaces it by core/project, or by none.
 func loginRemedy(problem string) func(refusal) string {
-	return constant(problem + "\ngcloud auth application-default login\n" + replaceSecret)
+	return func(r refusal) string {
+		return problem + "\ngcloud auth application-default login\n" + setQuotaCommand(r) + "\n" + replaceCredential(r)
+	}
+}
+
+func unknownProviderRemedy(r refusal) string {
+	text := "The provider of --workload-identity-provider does not exist, is disabled, or is deleted. Its state is shown by:\n" + describeCommand(r.provider)
+	if strings.Contains(r.provider, "/workloadIdentityPools/") {
+		text += "\nIf it is deleted, it can be restored within 30 days with:\ngcloud iam workload-identity-pools providers undelete " + providerPath(r.provider)
+	}
+	return text
 }
 
 func notFoundRemedy(r refusal) string {

@@ -55,7 +55,7 @@ func TestRemedy_FollowsFromReason(t *testing.T) {
 	const disabledInfo = `"service": "iamcredentials.googleapis.com", "consumer": "projects/123456"`
 	const perimeter = "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: abc-123"
 	const setQuota = "\ngcloud auth application-default set-quota-project shop-project\n"
-	const login = "\ngcloud auth application-default login\n"
+	const login = "\ngcloud auth application-default login\ngcloud auth application-default set-quota-project shop-project\n"
 	const secret = "\nkubectl create secret generic source-credentials --namespace gke-metadata-emulator "
 	const describeProvider = "\ngcloud iam workload-identity-pools providers describe projects/123456/locations/global/workloadIdentityPools/clusters/providers/shop\n"
 	const grantToKSA = bindingStart + testGSA + ` --role=roles/iam.workloadIdentityUser --member="` + testCaller + `" --project=shop-project` + "\n"
@@ -106,7 +106,7 @@ func TestRemedy_FollowsFromReason(t *testing.T) {
 		{name: "long subject", call: stsCall, status: 400, body: oauthBody("invalid_request", "The size of mapped attribute google.subject exceeds the 127 bytes limit. Either modify your attribute mapping"),
 			kind: Denied, anchor: "long-subject", texts: []string{"104 bytes"}},
 		{name: "unknown provider", call: stsCall, status: 400, body: oauthBody("invalid_target", "The target service indicated by the \"audience\" parameters is invalid."),
-			kind: Misconfigured, anchor: "unknown-provider", texts: []string{"--workload-identity-provider", describeProvider}},
+			kind: Misconfigured, anchor: "unknown-provider", texts: []string{"--workload-identity-provider", describeProvider, strings.Replace(describeProvider, " describe ", " undelete ", 1)}},
 
 		{name: "session", operator: true, call: refreshCall, status: 400, body: oauthBody("invalid_grant", "reauth related error (invalid_rapt)"),
 			kind: Misconfigured, anchor: "login-expired", texts: []string{"login of the source credential has expired", login, secret}},
@@ -154,6 +154,29 @@ func TestRemedy_FollowsFromReason(t *testing.T) {
 		if !tested[row.anchor] {
 			t.Errorf("no test of %s", row.anchor)
 		}
+	}
+}
+
+// Without a cluster, the credential is a file and not a Secret.
+func TestRemedy_NamesTheFileOfTheSourceCredential(t *testing.T) {
+	for call, test := range map[string]struct {
+		status int
+		body   string
+	}{
+		refreshCall: {400, oauthBody("invalid_grant", "Token has been expired or revoked.")},
+		mintCall:    {403, apiError(403, "The API requires a quota project, which is not set by default.", "", "")},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := googleInBubble(t, 0)
+			g.client = &http.Client{Transport: intercept{strings.TrimPrefix(call, "google.test"), transport(func(*http.Request) (int, string) { return test.status, test.body }), g.client.Transport}}
+			o := g.impersonation(gcloudLogin.source(t, g), AllowAll{})
+			o.SourceFile = "/home/me/emulator.json"
+			_, err := newEngine(t, o).AccessToken(t.Context(), linked, DefaultScopes())
+			e := wantError(t, err, Misconfigured, "\nThe metadata server reads /home/me/emulator.json again when it changes. ")
+			if strings.Contains(e.Message, "kubectl") {
+				t.Errorf("a machine without a cluster has no Secret:\n%s", e)
+			}
+		})
 	}
 }
 

@@ -8,9 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"gke-metadata-emulator/identity"
+	"gke-metadata-emulator/internal/document"
 )
 
 // The bounds of a limit on the lifetime of tokens: the API server issues no KSA token for
@@ -64,12 +63,12 @@ var namespacePattern = regexp.MustCompile(`^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`
 //	  scopes: [https://www.googleapis.com/auth/devstorage.read_only]
 //	  maxLife: 15m
 //	  quotaProjects: [ci-project]
-func ParseRules(document []byte) (*Rules, error) {
+func ParseRules(content []byte) (*Rules, error) {
 	var file struct {
 		Allow  []rule            `json:"allow"`
 		Limits []namespaceLimits `json:"limits"`
 	}
-	if err := yaml.UnmarshalStrict(document, &file); err != nil {
+	if err := document.Unmarshal(content, &file); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	for i, rule := range file.Allow {

@@ -3,6 +3,7 @@ package examples
 import (
 	"encoding/json"
 	"fmt"
+	"gke-metadata-emulator/fakegoogle"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"gke-metadata-emulator/fakegoogle"
 )
 
 // injection is the answers of hosts that the stand-ins do not give.

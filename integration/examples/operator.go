@@ -128,11 +128,16 @@ func (s *Fixture) environment() []string {
 // runIn runs a program in a folder as the operator, and returns its standard output. Its
 // child processes end with it.
 func (s *Fixture) runIn(ctx context.Context, folder string, command ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, commandWithin, fmt.Errorf("not done within %s", commandWithin))
-	defer cancel()
 	if err := s.login(ctx); err != nil {
 		return "", err
 	}
+	return s.execute(ctx, folder, command...)
+}
+
+// execute is runIn with the login that there is.
+func (s *Fixture) execute(ctx context.Context, folder string, command ...string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, commandWithin, fmt.Errorf("not done within %s", commandWithin))
+	defer cancel()
 	path, err := s.find(command[0])
 	if err != nil {
 		return "", err

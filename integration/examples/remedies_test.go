@@ -2,6 +2,9 @@ package examples
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,7 +44,11 @@ var refusals = []refusedCall{
 
 	{name: "missing binding", anchor: "missing-binding", daemon: federation, cause: unbind(userRole)},
 	{name: "missing binding", anchor: "missing-binding", daemon: impersonation, cause: unbind(userRole)},
-	{name: "operator who may not read the policy", anchor: "missing-binding", daemon: impersonation, cause: unbind(viewer)},
+	{name: "operator who may not read the policy", anchor: "missing-binding", daemon: impersonation, cause: func(t *testing.T, w *workload) {
+		// A user who can add the binding can read the policy, too: this is for key files.
+		w.logIn(t, w.key(t))
+		w.Cloud.Bind(w.gsa, tokenCreator, "serviceAccount:"+keyed)
+	}},
 	{name: "operator who may not impersonate", anchor: "missing-binding", daemon: impersonation, cause: unbind(tokenCreator)},
 
 	{name: "disabled GSA", anchor: "account-disabled", daemon: federation, cause: disableAccount},
@@ -55,7 +62,9 @@ var refusals = []refusedCall{
 	}},
 	{name: "quota project of the operator", anchor: "quota-project", daemon: impersonation, cause: func(t *testing.T, w *workload) {
 		w.Cloud.Enable(OtherProjectID, fakegoogle.Services()...)
-		w.Cloud.Unbind("projects/"+OtherProjectID, serviceUsage, w.operator())
+		for _, role := range []string{"roles/owner", serviceUsage} {
+			w.Google.Unbind("projects/"+OtherProjectID, role, w.operator())
+		}
 		w.logIn(t, w.Google.AuthorizedUserWithQuota(Operator, "", OtherProjectID))
 	}},
 	{name: "no quota project", anchor: "quota-project", daemon: impersonation, cause: func(t *testing.T, w *workload) {
@@ -80,7 +89,7 @@ var refusals = []refusedCall{
 		mend: answerAgain, mending: "the operator corrects the condition that the command shows"},
 	{name: "long subject", anchor: "long-subject", daemon: federation, cause: func(t *testing.T, w *workload) {
 		w.start(t, w.ksa+strings.Repeat("-long", 20))
-	}, says: "Use a shorter name.", mend: func(t *testing.T, w *workload) { w.start(t, w.ksa+"-short") }, mending: "the user takes a shorter name"},
+	}, says: "Use a shorter name.", mend: func(t *testing.T, w *workload) { w.start(t, "short") }, mending: "the user takes a shorter name"},
 
 	{name: "expired login", anchor: "login-expired", daemon: impersonation, cause: func(t *testing.T, w *workload) {
 		const user = "expired@example.com" // the sessions of the operator's gcloud do not end
@@ -95,11 +104,27 @@ var refusals = []refusedCall{
 		file := w.Google.AuthorizedUserWithQuota(Operator, "", ProjectID)
 		w.logIn(t, []byte(strings.Replace(string(file), `"client_id": "`, `"client_id": "0`, 1)))
 	}},
+	{name: "deleted key", anchor: "source-credential-refused", daemon: impersonation, cause: func(t *testing.T, w *workload) {
+		w.logIn(t, w.key(t))
+		w.Google.RemoveServiceAccount(keyed)
+	}},
 	{name: "scope", anchor: "insufficient-scope", daemon: impersonation, cause: func(t *testing.T, w *workload) {
 		w.logIn(t, w.Google.AuthorizedUserWithQuota(Operator, "", ProjectID))
 		answer("iam.googleapis.com", http.StatusForbidden, `{"error": {"code": 403, "message": "Request had insufficient authentication scopes.", "status": "PERMISSION_DENIED",
 			"details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "domain": "googleapis.com"}]}}`)(t, w)
 	}, mend: answerAgain, mending: "the login has all scopes again"},
+}
+
+// keyed is the owner of a key file.
+const keyed = "emulator@" + ProjectID + ".iam.gserviceaccount.com"
+
+func (w *workload) key(t *testing.T) []byte {
+	t.Helper()
+	file, err := w.Google.ServiceAccountKey(keyed, "https://oauth2.googleapis.com/token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func disableAPI(service string) func(*testing.T, *workload) {
@@ -142,9 +167,11 @@ func answer(host string, status int, body string) func(*testing.T, *workload) {
 func answerAgain(_ *testing.T, w *workload) { w.injected.clear() }
 
 // Each refusal is provoked, the commands of its message are pasted into a shell with the real
-// gcloud and kubectl, and the token comes.
+// gcloud and kubectl, and the token comes. All share one API server.
 func TestRemedies_CommandsWorkVerbatim(t *testing.T) {
 	s := startShop(t)
+	t.Run("pool", s.createsPool)
+	t.Run("unreachable", s.unreachable)
 	for _, project := range []string{"", OtherProjectID} {
 		name := "core-project-unset"
 		if project != "" {
@@ -153,9 +180,68 @@ func TestRemedies_CommandsWorkVerbatim(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.setCoreProject(t, project)
 			for _, r := range refusals {
+				if project != "" && r.says != "" {
+					continue // no command
+				}
 				t.Run(r.daemon+"/"+r.name, func(t *testing.T) { s.mends(t, r) })
 			}
 		})
+	}
+}
+
+// A project without a pool: no binding can name the KSA. The reader of the refusal creates a
+// pool, and the next refusal names the KSA in it.
+func (s *shop) createsPool(t *testing.T) {
+	w := s.newWorkload(t, impersonation)
+	unbind(userRole)(t, w)
+	s.setCoreProject(t, "")
+	const name = "shop-cluster"
+	withPool := s.impersonationFlags(name)
+	w.daemon = s.serve(t, s.environment(), withPool[:len(withPool)-1]...)
+	commands := pasteable(w.untilRefused(t, "missing-binding"))
+	if len(commands) != 2 || !strings.HasSuffix(commands[1], "/NAME") {
+		t.Fatalf("commands %q, want the binding and the creation of a pool", commands)
+	}
+	if _, err := s.paste(t, commands[:1]); err == nil || !strings.Contains(err.Error(), "Identity Pool does not exist") {
+		t.Fatalf("a binding without a pool: %v", err)
+	}
+	create := strings.Replace(commands[1], "NAME", name, 1)
+	t.Logf("$ %s", create)
+	if _, err := s.paste(t, []string{create}); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("not by a command: the operator sets --workload-identity-pool=" + name)
+	w.daemon = s.serve(t, s.environment(), withPool...)
+	commands = pasteable(w.untilRefused(t, "missing-binding"))
+	t.Logf("$ %s", strings.Join(commands, "\n"))
+	if _, err := s.paste(t, commands); err != nil {
+		t.Fatal(err)
+	}
+	w.untilToken(t)
+}
+
+// Each section about a refusal by Google has a test.
+func TestRemedies_CoverTheTroubleshootingPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(sourceRoot(t), "docs/troubleshooting.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Refusals by Google\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	headings := 0
+	for line := range strings.Lines(section) {
+		title, found := strings.CutPrefix(strings.TrimSpace(line), "### ")
+		if !found {
+			continue
+		}
+		headings++
+		anchor := strings.ReplaceAll(strings.ToLower(title), " ", "-")
+		if !slices.ContainsFunc(refusals, func(r refusedCall) bool { return r.anchor == anchor }) {
+			t.Errorf("no test provokes the refusal of %q", title)
+		}
+	}
+	if headings == 0 {
+		t.Error("the page has no section about refusals")
 	}
 }
 

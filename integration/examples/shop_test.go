@@ -1,6 +1,7 @@
 package examples
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -64,11 +65,14 @@ func startShop(t *testing.T) *shop {
 		t.Fatal(err)
 	}
 	s.trustCluster(t)
-	s.allowOperator(t)
-	s.logIn(t, s.Google.AuthorizedUserWithQuota(Operator, "", ProjectID))
+	s.writeSource(t, s.Google.AuthorizedUserWithQuota(Operator, "", ProjectID))
 	s.daemons[federation] = s.serve(t, s.environment(), "--workload-identity-provider="+deployment.Provider)
-	s.daemons[impersonation] = s.serve(t, s.environment(), "--credentials=impersonation", "--source-credentials="+s.sourceFile())
+	s.daemons[impersonation] = s.serve(t, s.environment(), s.impersonationFlags(deploymentPool)...)
 	return s
+}
+
+func (s *shop) impersonationFlags(pool string) []string {
+	return []string{"--credentials=impersonation", "--source-credentials=" + s.sourceFile(), "--workload-identity-pool=" + pool}
 }
 
 // replaceInternet puts injected answers before the stand-ins.
@@ -90,7 +94,8 @@ func (s *shop) replaceInternet(t *testing.T) {
 	s.internet.startProxy(t)
 }
 
-// trustCluster makes pool and provider, as docs/federation.md does, and the pool of GKE.
+// trustCluster makes pool and provider, as docs/federation.md does. The project has no cluster of
+// GKE's, and so no pool of GKE's.
 func (s *shop) trustCluster(t *testing.T) {
 	t.Helper()
 	keys, err := s.cluster.JWKS(t.Context())
@@ -101,23 +106,10 @@ func (s *shop) trustCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Cloud.Enable(ProjectID, fakegoogle.Services()...)
-	if err := s.Google.AddGKEPool(ProjectID, ProjectNumber); err != nil {
-		t.Fatal(err)
-	}
 	s.tryGcloud(t, "iam workload-identity-pools create "+deploymentPool+" --location=global --project="+ProjectID, "", "")
 	_, provider, _ := strings.Cut(deployment.Provider, "/providers/")
 	s.tryGcloud(t, "iam workload-identity-pools providers create-oidc "+provider+" --workload-identity-pool="+deploymentPool+" --location=global --project="+ProjectID+
 		" --issuer-uri="+s.cluster.Issuer+" --attribute-mapping=google.subject=assertion.sub --jwk-json-path=cluster.json", "", "")
-}
-
-// allowOperator gives the operator the right to bill the project. The offline Google knows
-// the operator as no owner, so that it asks for each role.
-func (s *shop) allowOperator(t *testing.T) {
-	t.Helper()
-	for _, project := range []string{ProjectID, OtherProjectID} {
-		s.Google.Unbind("projects/"+project, "roles/owner", s.operator())
-	}
-	s.Cloud.Bind("projects/"+ProjectID, serviceUsage, s.operator())
 }
 
 func (*shop) operator() string { return "user:" + Operator }
@@ -129,14 +121,39 @@ func (s *shop) gcloudLogin() string { return filepath.Join(s.home, "gcloud-login
 // sourceFile is the file of the daemon's source credential: the one of a mounted Secret.
 func (s *shop) sourceFile() string { return filepath.Join(s.folder, "source.json") }
 
-// logIn replaces the operator's Application Default Credentials, also those that the daemon
-// has.
+// logIn replaces the operator's Application Default Credentials, and the file of the daemon.
+// It waits until the daemon has read it: until then, the daemon would get tokens with the
+// previous one.
 func (s *shop) logIn(t *testing.T, file []byte) {
 	t.Helper()
-	for _, path := range []string{filepath.Join(s.home, credentialsFile), s.sourceFile()} {
-		if err := os.WriteFile(path, file, 0o600); err != nil {
-			t.Fatal(err)
+	if err := os.WriteFile(filepath.Join(s.home, credentialsFile), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := s.newCredentials(t)
+	s.writeSource(t, file)
+	retry(t, "the daemon reads the new credential", func() error {
+		if s.newCredentials(t) == before {
+			return errors.New("it has not read it")
 		}
+		return nil
+	})
+}
+
+// newCredentials counts the changes of the source credential in the daemon's log.
+func (s *shop) newCredentials(t *testing.T) int {
+	t.Helper()
+	return strings.Count(s.daemons[impersonation].logged(t), "has changed; its new content is in effect")
+}
+
+// writeSource replaces the file at once, as the kubelet does.
+func (s *shop) writeSource(t *testing.T, content []byte) {
+	t.Helper()
+	next := s.sourceFile() + ".new"
+	if err := os.WriteFile(next, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, s.sourceFile()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -163,7 +180,7 @@ func (s *shop) paste(t *testing.T, commands []string) (string, error) {
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	output, err := s.runIn(t.Context(), t.TempDir(), "bash", "-c", "echo "+browserCode+" | bash -euo pipefail "+quote(file))
+	output, err := s.execute(t.Context(), t.TempDir(), "bash", "-c", "echo "+browserCode+" | bash -euo pipefail "+quote(file))
 	for _, command := range commands {
 		if err == nil && strings.HasPrefix(command, "kubectl create secret ") {
 			s.mountSecret(t)
@@ -182,7 +199,5 @@ func (s *shop) mountSecret(t *testing.T) {
 	if len(content) == 0 {
 		t.Fatalf("the Secret has no %s", filepath.Base(credentialsFile))
 	}
-	if err := os.WriteFile(s.sourceFile(), content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s.writeSource(t, content)
 }

@@ -21,6 +21,15 @@ type runningDaemon struct {
 	log     string // file
 }
 
+func (d *runningDaemon) logged(t *testing.T) string {
+	t.Helper()
+	log, err := os.ReadFile(d.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(log)
+}
+
 // listeningAt matches the line of the log with the addresses that the kernel chose.
 var listeningAt = regexp.MustCompile(`msg=serving .*listen=(\S+) admin=(\S+)`)
 

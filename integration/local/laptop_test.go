@@ -97,8 +97,9 @@ func TestLaptop(t *testing.T) {
 		}
 	})
 
-	// The addresses of Google, and no more, are set from outside of the README.
-	stand := []string{"GME_IAM_CREDENTIALS_ENDPOINT=http://" + google, "GME_IAM_ENDPOINT=http://" + google, "TOKENINFO=http://" + google + "/tokeninfo"}
+	// The addresses of Google and the project's number, and no more, are set from outside of
+	// the README.
+	stand := []string{"GME_IAM_CREDENTIALS_ENDPOINT=http://" + google, "GME_IAM_ENDPOINT=http://" + google, "TOKENINFO=http://" + google + "/tokeninfo", "PROJECT_NUMBER=123456789012"}
 	t.Run("with an account", func(t *testing.T) {
 		l := newLaptop(t, folder, stand...)
 		l.google(t, users+creator)

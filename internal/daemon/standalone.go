@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -84,6 +85,7 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 		if err := options.readSource(s.Credentials); err != nil {
 			return err
 		}
+		options.SourceFile = options.source.Path
 	}
 	listeners, err := openListeners(s.Listen)
 	if err != nil {
@@ -98,7 +100,7 @@ func Standalone(ctx context.Context, settings *config.Standalone, overrides Over
 	facts := facts.New(s.factsOptions(p, attributes))
 	p.run(facts.Run)
 	listeners.serve(p, server.New(server.Options{
-		Identity: identities, Tokens: s.overrides.tokens(engine), Log: p.log, Metrics: p.registry, AllowSource: nearby, CheckHost: hostGuard{s.AllowedHosts()}.check,
+		Identity: identities, Tokens: s.overrides.tokens(withoutCluster{engine}), Log: p.log, Metrics: p.registry, AllowSource: nearby, CheckHost: hostGuard{s.AllowedHosts()}.check,
 		Facts: facts.Get, FactsChanged: facts.Changed,
 	}), facts.Get().InstanceID, func() error { return nil }, listening)
 	p.log.Info("serving", "listen", listeners.callers.Addr().String(), "admin", listeners.admin.Addr().String(), "credentials", s.Credentials.Kind)
@@ -135,6 +137,32 @@ func (s standalone) factsOptions(p *program, attributes facts.Attributes) facts.
 	o := factsOptions(s.Project, attributes, p, standaloneNode)
 	o.ClusterUID = cmp.Or(o.ClusterUID, facts.ClusterUID("00000000-0000-0000-0000-000000000000"))
 	return o
+}
+
+// withoutCluster adds to GKE's text for a KSA without a GSA where a machine without a
+// cluster names the GSA.
+type withoutCluster struct{ tokens.Source }
+
+const linkRemedy = "\nWithout a cluster, the account is named by --gsa, or by gsa in the file of --identities."
+
+func (s withoutCluster) AccessToken(ctx context.Context, w identity.Workload, scopes tokens.Scopes) (tokens.Token, error) {
+	token, err := s.Source.AccessToken(ctx, w, scopes)
+	return token, withLinkRemedy(err)
+}
+
+func (s withoutCluster) IDToken(ctx context.Context, w identity.Workload, request tokens.IDTokenRequest) (tokens.Token, error) {
+	token, err := s.Source.IDToken(ctx, w, request)
+	return token, withLinkRemedy(err)
+}
+
+func withLinkRemedy(err error) error {
+	var e *tokens.Error
+	if !errors.As(err, &e) || e.Kind != tokens.NotLinked {
+		return err
+	}
+	linked := *e // the error can be shared
+	linked.Message += linkRemedy
+	return &linked
 }
 
 // nearby reports whether an address is of this machine or of a private network, like

@@ -1,11 +1,42 @@
 package daemon
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 
+	"gke-metadata-emulator/identity"
 	"gke-metadata-emulator/internal/config"
+	"gke-metadata-emulator/tokens"
 )
+
+// refusing refuses each token with an error that callers share.
+type refusing struct {
+	tokens.Source
+	err *tokens.Error
+}
+
+func (r refusing) AccessToken(context.Context, identity.Workload, tokens.Scopes) (tokens.Token, error) {
+	return tokens.Token{}, r.err
+}
+
+func (r refusing) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
+	return tokens.Token{}, r.err
+}
+
+func TestStandalone_SaysWhereAnAccountIsNamed(t *testing.T) {
+	for kind, want := range map[tokens.Kind]string{tokens.NotLinked: "GKE's text" + linkRemedy, tokens.Denied: "GKE's text"} {
+		source := withoutCluster{refusing{err: &tokens.Error{Kind: kind, Message: "GKE's text"}}}
+		for range 2 { // the shared error is not changed
+			if _, err := source.AccessToken(t.Context(), identity.Workload{}, nil); err.Error() != want {
+				t.Errorf("access token: %q, want %q", err, want)
+			}
+			if _, err := source.IDToken(t.Context(), identity.Workload{}, tokens.IDTokenRequest{}); err.Error() != want {
+				t.Errorf("ID token: %q, want %q", err, want)
+			}
+		}
+	}
+}
 
 func TestStandalone_AnswersOnlyThisMachineAndPrivateNetworks(t *testing.T) {
 	for address, want := range map[string]bool{

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
@@ -25,6 +26,7 @@ const (
 
 var (
 	attributeName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+	unknownField  = regexp.MustCompile(`^(line \d+: )field (\S+) not found in type`)
 	// derivedAttributes are instance attributes that other facts determine.
 	derivedAttributes = []string{"cluster-location", "cluster-name", "cluster-uid"}
 )
@@ -57,6 +59,9 @@ func ParseAttributes(document []byte) (Attributes, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(document))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) { // EOF: the document is empty
+		if wrong := (*yaml.TypeError)(nil); errors.As(err, &wrong) {
+			err = errors.New(plain(wrong.Errors[0]))
+		}
 		return Attributes{}, err
 	}
 	instance, err := parseAttributeMap(&file.Instance.Attributes, derivedAttributes...)
@@ -65,6 +70,17 @@ func ParseAttributes(document []byte) (Attributes, error) {
 	}
 	project, err := parseAttributeMap(&file.Project.Attributes)
 	return Attributes{instance, project}, err
+}
+
+// plain is a text of the YAML library without types of Go.
+func plain(text string) string {
+	if m := unknownField.FindStringSubmatch(text); m != nil {
+		return m[1] + "unknown field " + m[2]
+	}
+	if line, _, found := strings.Cut(text, "cannot unmarshal"); found {
+		return line + `expected "instance: {attributes: {NAME: VALUE}}"`
+	}
+	return text
 }
 
 func parseAttributeMap(node *yaml.Node, reserved ...string) (map[string]string, error) {

@@ -49,14 +49,16 @@ func TestParseAttributes_ReturnsStringsAsWritten(t *testing.T) {
 
 func TestParseAttributes_NamesTheLineOfAMistake(t *testing.T) {
 	for document, want := range map[string]string{
-		"instance:\n  attributes:\n\ta: b\n":                                           "line 3: found character that cannot start any token",
-		"instance:\n  attributes: [a, b]\n":                                            "line 2: attributes must be a mapping of names to values",
-		"instance:\n  attributes: a\n":                                                 "line 2: attributes must be a mapping of names to values",
-		"instance:\n  atributes: {}\n":                                                 "line 2: field atributes not found",
-		"instance: []\n":                                                               "line 1: cannot unmarshal",
-		"nodes: {}\n":                                                                  "line 1: field nodes not found",
-		"instance:\n  attributes:\n    a: b\n    a/b: c\n":                             `line 4: the name "a/b" does not consist of 1 to 128 letters`,
-		"instance:\n  attributes:\n    \"\": c\n":                                      `line 3: the name "" does not`,
+		"instance:\n  attributes:\n\ta: b\n":               "line 3: found character that cannot start any token",
+		"instance:\n  attributes: [a, b]\n":                "line 2: attributes must be a mapping of names to values",
+		"instance:\n  attributes: a\n":                     "line 2: attributes must be a mapping of names to values",
+		"instance:\n  atributes: {}\n":                     "line 2: unknown field atributes",
+		"foo":                                              `line 1: expected "instance: {attributes: {NAME: VALUE}}"`,
+		"instance: []\n":                                   `line 1: expected "instance: {attributes: {NAME: VALUE}}"`,
+		"instance: {}\ninstance: {}\n":                     `line 2: mapping key "instance" already defined at line 1`,
+		"nodes: {}\n":                                      "line 1: unknown field nodes",
+		"instance:\n  attributes:\n    a: b\n    a/b: c\n": `line 4: the name "a/b" does not consist of 1 to 128 letters`,
+		"instance:\n  attributes:\n    \"\": c\n":          `line 3: the name "" does not`,
 		"project:\n  attributes:\n    " + strings.Repeat("x", 129) + ": c":             "line 3: the name",
 		"instance:\n  attributes:\n    cluster-name: mine\n":                           "line 3: cluster-name is derived from other settings",
 		"instance:\n  attributes:\n    a: b\n    c: d\n    a: e\n":                     "line 5: a is a duplicate",
@@ -67,7 +69,7 @@ func TestParseAttributes_NamesTheLineOfAMistake(t *testing.T) {
 		"# " + strings.Repeat("x", maxAttributesFile):                                  "the file is larger than 524288 bytes",
 	} {
 		_, err := ParseAttributes([]byte(document))
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "struct") {
 			t.Errorf("%.80q: %v, want %s", document, err, want)
 		}
 	}
