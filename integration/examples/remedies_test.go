@@ -63,7 +63,7 @@ var refusals = []refusedCall{
 	{name: "quota project of the operator", anchor: "quota-project", daemon: impersonation, cause: func(t *testing.T, w *workload) {
 		w.Cloud.Enable(OtherProjectID, fakegoogle.Services()...)
 		for _, role := range []string{"roles/owner", serviceUsage} {
-			w.Google.Unbind("projects/"+OtherProjectID, role, w.operator())
+			w.Cloud.Unbind("projects/"+OtherProjectID, role, w.operator())
 		}
 		w.logIn(t, w.Google.AuthorizedUserWithQuota(Operator, "", OtherProjectID))
 	}},
