@@ -1,8 +1,10 @@
 package docs_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -79,6 +81,26 @@ func factProblem(cells, links []string, exists func(string) bool) string {
 	return ""
 }
 
+// errorCode matches a reason of google.rpc.ErrorInfo, and a code of RFC 6749 in backticks.
+var errorCode = regexp.MustCompile("\\b[A-Z]+(?:_[A-Z]+)+\\b|`[a-z]+(?:_[a-z]+)+`")
+
+// unusedCode returns an error code in the fact that none of the files in the column "used
+// in" has; empty if there is none. Folders are not searched.
+func unusedCode(fact, usedIn string) string {
+	var code []byte
+	for path := range strings.SplitSeq(usedIn, ", ") {
+		if content, err := os.ReadFile(filepath.Join("..", strings.Trim(path, "`"))); err == nil {
+			code = append(code, content...)
+		}
+	}
+	for _, found := range errorCode.FindAllString(fact, -1) {
+		if name := strings.Trim(found, "`"); code != nil && !bytes.Contains(code, []byte(name)) {
+			return name
+		}
+	}
+	return ""
+}
+
 func TestFacts_HaveMarksSourcesDatesAndUses(t *testing.T) {
 	document, err := os.ReadFile("facts.md")
 	if err != nil {
@@ -91,6 +113,10 @@ func TestFacts_HaveMarksSourcesDatesAndUses(t *testing.T) {
 	for _, row := range rows {
 		if problem := factProblem(row, links, exists); problem != "" {
 			t.Errorf("%s: %s", row[0], problem)
+			continue
+		}
+		if code := unusedCode(row[0], row[4]); code != "" {
+			t.Errorf("%s: no file of the column \"used in\" has %s", row[0], code)
 		}
 	}
 	for _, link := range links {

@@ -39,6 +39,14 @@ func (s *Server) AddServiceAccount(email string) {
 	s.ensureAccount(email)
 }
 
+// HasServiceAccount reports whether a service account exists.
+func (s *Server) HasServiceAccount(email string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, found := s.accounts[strings.ToLower(email)]
+	return found
+}
+
 // ensureAccount returns a service account, and creates it if it does not exist. The
 // caller holds s.mu.
 func (s *Server) ensureAccount(email string) *account {

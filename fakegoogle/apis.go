@@ -123,19 +123,24 @@ func (g *grant) consumer(c *call) string {
 	}
 }
 
-// serviceDisabled is the refusal of a call to an API that is not enabled. The details and
-// their order are those of google-gemini/gemini-cli#1343, 2025-06-23.
 func serviceDisabled(project, service string) *Error {
+	return ServiceDisabled(project, service, serviceTitle(service))
+}
+
+// ServiceDisabled is the refusal of a call to an API, with its title, that a project has not
+// enabled. The details and their order are those of google-gemini/gemini-cli#1343,
+// 2025-06-23.
+func ServiceDisabled(project, service, title string) *Error {
 	url := "https://console.developers.google.com/apis/api/" + service + "/overview?project=" + project
 	e := &Error{
 		Code:   http.StatusForbidden,
 		Status: "PERMISSION_DENIED",
 		Message: fmt.Sprintf("%s has not been used in project %s before or it is disabled. Enable it by visiting %s then retry. "+
-			"If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.", serviceTitle(service), project, url),
+			"If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.", title, project, url),
 		reason: "SERVICE_DISABLED",
 		domain: "googleapis.com",
 		metadata: map[string]string{
-			"service": service, "serviceTitle": serviceTitle(service),
+			"service": service, "serviceTitle": title,
 			"consumer": "projects/" + project, "containerInfo": project, "activationUrl": url,
 		},
 	}

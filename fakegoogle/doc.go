@@ -11,6 +11,7 @@
 //	POST /v1/token                                            Security Token Service
 //	POST /v1/projects/-/serviceAccounts/EMAIL:VERB            generateAccessToken, generateIdToken,
 //	                                                          signBlob, signJwt, getIamPolicy
+//	POST /v1/projects/ID/serviceAccounts/EMAIL:getIamPolicy   with the ID of the account's project
 //	GET  /v1/projects/-/serviceAccounts/EMAIL/allowedLocations
 //	POST /token                                               OAuth 2.0: jwt-bearer, refresh_token
 //	GET  /tokeninfo, /oauth2/v3/tokeninfo                     (and POST)

@@ -61,7 +61,8 @@ func rpcStatus(code int) string {
 	}
 }
 
-func (e *Error) body() any {
+// MarshalJSON returns the body of an answer.
+func (e *Error) MarshalJSON() ([]byte, error) {
 	details := e.details
 	if e.reason != "" {
 		info := map[string]any{
@@ -78,7 +79,7 @@ func (e *Error) body() any {
 	if len(details) > 0 {
 		status["details"] = details
 	}
-	return map[string]any{"error": status}
+	return json.Marshal(map[string]any{"error": status})
 }
 
 // invalidArgument is a 400. Google names the field only in some of them.
@@ -195,7 +196,7 @@ func writeError(w http.ResponseWriter, err error) int {
 	switch {
 	case errors.As(err, &api):
 		maps.Copy(w.Header(), api.header)
-		writeJSON(w, api.Code, api.body())
+		writeJSON(w, api.Code, api)
 		return api.Code
 	case errors.As(err, &oauth):
 		maps.Copy(w.Header(), oauth.header)
@@ -203,7 +204,7 @@ func writeError(w http.ResponseWriter, err error) int {
 		return oauth.Status
 	default:
 		api = newAPIError(http.StatusInternalServerError, "Internal error encountered.")
-		writeJSON(w, api.Code, api.body())
+		writeJSON(w, api.Code, api)
 		return api.Code
 	}
 }

@@ -139,13 +139,17 @@ func (s *Server) nextFault(c *call) (Fault, bool) {
 }
 
 // faultError returns the failure in the shape of the API that fails. The Security
-// Token Service uses RFC 6749 only if a request is wrong; its own failures have the
-// shape of all Google APIs (seen as HTTP 500 INTERNAL).
+// Token Service uses RFC 6749 if a request is wrong or above the quota; that its own
+// failures have the shape of all Google APIs is inferred.
 func faultError(method string, f Fault) error {
 	var header http.Header
 	if f.RetryAfter > 0 {
 		seconds := int((f.RetryAfter + time.Second - 1) / time.Second)
 		header = http.Header{"Retry-After": {strconv.Itoa(seconds)}}
+	}
+	if method == MethodSTSToken && f.Status == http.StatusTooManyRequests {
+		// GoogleCloudPlatform/gcsfuse#1709, 2024-02-13, behind GKE's metadata server.
+		return &oauthError{Status: f.Status, Code: "quota_exceeded", Description: "The request was throttled due to rate limit. Please retry after a few seconds.", header: header}
 	}
 	serverFailure := f.Status >= http.StatusInternalServerError || f.Status == http.StatusTooManyRequests
 	oauth := method == MethodOAuth2Token || method == MethodOAuth2TokenInfo

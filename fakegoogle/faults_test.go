@@ -94,7 +94,7 @@ func TestFault_HasShapeOfAPI(t *testing.T) {
 	checkAPIError(t, fail("iamcredentials.generateIdToken", 429), 429, "RESOURCE_EXHAUSTED", "Quota exceeded")
 	checkAPIError(t, fail("iam.getIamPolicy", 500), 500, "INTERNAL", "")
 	checkAPIError(t, fail("iam.getIamPolicy", 403), 403, "PERMISSION_DENIED", "")
-	checkAPIError(t, fail("sts.token", 429), 429, "RESOURCE_EXHAUSTED", "")
+	checkOAuthError(t, fail("sts.token", 429), 429, "quota_exceeded", "The request was throttled due to rate limit.")
 	checkAPIError(t, fail("sts.token", 503), 503, "UNAVAILABLE", "")
 	checkOAuthError(t, fail("sts.token", 400), 400, "invalid_request", "")
 	checkOAuthError(t, fail("oauth2.token", 503), 503, "internal_failure", "")

@@ -104,8 +104,8 @@ func (a *account) grant(g grant) grant {
 	return g
 }
 
-// requestedScopes checks the scopes of an access token. In others' measurements a
-// list of one empty string means cloud-platform, and an empty list is refused.
+// requestedScopes checks the scopes of an access token: "At least one value required"
+// (generateAccessToken reference). That one empty string means cloud-platform is inferred.
 func requestedScopes(scopes []string) ([]string, error) {
 	if len(scopes) == 0 {
 		return nil, invalidArgument("Scope field is required.")

@@ -40,8 +40,11 @@ func publicKeys(ctx context.Context, client *http.Client, issuer string) (jose.J
 		Issuer  string `json:"issuer"`
 		JWKSURI string `json:"jwks_uri"`
 	}
-	if err := json.Unmarshal(document, &discovery); err != nil || discovery.Issuer != issuer {
-		return jose.JSONWebKeySet{}, fmt.Errorf("the discovery document is of the issuer %q: %w", discovery.Issuer, err)
+	if err := json.Unmarshal(document, &discovery); err != nil {
+		return jose.JSONWebKeySet{}, fmt.Errorf("discovery document of %s: %w", issuer, err)
+	}
+	if discovery.Issuer != issuer {
+		return jose.JSONWebKeySet{}, fmt.Errorf("the discovery document of %s is of the issuer %q", issuer, discovery.Issuer)
 	}
 	keys, err := fetch(ctx, client, discovery.JWKSURI)
 	if err != nil {

@@ -44,7 +44,7 @@ func (s *Server) checkMember(member string) error {
 			m := poolMember.FindStringSubmatch(member)
 			if m == nil || !kind.inPool.MatchString(m[2]) {
 				name, _, _ := strings.Cut(member, ":")
-				return invalidArgument("Invalid %s member (%s).", name, member) // seen for principalSet; for principal inferred
+				return invalidArgument("Invalid %s member (%s).", name, member) // inferred; in 2022 such a member was "of an unknown type": hashicorp/terraform-provider-google#12672
 			}
 			return s.checkMembersPool(m[1])
 		}

@@ -54,6 +54,9 @@ func newMembership(m Membership) (*provider, error) {
 	if err := checkGKEPool(m.WorkloadPool, m.ProjectNumber); err != nil {
 		return nil, err
 	}
+	if len(m.JWKS) == 0 {
+		return nil, fmt.Errorf("fakegoogle: JWKS of membership %s: %w", m.Name, errNoKeys())
+	}
 	parsed, err := newIssuer(Provider{Name: m.Name, Issuer: m.Issuer, JWKS: m.JWKS, AllowedAudiences: []string{m.WorkloadPool}}, "membership")
 	if err != nil {
 		return nil, err

@@ -215,8 +215,8 @@ func (s *Server) provider(audience string) (*provider, bool) {
 
 func notFound() *Error { return newAPIError(http.StatusNotFound, "Requested entity was not found.") }
 
-// alreadyExists is the refusal of a name that is in use, also by a deleted pool (text:
-// issues about google_iam_workload_identity_pool of Terraform's provider).
+// alreadyExists is the refusal of a name that is in use, also by a deleted pool
+// (terraform-google-modules/terraform-google-github-actions-runners#49, 2022-01-04).
 func alreadyExists() *Error {
 	return &Error{Code: http.StatusConflict, Status: "ALREADY_EXISTS", Message: "Requested entity already exists"}
 }

@@ -124,6 +124,10 @@ func newIssuer(p Provider, kind string) (*provider, error) {
 	return &provider{Provider: p, keys: keys}, nil
 }
 
+func errNoKeys() error {
+	return errors.New("it holds no keys; expected {\"keys\": [...]}, as kubectl get --raw /openid/v1/jwks prints it")
+}
+
 // parseJWKS accepts the keys that Google accepts: RSA keys and EC keys on P-256.
 func parseJWKS(data []byte) (jose.JSONWebKeySet, error) {
 	var set jose.JSONWebKeySet
@@ -131,7 +135,7 @@ func parseJWKS(data []byte) (jose.JSONWebKeySet, error) {
 		return set, fmt.Errorf("%w; expected {\"keys\": [...]}, as kubectl get --raw /openid/v1/jwks prints it", err)
 	}
 	if len(set.Keys) == 0 {
-		return set, errors.New("it holds no keys; expected {\"keys\": [...]}, as kubectl get --raw /openid/v1/jwks prints it")
+		return set, errNoKeys()
 	}
 	for i, key := range set.Keys {
 		switch public := key.Key.(type) {
@@ -162,10 +166,9 @@ type subjectClaims struct {
 	} `json:"kubernetes.io"`
 }
 
-// clockSkew is the lead of an issuer's clock that the Security Token Service
-// tolerates (in others' measurements 60 s pass, 119 s do not). It also accepts tokens
-// that expired up to 60 s ago; this server does not, because no client should rely on
-// that.
+// clockSkew is the lead of an issuer's clock that the Security Token Service tolerates:
+// inferred; docs/facts.md has the fact. Tokens that have expired are refused at once: no
+// client should rely on more.
 const clockSkew = 60 * time.Second
 
 // maxSubjectAge is the limit of iat, which "must be in the past and no more than 24

@@ -20,8 +20,8 @@ type Options struct {
 	// one hour.
 	TokenLifetime time.Duration
 	// AllowAll lets every principal use every service account, and creates a
-	// service account when a request names it. It is for demonstrations. A token
-	// must still be genuine.
+	// service account when a request names it. Every quota project can be used, and a
+	// user's token needs none. It is for demonstrations. A token must still be genuine.
 	AllowAll bool
 	// SharedQuotaProject accepts a user's token without a quota project, and bills its
 	// calls to gcloud's own project. Many of Google's APIs refuse such a call; that IAM

@@ -220,19 +220,24 @@ func (s *Server) install(state *State, providers []*provider, lifetime time.Dura
 // remedyOf is the text of an error, for a [State.fieldError].
 func remedyOf(err error) string { return strings.TrimPrefix(err.Error(), "fakegoogle: ") }
 
-// keys returns the key set.
+// keys returns the key set. An issuer without one has an empty key set, which is refused:
+// the keys of a state are not fetched from its issuers.
 func (p *StateIssuer) keys(state *State, path string) ([]byte, error) {
 	if p.JWKSFile != "" {
 		return nil, state.fieldError(path+".jwksFile", p.JWKSFile, "put the content of the file into jwks: this server reads no files")
 	}
-	if !bytes.HasPrefix(p.JWKS, []byte(`"`)) {
-		return p.JWKS, nil
+	keys := []byte(p.JWKS)
+	if bytes.HasPrefix(keys, []byte(`"`)) {
+		var text string
+		if err := json.Unmarshal(keys, &text); err != nil {
+			return nil, state.fieldError(path+".jwks", "", err.Error())
+		}
+		keys = []byte(text)
 	}
-	var text string
-	if err := json.Unmarshal(p.JWKS, &text); err != nil {
-		return nil, state.fieldError(path+".jwks", "", err.Error())
+	if len(keys) == 0 {
+		keys = []byte("{}")
 	}
-	return []byte(text), nil
+	return keys, nil
 }
 
 // invalidField returns the first field that has no known form, with a remedy. It

@@ -88,8 +88,8 @@ func (s *Server) exchange(c *call) (any, error) {
 		granted.QuotaProject = optionsProject
 	}
 	c.addLogAttr("principal", granted.Principal)
-	// The federated token does not outlive the subject token: in others' measurements
-	// expires_in is the lesser of the two lifetimes.
+	// The federated token does not outlive the subject token: inferred, and a check of
+	// package googlecheck.
 	token, expiry := s.issue(granted, min(defaultTokenLifetime, claims.Expiry.Time().Sub(now)))
 	return map[string]any{
 		"access_token":      token,

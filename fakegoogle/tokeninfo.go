@@ -11,8 +11,8 @@ import (
 )
 
 // tokenInfo describes a token as Google's debugging endpoint does: every value is a
-// string. In others' measurements Google's does not know federated tokens, so this
-// one does not either; /fakegoogle/v1/token does.
+// string. That Google's does not know federated tokens is inferred, so this one does not
+// either; /fakegoogle/v1/token does.
 func (s *Server) tokenInfo(c *call) (any, error) {
 	parameters := c.URL.Query()
 	if c.Header.Get("Content-Type") != "" {

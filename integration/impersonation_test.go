@@ -65,10 +65,12 @@ func TestImpersonation(t *testing.T) {
 			// The operator may impersonate the GSA, which alone lets no pod.
 			google.Bind(writer, "roles/iam.serviceAccountTokenCreator", credential.member)
 
-			got := uploader.get(tokenPath)
-			if got.status != http.StatusForbidden || !strings.Contains(got.body, "roles/iam.serviceAccountViewer") {
-				t.Errorf("without the right to read the policy: %d %s", got.status, got.body)
-			}
+			eventually(t, deadline, "that the right to read the policy is missing", func() error {
+				if got := uploader.get(tokenPath); got.status != http.StatusForbidden || !strings.Contains(got.body, "roles/iam.serviceAccountViewer") {
+					return fmt.Errorf("%d %s", got.status, got.body)
+				}
+				return nil
+			})
 			google.Bind(writer, "roles/iam.serviceAccountViewer", credential.member)
 
 			want := fmt.Sprintf("gcloud iam service-accounts add-iam-policy-binding %s --role=roles/iam.workloadIdentityUser --member=%q", writer, poolMember(ns, "uploader"))
@@ -164,9 +166,12 @@ func TestImpersonation_NewLoginNeedsNoRestart(t *testing.T) {
 	cluster.KSA(t, ns, "uploader", annotated(writer))
 	cluster.RunPod(t, kubernetes.PodSpec{Namespace: ns, Name: "uploader", KSA: "uploader", Node: n.name, IP: "127.0.1.1"})
 	pod := n.pod(t, "127.0.1.1")
-	if got := pod.get(tokenPath); got.status != http.StatusForbidden {
-		t.Fatalf("with the former login: %d %s", got.status, got.body)
-	}
+	eventually(t, deadline, "the former login is refused", func() error {
+		if got := pod.get(tokenPath); got.status != http.StatusForbidden {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return nil
+	})
 	if err := os.WriteFile(file, login(developer), 0o600); err != nil {
 		t.Fatal(err)
 	}

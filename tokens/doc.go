@@ -18,9 +18,9 @@
 //   - bounds: limit.go, fairsemaphore.go
 //   - decisions: policy.go, rules.go (flags and policy file), iampolicy.go, quotaproject.go
 //   - Google and the API server: mint.go, federation.go, subject.go, impersonation.go,
-//     localissuer.go, upstream.go (attempts), clock.go (skew), jwt.go, jwkshint.go,
-//     gsaproject.go
-//   - reports: audit.go, metrics.go, errors.go
+//     localissuer.go, upstream.go (attempts), clock.go (skew), jwt.go, gsaproject.go
+//   - reports: audit.go, metrics.go, errors.go; refusals and their remedies: remedy.go,
+//     signingkeys.go; calls without a response: unreachable.go
 //
 // The test files are named after the same behaviours, for example stale_test.go for
 // tokens that outlive an outage.

@@ -101,7 +101,8 @@ func New(o Options) (*Engine, error) {
 		minting = o.Trace(minting)
 	}
 	// From the inside out.
-	guarded := guarded{next: minting, limits: o.Limits, rules: &e.rules, policy: policy, log: o.Log, metrics: m}
+	_, unguarded := policy.(AllowAll)
+	guarded := guarded{next: minting, limits: o.Limits, rules: &e.rules, policy: policy, anyQuotaProject: policy == nil || unguarded, log: o.Log, metrics: m}
 	limited := limited{next: guarded, slots: newFairSemaphore(maxMints, maxMintsPerPod, maxWaitingPerPod, m)}
 	e.tokens = newCache(limited, "tokens", cacheSize, o.Now, e.background, m).retryFor(cmp.Or(o.Wait, defaultWait))
 	for _, store := range e.stores() {

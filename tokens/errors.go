@@ -106,7 +106,7 @@ func kindOf(err error) Kind {
 
 // googleError turns the error of one of Google's API clients into an [*Error].
 // The task completes the sentence "Unable to …".
-func googleError(task string, request request, err error) *Error {
+func googleError(task string, request refusedRequest, err error) *Error {
 	var api *googleapi.Error
 	if !errors.As(err, &api) {
 		return unreachable(task, iamService, err)
@@ -123,16 +123,16 @@ func googleError(task string, request request, err error) *Error {
 	case http.StatusNotFound:
 		e.Kind = NotFound
 	}
-	return withRemedy(e, refusal{request, googleAnswer(iamService, api)})
+	return withRemedy(e, refusal{request, apiAnswer(iamService, api)})
 }
 
-// googleAnswer reads a response in the form of Google's APIs (AIP-193).
 // wordInCommand matches the metadata that remedies use in shell commands. Somebody who
 // inspects the TLS connections could have written it.
 var wordInCommand = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]*$`)
 
-func googleAnswer(service string, e *googleapi.Error) answer {
-	a := answer{service: service, status: e.Code, text: e.Message}
+// apiAnswer reads a response in the form of Google's APIs (AIP-193).
+func apiAnswer(service string, e *googleapi.Error) googleAnswer {
+	a := googleAnswer{service: service, status: e.Code, text: e.Message}
 	for _, detail := range e.Details {
 		info, ok := detail.(map[string]any)
 		if !ok || info["@type"] != "type.googleapis.com/google.rpc.ErrorInfo" {
@@ -152,7 +152,7 @@ func googleAnswer(service string, e *googleapi.Error) answer {
 
 // oauthError turns the error of a token endpoint into an [*Error]. RFC 6749 section 5.2
 // uses 400 and 401 for permanent errors.
-func oauthError(task, service string, request request, err error) *Error {
+func oauthError(task, service string, request refusedRequest, err error) *Error {
 	var e *oauth2.RetrieveError
 	if !errors.As(err, &e) || e.Response == nil {
 		return unreachable(task, service, err)
@@ -177,8 +177,8 @@ func oauthError(task, service string, request request, err error) *Error {
 // oauthAnswer reads the response of a token endpoint. Its form is that of RFC 6749, or
 // that of Google's APIs if the request does not reach the endpoint itself, for example
 // because its API is disabled.
-func oauthAnswer(service string, e *oauth2.RetrieveError) answer {
-	a := answer{service: service, status: e.Response.StatusCode, code: e.ErrorCode, text: e.ErrorDescription}
+func oauthAnswer(service string, e *oauth2.RetrieveError) googleAnswer {
+	a := googleAnswer{service: service, status: e.Response.StatusCode, code: e.ErrorCode, text: e.ErrorDescription}
 	if a.code != "" {
 		return a
 	}
@@ -195,7 +195,7 @@ func oauthAnswer(service string, e *oauth2.RetrieveError) answer {
 	var api *googleapi.Error
 	response := &http.Response{StatusCode: a.status, Header: e.Response.Header, Body: io.NopCloser(bytes.NewReader(e.Body))}
 	if errors.As(googleapi.CheckResponse(response), &api) {
-		return googleAnswer(service, api)
+		return apiAnswer(service, api)
 	}
 	return a
 }

@@ -70,7 +70,7 @@ func (x *exchange) exchangeToken(ctx context.Context, w identity.Workload, scope
 		t, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, x.client))
 		if err != nil {
 			return oauthError("exchange the token of service account "+w.KSA.Namespace+"/"+w.KSA.Name+" at "+x.Provider, stsService,
-				request{caller: x.names.Member(w.KSA), provider: x.Provider, subject: subject}, err)
+				refusedRequest{caller: x.names.Member(w.KSA), provider: x.Provider, subject: subject}, err)
 		}
 		token = NewToken(t.AccessToken, t.Expiry)
 		if t.Expiry.IsZero() { // expires_in is optional in RFC 8693

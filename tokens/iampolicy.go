@@ -115,13 +115,13 @@ func bindingReason(w identity.Workload, member string) string {
 
 func (p *iamPolicy) denied(w identity.Workload, policy gsaPolicy) *Error {
 	return &Error{Kind: Denied, validUntil: policy.readAt.Add(denialTTL), Message: fmt.Sprintf("Service account %s/%s may not use %s: it has no binding to %s on it.\n%s\n%s%s",
-		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, p.names.Member(w.KSA)), p.poolHint(), seeAlso("missing-binding"))}
+		w.KSA.Namespace, w.KSA.Name, w.GSA, workloadIdentityUser, bindingCommand(w.GSA, workloadIdentityUser, p.names.Member(w.KSA)), p.poolRemedy(), seeAlso("missing-binding"))}
 }
 
-// poolHint is the way out for a project that never had a GKE cluster: IAM answers the
+// poolRemedy is the way out for a project that never had a GKE cluster: IAM answers the
 // binding of a KSA of GKE's pool with "Identity Pool does not exist" (google/kctf#193), and
 // only GKE and fleets can make that pool.
-func (p *iamPolicy) poolHint() string {
+func (p *iamPolicy) poolRemedy() string {
 	if p.names.Pool != "" {
 		return ""
 	}
@@ -167,7 +167,7 @@ func (p *iamPolicy) read(ctx context.Context, w identity.Workload) (gsaPolicy, e
 // readPolicyError names no KSA, as several can share the read.
 func readPolicyError(gsa string, operator SourceCredential, err error) *Error {
 	member := operator.Member()
-	return googleError("read the IAM policy of "+gsa, request{gsa: gsa, caller: member, quota: operator.QuotaProject(), binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", member) +
+	return googleError("read the IAM policy of "+gsa, refusedRequest{gsa: gsa, caller: member, quota: operator.QuotaProject(), binding: sourceRoleCommand(gsa, "roles/iam.serviceAccountViewer", member) +
 		"\nAs an alternative, the operator can list the allowed pairs in a file: --impersonation-policy=file"}, err)
 }
 

@@ -247,7 +247,7 @@ func TestIAMPolicy_UnreadablePolicyNamesRemedy(t *testing.T) {
 	g.Bind(testGSA, tokenCreator, gcloudLogin.member)
 	_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
 	wantError(t, err, Denied, "read the IAM policy of "+testGSA, "IAM returned 403 Forbidden",
-		"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role="+policyViewer, "--impersonation-policy=file")
+		"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role="+policyViewer, "--impersonation-policy=file", "#missing-binding")
 	if got := g.Counters()[fakegoogle.MethodGenerateAccessToken]; got != 0 {
 		t.Errorf("%d tokens were minted", got)
 	}

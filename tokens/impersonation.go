@@ -44,7 +44,7 @@ func (s *sourceCredential) bearer(ctx context.Context, w identity.Workload) (Tok
 		case r := <-refresh:
 			if r.Err != nil {
 				return oauthError("refresh the source credential of the metadata server", googleService,
-					request{gsa: w.GSA, caller: s.Member(), quota: s.QuotaProject(), file: s.file}, r.Err)
+					refusedRequest{gsa: w.GSA, caller: s.Member(), quota: s.QuotaProject(), file: s.file}, r.Err)
 			}
 			t := r.Val.(*oauth2.Token)
 			token = NewToken(t.AccessToken, t.Expiry)

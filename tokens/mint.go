@@ -72,7 +72,7 @@ func (m *mint) AccessToken(ctx context.Context, w identity.Workload, scopes Scop
 		setQuotaProject(call.Header(), cmp.Or(w.QuotaProject, m.credential.quotaProject()))
 		response, err := call.Do()
 		if err != nil {
-			return googleError("generate access token", m.request(w), err)
+			return googleError("generate access token", m.refusedRequest(w), err)
 		}
 		expiry, err := time.Parse(time.RFC3339, response.ExpireTime)
 		if err != nil {
@@ -106,7 +106,7 @@ func (m *mint) IDToken(ctx context.Context, w identity.Workload, request IDToken
 		setQuotaProject(call.Header(), cmp.Or(w.QuotaProject, m.credential.quotaProject()))
 		response, err := call.Do()
 		if err != nil {
-			return googleError("generate identity token", m.request(w), err)
+			return googleError("generate identity token", m.refusedRequest(w), err)
 		}
 		claims, _, err := parseJWT(response.Token)
 		if err != nil || claims.Expiry == nil {
@@ -139,10 +139,10 @@ func annotatedDelegates(w identity.Workload) []string {
 // first of its chain.
 func entryAccount(w identity.Workload) string { return append(annotatedDelegates(w), w.GSA)[0] }
 
-// request describes a call for w. Its advice is the text that GKE adds to every refusal,
+// refusedRequest describes a call for w. Its advice is the text that GKE adds to every refusal,
 // and the missing binding.
-func (m *mint) request(w identity.Workload) request {
-	r := request{gsa: w.GSA, caller: m.caller(w), quota: m.credential.quotaProject(), file: m.sourceFile, mayHide: true}
+func (m *mint) refusedRequest(w identity.Workload) refusedRequest {
+	r := refusedRequest{gsa: w.GSA, caller: m.caller(w), quota: m.credential.quotaProject(), file: m.sourceFile, mayHide: true}
 	if w.QuotaProject != "" {
 		r.billing = w.KSA.Namespace + "/" + w.KSA.Name
 	}

@@ -64,7 +64,7 @@ func TestMint_QuotaProjectIsTheAnnotated(t *testing.T) {
 			_, err := mint()
 			wantError(t, err, Denied, "to use project billing. Grant the caller the roles/serviceusage.serviceUsageConsumer role",
 				"named by the annotation iam.gke.io/credential-quota-project of service account shop/cart.",
-				"\ngcloud projects add-iam-policy-binding billing --role=roles/serviceusage.serviceUsageConsumer --member=\""+testCaller+"\"\n")
+				"\ngcloud projects add-iam-policy-binding billing --role=roles/serviceusage.serviceUsageConsumer --member=\""+testCaller+"\"\n", "#quota-project")
 			if strings.Contains(err.Error(), "gcloud iam service-accounts") {
 				t.Errorf("%s: the GSA's binding is not missing: %v", kind, err)
 			}
@@ -88,7 +88,7 @@ func TestMint_MissingBindingNamesCommand(t *testing.T) {
 	for kind, permission := range map[int]string{0: "iam.serviceAccounts.getAccessToken", 1: "iam.serviceAccounts.getOpenIdToken"} {
 		_, err := tokenKinds()[kind].request(t.Context(), e, linked)
 		wantError(t, err, Denied, "IAM returned 403 Forbidden: Permission '"+permission+"' denied on resource (or it may not exist).",
-			"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role=roles/iam.workloadIdentityUser --member=\""+testCaller+"\"")
+			"gcloud iam service-accounts add-iam-policy-binding "+testGSA+" --role=roles/iam.workloadIdentityUser --member=\""+testCaller+"\" --project=shop-project\n", gkeSentence, "#missing-binding")
 	}
 }
 

@@ -24,12 +24,13 @@ type Policy interface {
 // guarded consults the policies before a token is minted: the operator's rules in all
 // modes, and a [Policy] in impersonation mode.
 type guarded struct {
-	next    Source
-	limits  *Rules                 // fixed
-	rules   *atomic.Pointer[Rules] // replaced by [Engine.SetRules]
-	policy  Policy                 // nil in federation mode
-	log     *slog.Logger
-	metrics *metrics
+	next            Source
+	limits          *Rules                 // fixed
+	rules           *atomic.Pointer[Rules] // replaced by [Engine.SetRules]
+	policy          Policy                 // nil in federation mode
+	anyQuotaProject bool                   // for namespaces without a list
+	log             *slog.Logger
+	metrics         *metrics
 }
 
 // AccessToken implements [Source].

@@ -22,8 +22,7 @@ func setQuotaProject(h http.Header, project string) {
 // unless no policy guards the operator's credential.
 func (g guarded) withQuotaProject(w identity.Workload) (_ identity.Workload, reasons []string) {
 	allowed := g.rules.Load().limitsFor(w.KSA.Namespace).QuotaProjects
-	_, unguarded := g.policy.(AllowAll)
-	if w.QuotaProject == "" || slices.Contains(allowed, w.QuotaProject) || allowed == nil && (g.policy == nil || unguarded) {
+	if w.QuotaProject == "" || slices.Contains(allowed, w.QuotaProject) || allowed == nil && g.anyQuotaProject {
 		return w, nil
 	}
 	ignored := w.QuotaProject

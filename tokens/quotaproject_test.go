@@ -83,7 +83,7 @@ func TestQuotaProject_DeniedOneIsNotTakenForMissingBinding(t *testing.T) {
 				g := googleInBubble(t, 0)
 				e := newEngine(t, g.impersonation(g.operatorIn(t, "billing"), policy))
 				_, err := e.AccessToken(t.Context(), linked, DefaultScopes())
-				wantError(t, err, Misconfigured, "to use project billing", "is the quota project of the source credential", "gcloud projects add-iam-policy-binding billing")
+				wantError(t, err, Misconfigured, "to use project billing", "is the quota project of the source credential", "gcloud projects add-iam-policy-binding billing", "#quota-project")
 				if strings.Contains(err.Error(), "service-accounts add-iam-policy-binding") {
 					t.Errorf("the GSA's binding is not missing: %v", err)
 				}

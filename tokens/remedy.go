@@ -11,8 +11,8 @@ import (
 	"gke-metadata-emulator/identity"
 )
 
-// request is what remedies have to know about a request to Google.
-type request struct {
+// refusedRequest is what remedies have to know about a request to Google.
+type refusedRequest struct {
 	gsa     string // its e-mail address; empty if the request names none
 	caller  string // IAM's name of the caller, for a shell command within double quotes
 	quota   string // quota project of the operator's credential, or empty
@@ -26,8 +26,8 @@ type request struct {
 	subject  Token
 }
 
-// answer is Google's response to a refused request.
-type answer struct {
+// googleAnswer is Google's response to a refused request.
+type googleAnswer struct {
 	service  string // as messages name it
 	status   int
 	reason   string            // of the google.rpc.ErrorInfo (AIP-193), or empty
@@ -38,8 +38,8 @@ type answer struct {
 
 // refusal is a refused request.
 type refusal struct {
-	request
-	answer
+	refusedRequest
+	googleAnswer
 }
 
 // remedy is the way out of one kind of refusal.
@@ -242,9 +242,4 @@ func accountCommand(verb, gsa, flags string) string {
 		command += " --project=" + project
 	}
 	return command
-}
-
-// providerPath is a provider's name as gcloud takes it.
-func providerPath(provider string) string {
-	return strings.TrimPrefix(provider, "//iam.googleapis.com/")
 }

@@ -58,7 +58,7 @@ func causeOf(err error) cause {
 	return c
 }
 
-const allow = "Allow connections from the node to %s."
+const connectionRemedy = "Allow connections from the node to %s."
 
 // classify is the table from errors of the network to causes.
 func classify(err error) cause {
@@ -79,11 +79,11 @@ func classify(err error) cause {
 	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		return cause{text: "the TLS handshake failed", remedy: "Check whether a proxy or a firewall answers as %s.", anchor: "untrusted-certificate"}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return cause{text: "the connection was refused", remedy: allow, anchor: "connection-refused"}
+		return cause{text: "the connection was refused", remedy: connectionRemedy, anchor: "connection-refused"}
 	case timedOut(err):
-		return cause{remedy: "If the error persists: " + allow, anchor: "no-answer-in-time"}
+		return cause{remedy: "If the error persists: " + connectionRemedy, anchor: "no-answer-in-time"}
 	}
-	return cause{text: "the connection failed", remedy: allow, anchor: "connection-failed"}
+	return cause{text: "the connection failed", remedy: connectionRemedy, anchor: "connection-failed"}
 }
 
 // timedOut reports whether an error is the end of a deadline, of the request or of a part

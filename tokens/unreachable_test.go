@@ -18,12 +18,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// closedPort returns an address of which no program listens.
+// closedPort returns an address at which no program listens. It is the client's end of a
+// connection that lasts until the end of the test, so no program can listen there.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))
 	defer func() { check(t, listener.Close()) }()
-	return listener.Addr().String()
+	client := must(net.Dial("tcp", listener.Addr().String()))
+	server := must(listener.Accept())
+	t.Cleanup(func() {
+		_ = client.Close()
+		_ = server.Close()
+	})
+	return client.LocalAddr().String()
 }
 
 // serveTCP lets a function answer the connections of a listener. Connections are closed at

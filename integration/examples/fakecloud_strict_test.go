@@ -120,6 +120,8 @@ func TestFakeCloud_FindsAccountsOnlyInTheirProject(t *testing.T) {
 	s.tryGcloud(t, bind+" --project="+ProjectID, userRole, "")
 	// gcloud describes and deletes accounts in the project "-"; other clients do not.
 	client, token := s.browser(t), accessToken(t, s, s.Google.AuthorizedUser(Operator, ""))
+	s.tryGcloud(t, "iam service-accounts enable missing@"+ProjectID+".iam.gserviceaccount.com --project="+ProjectID, "", "NOT_FOUND: Unknown service account")
+	s.tryGcloud(t, "iam service-accounts enable "+uploaderGSA+" --project="+ProjectID, "", "")
 	for project, want := range map[string]int{OtherProjectID: 404, ProjectID: 200, "-": 200} {
 		if got := ask(t, client, "GET", "https://iam.googleapis.com/v1/projects/"+project+"/serviceAccounts/"+uploaderGSA, token); got != want {
 			t.Errorf("the account in project %s: %d, want %d", project, got, want)

@@ -1,11 +1,7 @@
 package examples
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,7 +16,6 @@ import (
 	"gke-metadata-emulator/fakegoogle"
 	"gke-metadata-emulator/integration/cluster/deployment"
 	"gke-metadata-emulator/integration/internal/checkout"
-	"gke-metadata-emulator/integration/internal/process"
 	"gke-metadata-emulator/integration/kubernetes"
 )
 
@@ -209,78 +204,4 @@ func (s *shop) mountSecret(t *testing.T) {
 		t.Fatalf("the Secret has no %s", filepath.Base(credentialsFile))
 	}
 	s.writeSource(t, content)
-}
-
-// runningDaemon is the product's program.
-type runningDaemon struct {
-	address string
-	log     string // file
-}
-
-func (d *runningDaemon) logged(t *testing.T) string {
-	t.Helper()
-	log, err := os.ReadFile(d.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(log)
-}
-
-// serve starts a daemon until the test ends, and waits until it is ready.
-func (s *shop) serve(t *testing.T, environment []string, flags ...string) *runningDaemon {
-	t.Helper()
-	d := &runningDaemon{address: freePort(t), log: filepath.Join(t.TempDir(), "log")}
-	admin := freePort(t)
-	cmd := exec.Command(s.program, append([]string{
-		"serve", "--node-name=" + shopNode, "--kubeconfig=" + s.cluster.Kubeconfig(), "--listen=" + d.address, "--admin-listen=" + admin,
-		"--routing=none", "--attestation=ip", "--prefetch=false", "--identity-wait=15s",
-		"--project-id=" + ProjectID, "--project-number=" + ProjectNumber, "--cluster-name=cluster-1", "--cluster-location=europe-west1",
-	}, flags...)...)
-	cmd.Env = environment
-	p, err := process.Start("gke-metadata-emulator", d.log, cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Kill(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), busyWithin)
-	defer cancel()
-	if err := p.Ready(ctx, func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		_, err = read(http.DefaultClient, request)
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
-
-// read returns the body of an answer. Any status except 200 is an error with the body.
-func read(client *http.Client, request *http.Request) (string, error) {
-	response, err := client.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s\n%s", response.Status, body)
-	}
-	return string(body), err
 }

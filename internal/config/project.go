@@ -69,15 +69,11 @@ func (p *Project) check() error {
 	if p.ID == "" {
 		return FlagErrorf("project-id", "give the ID of the Google project that pods see as their own", "is needed")
 	}
-	if !projectID.MatchString(p.ID) {
-		return FlagErrorf("project-id", "give the ID, not the number or the name", "%q is not the ID of a Google project", p.ID)
+	if err := checkProjectID("project-id", p.ID); err != nil {
+		return err
 	}
-	numberCommand := "gcloud projects describe " + p.ID + " --format='value(projectNumber)'"
-	if p.Number == "" {
-		return FlagErrorf("project-number", numberCommand, "is needed")
-	}
-	if !projectNumber.MatchString(p.Number) {
-		return FlagErrorf("project-number", numberCommand, "%q is not a number", p.Number)
+	if err := checkProjectNumber(p.ID, p.Number); err != nil {
+		return err
 	}
 	if !workloadPool.MatchString(p.WorkloadPool) {
 		return FlagErrorf("workload-pool", "give one like PROJECT_ID.svc.id.goog", "%q is not the name of a workload identity pool", p.WorkloadPool)
@@ -94,8 +90,30 @@ func (p *Project) check() error {
 	if p.Zone != "" && !zone.MatchString(p.Zone) {
 		return FlagErrorf("zone", "give one like europe-west1-b", "%q is not a zone", p.Zone)
 	}
-	if !domain.MatchString(p.UniverseDomain) {
-		return FlagErrorf("universe-domain", "give a bare domain like googleapis.com", "%q is not a domain", p.UniverseDomain)
+	return checkUniverseDomain(p.UniverseDomain)
+}
+
+func checkProjectID(flag, id string) error {
+	if !projectID.MatchString(id) {
+		return FlagErrorf(flag, "give the ID, not the number or the name", "%q is not the ID of a Google project", id)
+	}
+	return nil
+}
+
+func checkProjectNumber(id, number string) error {
+	command := "gcloud projects describe " + id + " --format='value(projectNumber)'"
+	if number == "" {
+		return FlagErrorf("project-number", command, "is needed")
+	}
+	if !projectNumber.MatchString(number) {
+		return FlagErrorf("project-number", command, "%q is not a number", number)
+	}
+	return nil
+}
+
+func checkUniverseDomain(name string) error {
+	if !domain.MatchString(name) {
+		return FlagErrorf("universe-domain", "give a bare domain like googleapis.com", "%q is not a domain", name)
 	}
 	return nil
 }

@@ -23,14 +23,15 @@ const (
 	iamHost        = "//iam.googleapis.com/"
 	poolForm       = "projects/NUMBER/locations/global/workloadIdentityPools/POOL"
 	providerForm   = iamHost + poolForm + "/providers/PROVIDER"
-	membershipForm = "https://gkehub.googleapis.com/projects/PROJECT/locations/LOCATION/memberships/MEMBERSHIP"
+	fleetHost      = "https://gkehub.googleapis.com/"
+	membershipForm = fleetHost + "projects/PROJECT/locations/LOCATION/memberships/MEMBERSHIP"
 )
 
 var (
 	// providerName matches what gcloud prints as a provider's name, and what it prints as
 	// authority.identityProvider of a cluster's membership of a fleet.
 	providerName = regexp.MustCompile(`^((//iam\.googleapis\.com/)?projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+` +
-		`|https://gkehub\.googleapis\.com/projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/memberships/[a-z0-9-]+)$`)
+		`|` + regexp.QuoteMeta(fleetHost) + `projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/memberships/[a-z0-9-]+)$`)
 	poolName = regexp.MustCompile(`^((//iam\.googleapis\.com/)?projects/[0-9]+/locations/global/workloadIdentityPools/)?[a-z0-9-]+$`)
 
 	projectOfName = regexp.MustCompile(`/projects/([^/]+)/`)
@@ -104,7 +105,7 @@ func (p *Provider) checkFleet(project *Project) error {
 	if !p.isMembership() || project.WorkloadPool != "" || fleet == project.ID || fleet == cmp.Or(project.Number, p.projectNumber()) {
 		return nil
 	}
-	membership := strings.TrimPrefix(p.Name, "https://gkehub.googleapis.com/")
+	membership := strings.TrimPrefix(p.Name, fleetHost)
 	return FlagErrorf("workload-pool", "gcloud container fleet memberships describe "+membership+" --format='value(authority.workloadIdentityPool)'",
 		"is needed, because the fleet is of project %s", fleet)
 }
@@ -123,7 +124,7 @@ func (p *Provider) Audiences(workloadPool string) (exchange, ksaToken string) {
 }
 
 // isMembership reports whether the provider is the cluster's membership of a fleet.
-func (p *Provider) isMembership() bool { return strings.HasPrefix(p.Name, "https://gkehub.") }
+func (p *Provider) isMembership() bool { return strings.HasPrefix(p.Name, fleetHost) }
 
 // project is the number or the ID of the project in the provider's name; empty without one.
 func (p *Provider) project() string {

@@ -10,9 +10,6 @@ import (
 	"gke-metadata-emulator/internal/googlecheck"
 )
 
-// verifyPause is the pause between two attempts to see the effect of a change.
-const verifyPause = 5 * time.Second
-
 // VerifyGoogle is the settings of the check of the open facts about Google.
 type VerifyGoogle struct {
 	Project       string // ID of a scratch project
@@ -66,16 +63,21 @@ func (v *VerifyGoogle) Complete() error {
 	if v.Project == "" {
 		return FlagErrorf("project", "give the ID of a scratch project, for example from gcloud projects create", "is needed")
 	}
-	for _, id := range []struct{ flag, value string }{{"project", v.Project}, {"other-project", v.OtherProject}} {
-		if id.value != "" && !projectID.MatchString(id.value) {
-			return FlagErrorf(id.flag, "give the ID, not the number or the name", "%q is not the ID of a Google project", id.value)
+	if err := checkProjectID("project", v.Project); err != nil {
+		return err
+	}
+	if v.OtherProject != "" {
+		if err := checkProjectID("other-project", v.OtherProject); err != nil {
+			return err
 		}
 	}
 	if v.OtherProject == v.Project {
 		return FlagErrorf("other-project", "give the ID of another project or leave it out", "is the project of --project")
 	}
-	if v.ProjectNumber != "" && !projectNumber.MatchString(v.ProjectNumber) {
-		return FlagErrorf("project-number", "gcloud projects describe "+v.Project+" --format='value(projectNumber)'", "%q is not a number", v.ProjectNumber)
+	if v.ProjectNumber != "" {
+		if err := checkProjectNumber(v.Project, v.ProjectNumber); err != nil {
+			return err
+		}
 	}
 	only, err := regexp.Compile(v.Only)
 	if err != nil {
@@ -87,19 +89,11 @@ func (v *VerifyGoogle) Complete() error {
 	if v.Propagation < 0 {
 		return FlagErrorf("propagation", "use 10m", "%s is negative", v.Propagation)
 	}
-	if !domain.MatchString(v.UniverseDomain) {
-		return FlagErrorf("universe-domain", "give a bare domain like googleapis.com", "%q is not a domain", v.UniverseDomain)
+	if err := checkUniverseDomain(v.UniverseDomain); err != nil {
+		return err
 	}
 	return v.Google.completeEndpoints(v.UniverseDomain, endpoint{"service-usage-endpoint", "Service Usage", "serviceusage", &v.ServiceUsage})
 }
 
-// Options returns the settings as options of package googlecheck, without the credential,
-// the cluster and the HTTP client.
-func (v *VerifyGoogle) Options() googlecheck.Options {
-	return googlecheck.Options{
-		Project: v.Project, DottedProject: dottedProject(v.Project), ProjectNumber: v.ProjectNumber, OtherProject: v.OtherProject,
-		STS: v.Google.STS, IAMCredentials: v.Google.IAMCredentials, IAM: v.Google.IAM, ServiceUsage: v.ServiceUsage,
-		Only: regexp.MustCompile(v.Only), DisableAPIs: v.DisableAPIs, Keep: v.Keep,
-		Attempts: 1 + int(v.Propagation/verifyPause), Pause: googlecheck.Pause(verifyPause),
-	}
-}
+// DottedProject is the project ID as it is in the names of hosts and e-mail addresses.
+func (v *VerifyGoogle) DottedProject() string { return dottedProject(v.Project) }

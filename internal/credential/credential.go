@@ -50,6 +50,7 @@ type Content struct {
 	tokens       oauth2.TokenSource // caches
 	quotaProject string
 	member       string
+	user         bool
 	digest       [sha256.Size]byte
 }
 
@@ -87,7 +88,7 @@ func (c *Credential) Parse(content []byte) (*Content, error) {
 	if err != nil {
 		return nil, errorf(loginRemedy, "%s: %v", c.Path, err)
 	}
-	return &Content{tokens: credentials.TokenSource, quotaProject: f.QuotaProject, member: f.member(), digest: sha256.Sum256(content)}, nil
+	return &Content{tokens: credentials.TokenSource, quotaProject: f.QuotaProject, member: f.member(), user: f.Type == google.AuthorizedUser, digest: sha256.Sum256(content)}, nil
 }
 
 // Replace puts content into effect. Tokens of the previous one are not returned any more.
@@ -98,6 +99,9 @@ func (c *Credential) Content() *Content { return c.content.Load() }
 
 // Equal reports whether both were read from the same document.
 func (c *Content) Equal(other *Content) bool { return c.digest == other.digest }
+
+// IsUser reports whether the credential is a person's login.
+func (c *Content) IsUser() bool { return c.user }
 
 // Token implements [oauth2.TokenSource].
 func (c *Credential) Token() (*oauth2.Token, error) { return c.Content().tokens.Token() }

@@ -197,8 +197,12 @@ func TestCredential_MemberIsOwnersNameInIAM(t *testing.T) {
 		"address with a quote":           {`{"type": "service_account", "client_email": "a\"b", "private_key": "x"}`, "serviceAccount:EMAIL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := read(t, test.content).Member(); got != test.want {
+			c := read(t, test.content)
+			if got := c.Member(); got != test.want {
 				t.Errorf("%s, want %s", got, test.want)
+			}
+			if got := c.Content().IsUser(); got != strings.HasPrefix(test.want, "user:") {
+				t.Errorf("a user's: %t", got)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -102,15 +103,22 @@ func (o *engineOptions) setSubjects(s tokens.SubjectTokens) {
 
 // readSource reads the operator's credential for impersonation.
 func (o *engineOptions) readSource(c config.Credentials) error {
-	source, err := credential.Read(c.Source, tokens.CloudPlatform, o.HTTPClient)
-	var unusable *credential.Error
-	if errors.As(err, &unusable) {
-		return config.FlagErrorf("source-credentials", unusable.Remedy, "%s", unusable.Problem)
-	} else if err != nil {
+	source, err := readCredential(c.Source, o.HTTPClient)
+	if err != nil {
 		return err
 	}
 	o.source, o.SourceCredential = source, source
 	return nil
+}
+
+// readCredential reads the credential file of --source-credentials.
+func readCredential(path string, client *http.Client) (*credential.Credential, error) {
+	source, err := credential.Read(path, tokens.CloudPlatform, client)
+	var unusable *credential.Error
+	if errors.As(err, &unusable) {
+		return nil, config.FlagErrorf("source-credentials", unusable.Remedy, "%s", unusable.Problem)
+	}
+	return source, err
 }
 
 // watchSource puts changes of the operator's credential into effect: that of a user has to

@@ -36,12 +36,17 @@ func newProgram(ctx context.Context, l config.Logging, stderr io.Writer) *progra
 // upstreamClient is the HTTP client for Google. Calls have their own deadlines; its
 // time-out ends those of libraries that pass no context.
 func (p *program) upstreamClient() *http.Client {
+	client := newGoogleClient(20 * time.Second)
+	p.onClose(client.CloseIdleConnections)
+	return client
+}
+
+// newGoogleClient returns an HTTP client for Google, whose errors name a proxy that refuses.
+func newGoogleClient(timeout time.Duration) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 16
 	transport.OnProxyConnectResponse = tokens.CheckProxyResponse
-	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
-	p.onClose(client.CloseIdleConnections)
-	return client
+	return &http.Client{Transport: transport, Timeout: timeout}
 }
 
 // runGroup runs components until one fails or the context ends.

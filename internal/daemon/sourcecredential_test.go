@@ -33,8 +33,8 @@ func (l *watchedLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// waitFor waits for a text.
-func (l *watchedLog) waitFor(t *testing.T, text string) {
+// waitFor waits for a text, or until the daemon ends.
+func (l *watchedLog) waitFor(t *testing.T, ended <-chan error, text string) {
 	t.Helper()
 	for {
 		written := l.written.Next() // taken before the look, so no line is missed
@@ -50,7 +50,11 @@ func (l *watchedLog) waitFor(t *testing.T, text string) {
 		if found {
 			return
 		}
-		<-written
+		select {
+		case <-written:
+		case err := <-ended:
+			t.Fatalf("the daemon ended before it logged %q: %v", text, err)
+		}
 	}
 }
 
@@ -63,7 +67,7 @@ func TestSourceCredential_NewLoginIsUsedWithoutRestart(t *testing.T) {
 	google.Bind(gsa, "roles/iam.serviceAccountTokenCreator", "user:"+developer)
 	google.Bind("projects/shop-project", "roles/serviceusage.serviceUsageConsumer", "user:"+developer)
 	login := func() string {
-		return strings.Replace(string(google.AuthorizedUser(developer, google.URL+"/token")), "{", `{"quota_project_id": "shop-project",`, 1)
+		return string(google.AuthorizedUserWithQuota(developer, google.URL+"/token", "shop-project"))
 	}
 	expired := regexp.MustCompile(`("refresh_token": )"[^"]+"`).ReplaceAllString(login(), `$1"`+secret+`"`)
 	path := file(t, expired)
@@ -120,9 +124,9 @@ func TestSourceCredential_NewLoginIsUsedWithoutRestart(t *testing.T) {
 		t.Errorf("with the expired login: %d %s", status, body)
 	}
 	write(expired[:len(expired)/2])
-	log.waitFor(t, "the source credential is refused; its previous content stays in effect")
+	log.waitFor(t, ended, "the source credential is refused; its previous content stays in effect")
 	write(login())
-	log.waitFor(t, "the source credential has changed; its new content is in effect")
+	log.waitFor(t, ended, "the source credential has changed; its new content is in effect")
 	_, body := token()
 	var answer struct {
 		Token string `json:"access_token"`

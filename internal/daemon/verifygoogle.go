@@ -2,34 +2,35 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"os"
+	"regexp"
 	"time"
 
 	"gke-metadata-emulator/internal/config"
-	"gke-metadata-emulator/internal/credential"
 	"gke-metadata-emulator/internal/googlecheck"
-	"gke-metadata-emulator/tokens"
 )
+
+// verifyPause is the pause between two attempts to see the effect of a change.
+const verifyPause = 5 * time.Second
 
 // VerifyGoogle asks Google about the open facts and prints the results. A result that is
 // not the expected one is an error.
 func VerifyGoogle(ctx context.Context, v *config.VerifyGoogle, stdout io.Writer) error {
-	o := v.Options()
-	o.HTTPClient = &http.Client{Timeout: 30 * time.Second}
-	source, err := credential.Read(v.Source, tokens.CloudPlatform, o.HTTPClient)
-	var unusable *credential.Error
-	if errors.As(err, &unusable) {
-		return config.FlagErrorf("source-credentials", unusable.Remedy, "%s", unusable.Problem)
-	} else if err != nil {
+	client := newGoogleClient(30 * time.Second)
+	defer client.CloseIdleConnections()
+	source, err := readCredential(v.Source, client)
+	if err != nil {
 		return err
 	}
-	o.Credential = source
-	o.UserCredential = isUserCredential(credential.File(v.Source))
+	o := googlecheck.Options{
+		Project: v.Project, DottedProject: v.DottedProject(), ProjectNumber: v.ProjectNumber, OtherProject: v.OtherProject,
+		STS: v.Google.STS, IAMCredentials: v.Google.IAMCredentials, IAM: v.Google.IAM, ServiceUsage: v.ServiceUsage,
+		Credential: source, UserCredential: source.Content().IsUser(),
+		Only: regexp.MustCompile(v.Only), DisableAPIs: v.DisableAPIs, Keep: v.Keep, HTTPClient: client,
+		Attempts: 1 + int(v.Propagation/verifyPause), Pause: googlecheck.Pause(verifyPause),
+	}
 	if v.Kubeconfig != "" {
 		clients, err := newClients(v.Kubeconfig)
 		if err != nil {
@@ -64,14 +65,4 @@ func VerifyGoogle(ctx context.Context, v *config.VerifyGoogle, stdout io.Writer)
 		return fmt.Errorf("project %s: could not be cleaned up: %d", v.Project, len(left))
 	}
 	return nil
-}
-
-// isUserCredential reports whether a credential file, which has been read before, is a
-// person's.
-func isUserCredential(path string) bool {
-	document, _ := os.ReadFile(path)
-	var file struct {
-		Type string `json:"type"`
-	}
-	return json.Unmarshal(document, &file) == nil && file.Type == "authorized_user"
 }

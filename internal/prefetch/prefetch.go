@@ -25,7 +25,7 @@ const (
 	attemptTimeout = 20 * time.Second // of one mint
 	minBackoff     = time.Second      // the shortest delay before a retry
 	maxBackoff     = 2 * time.Minute  // the longest delay before a retry
-	refusalPause   = 5 * time.Second  // between refusals of the same KSA and GSA
+	refusalPause   = 5 * time.Second  // between refusals of the same link
 )
 
 // Usage knows the use of tokens before the start.
@@ -66,8 +66,10 @@ type Prefetch struct {
 	refused map[link]refusal // of the last [refusalPause]; guarded by mu
 }
 
-// link is a KSA with its GSA.
-type link struct{ ksa, gsa string }
+// link decides which GSA a workload may use, and by which delegates.
+type link struct{ ksa, gsa, delegates string }
+
+func newLink(w identity.Workload) link { return link{w.KSA.UID, w.GSA, w.Delegates} }
 
 type refusal struct {
 	err error
@@ -91,9 +93,12 @@ func New(o Options) *Prefetch {
 }
 
 // target identifies the tokens of a pod with a link.
-type target struct{ pod, ksa, gsa string }
+type target struct {
+	pod string // its UID
+	link
+}
 
-func newTarget(w identity.Workload) target { return target{w.Pod.UID, w.KSA.UID, w.GSA} }
+func newTarget(w identity.Workload) target { return target{w.Pod.UID, newLink(w)} }
 
 // Run follows the pods until ctx ends, and returns when all that it started has
 // ended. The error is always nil.
@@ -224,11 +229,11 @@ func (p *Prefetch) attempt(ctx context.Context, w identity.Workload, missing []t
 	}
 	for ; len(missing) > 0; missing = missing[1:] {
 		_, err := p.options.Tokens.AccessToken(ctx, w, missing[0])
-		var refusal *tokens.Error
+		var e *tokens.Error
 		switch {
 		case err == nil:
 			p.outcomes.WithLabelValues("ready").Inc()
-		case errors.As(err, &refusal) && refusal.Kind != tokens.Unavailable:
+		case errors.As(err, &e) && e.Kind != tokens.Unavailable:
 			p.outcomes.WithLabelValues("refused").Inc()
 			if p.options.Refusals != nil {
 				// No pod has asked yet, and the missing binding is perhaps being added.
@@ -244,12 +249,12 @@ func (p *Prefetch) attempt(ctx context.Context, w identity.Workload, missing []t
 	return nil, nil
 }
 
-// recentRefusal returns the error of the last prefetch for the same KSA and GSA, if Google
+// recentRefusal returns the error of the last prefetch for the same link, if Google
 // has refused it a moment ago: 100 new pods of a KSA must not cause 100 refusals.
 func (p *Prefetch) recentRefusal(w identity.Workload) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if last := p.refused[link{w.KSA.UID, w.GSA}]; time.Since(last.at) < refusalPause {
+	if last := p.refused[newLink(w)]; time.Since(last.at) < refusalPause {
 		return last.err
 	}
 	return nil
@@ -259,5 +264,5 @@ func (p *Prefetch) rememberRefusal(w identity.Workload, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.refused, func(_ link, r refusal) bool { return time.Since(r.at) >= refusalPause })
-	p.refused[link{w.KSA.UID, w.GSA}] = refusal{err, time.Now()}
+	p.refused[newLink(w)] = refusal{err, time.Now()}
 }

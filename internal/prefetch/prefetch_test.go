@@ -6,115 +6,13 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"gke-metadata-emulator/identity"
-	"gke-metadata-emulator/internal/change"
 	"gke-metadata-emulator/tokens"
 )
-
-// node is a node's pods, and a source of tokens.
-type node struct {
-	change.Signal
-	mu       sync.Mutex
-	pods     []identity.Workload
-	notReady error                // the reason why not all pods are known
-	lastUse  map[string]time.Time // by GSA
-	duration time.Duration        // of a mint
-	failure  func(gsa string) error
-
-	requested    []string // GSAs
-	requestTimes []time.Time
-	running      int // mints
-	maxRunning   int
-}
-
-func (n *node) Changed() <-chan struct{} { return n.Next() }
-
-func (n *node) Workloads() []identity.Workload {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.pods)
-}
-
-func (n *node) Ready() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.notReady
-}
-
-func (n *node) LastUse(w identity.Workload, s tokens.Scopes) time.Time {
-	if !slices.Equal(s, tokens.DefaultScopes()) {
-		return time.Time{}
-	}
-	return n.lastUse[w.GSA]
-}
-
-func (n *node) set(pods ...identity.Workload) {
-	n.mu.Lock()
-	n.pods = pods
-	n.mu.Unlock()
-	n.Raise()
-}
-
-func (n *node) AccessToken(ctx context.Context, w identity.Workload, s tokens.Scopes) (tokens.Token, error) {
-	n.mu.Lock()
-	n.requested, n.requestTimes = append(n.requested, w.GSA), append(n.requestTimes, time.Now())
-	n.running++
-	n.maxRunning = max(n.maxRunning, n.running)
-	failure := n.failure
-	n.mu.Unlock()
-	defer func() {
-		n.mu.Lock()
-		n.running--
-		n.mu.Unlock()
-	}()
-	select {
-	case <-time.After(n.duration):
-	case <-ctx.Done():
-		return tokens.Token{}, ctx.Err()
-	}
-	if !slices.Equal(s, tokens.DefaultScopes()) {
-		return tokens.Token{}, fmt.Errorf("scopes %v", s)
-	}
-	if failure != nil {
-		return tokens.Token{}, failure(w.GSA)
-	}
-	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), nil
-}
-
-func (n *node) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
-	return tokens.Token{}, errors.New("the audience is not known")
-}
-
-func (n *node) requests() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.requested)
-}
-
-func linked(pod, gsa string) identity.Workload {
-	return identity.Workload{Pod: identity.Pod{Namespace: "shop", Name: pod, UID: pod}, KSA: identity.ServiceAccount{Namespace: "shop", Name: "app", UID: "ksa"}, GSA: gsa}
-}
-
-func run(t *testing.T, n *node) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	p := New(Options{Identity: n, Tokens: n, Usage: n, Scopes: []tokens.Scopes{tokens.DefaultScopes()}})
-	go func() { ended <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	synctest.Wait()
-}
 
 func TestPrefetch_RequestsNewPodsTokenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -141,7 +39,7 @@ func TestPrefetch_RequestsEachSetOfScopes(t *testing.T) {
 		n.set(linked("app", "a@x"))
 		var requested []tokens.Scopes
 		sets := []tokens.Scopes{tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)}
-		p := New(Options{Identity: n, Tokens: scopesSource(func(s tokens.Scopes) error { requested = append(requested, s); return nil }), Scopes: sets})
+		p := New(Options{Identity: n, Tokens: source(func(_ identity.Workload, s tokens.Scopes) error { requested = append(requested, s); return nil }), Scopes: sets})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		if err := p.Run(ctx); err != nil || !reflect.DeepEqual(requested, sets) {
@@ -156,7 +54,7 @@ func TestPrefetch_RetriesOnlyMissingScopes(t *testing.T) {
 		n.set(linked("app", "a@x"))
 		first, second := tokens.DefaultScopes(), tokens.NewScopes(tokens.CloudPlatform)
 		var requested []tokens.Scopes
-		p := New(Options{Identity: n, Scopes: []tokens.Scopes{first, second}, Tokens: scopesSource(func(s tokens.Scopes) error {
+		p := New(Options{Identity: n, Scopes: []tokens.Scopes{first, second}, Tokens: source(func(_ identity.Workload, s tokens.Scopes) error {
 			if requested = append(requested, s); len(requested) == 2 {
 				return &tokens.Error{Kind: tokens.Unavailable}
 			}
@@ -170,18 +68,6 @@ func TestPrefetch_RetriesOnlyMissingScopes(t *testing.T) {
 	})
 }
 
-// scopesSource is a source whose tokens depend on the scopes only. The function gets
-// the scopes of each request, and returns its error.
-type scopesSource func(tokens.Scopes) error
-
-func (f scopesSource) AccessToken(_ context.Context, _ identity.Workload, s tokens.Scopes) (tokens.Token, error) {
-	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), f(s)
-}
-
-func (scopesSource) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
-	return tokens.Token{}, errors.New("the audience is not known")
-}
-
 func TestPrefetch_RequestsTokenAfterLinkChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{}
@@ -190,7 +76,11 @@ func TestPrefetch_RequestsTokenAfterLinkChange(t *testing.T) {
 		time.Sleep(startupSpread)
 		n.set(linked("app", "b@x"))
 		synctest.Wait()
-		if got := n.requests(); !slices.Equal(got, []string{"a@x", "b@x"}) {
+		delegated := linked("app", "b@x")
+		delegated.Delegates = "c@x"
+		n.set(delegated)
+		synctest.Wait()
+		if got := n.requests(); !slices.Equal(got, []string{"a@x", "b@x", "b@x"}) {
 			t.Errorf("requested %v", got)
 		}
 	})
@@ -369,71 +259,6 @@ func TestPrefetch_StopsWhenPodHasGone(t *testing.T) {
 		time.Sleep(time.Hour)
 		if after := len(n.requests()); after != before {
 			t.Errorf("%d requests for a pod that has gone", after-before)
-		}
-	})
-}
-
-// forgotten are the GSAs whose refusals were forgotten.
-type forgotten []string
-
-func (f *forgotten) ForgetRefusals(w identity.Workload) { *f = append(*f, w.GSA) }
-
-// A refusal that no pod has asked for must not answer a pod.
-func TestPrefetch_ForgetsRefusals(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := &node{}
-		n.set(linked("refused", "refused@x"), linked("ready", "ready@x"))
-		var f forgotten
-		p := New(Options{Identity: n, Refusals: &f, Scopes: []tokens.Scopes{tokens.DefaultScopes()}, Tokens: workloadSource(func(w identity.Workload) error {
-			if w.GSA == "refused@x" {
-				return &tokens.Error{Kind: tokens.Denied}
-			}
-			return nil
-		})})
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if err := p.Run(ctx); err != nil || !slices.Equal(f, []string{"refused@x"}) {
-			t.Errorf("forgotten %v, %v", f, err)
-		}
-	})
-}
-
-// workloadSource is a source whose errors depend on the workload only.
-type workloadSource func(identity.Workload) error
-
-func (f workloadSource) AccessToken(_ context.Context, w identity.Workload, _ tokens.Scopes) (tokens.Token, error) {
-	return tokens.NewToken("ya29.x", time.Now().Add(time.Hour)), f(w)
-}
-
-func (workloadSource) IDToken(context.Context, identity.Workload, tokens.IDTokenRequest) (tokens.Token, error) {
-	return tokens.Token{}, errors.New("the audience is not known")
-}
-
-// Refusals of the prefetch are not cached for the pods, so they must not be repeated for
-// each new pod.
-func TestPrefetch_RequestsRefusedTokenOnceForAllPods(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := &node{}
-		var workloads []identity.Workload
-		for i := range 100 {
-			w := linked(fmt.Sprint("pod-", i), "refused@x")
-			w.KSA.UID = "cart"
-			workloads = append(workloads, w)
-		}
-		n.set(workloads...)
-		var requests atomic.Int64
-		p := New(Options{Identity: n, Refusals: &forgotten{}, Scopes: []tokens.Scopes{tokens.DefaultScopes()}, Tokens: workloadSource(func(identity.Workload) error {
-			requests.Add(1)
-			return &tokens.Error{Kind: tokens.Denied}
-		})})
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if err := p.Run(ctx); err != nil {
-			t.Error(err)
-		}
-		// Pods of the start are spread over five seconds, and several can be in flight.
-		if got := requests.Load(); got < 1 || got > 2*concurrency {
-			t.Errorf("%d requests for 100 pods", got)
 		}
 	})
 }

@@ -87,6 +87,9 @@ func (s *Server) switchAccount(c *call, change func(email string)) (any, error) 
 	if _, err := accountName(c, email); err != nil {
 		return nil, err
 	}
+	if !s.google.HasServiceAccount(email) {
+		return nil, refuse(http.StatusNotFound, "Unknown service account")
+	}
 	change(email)
 	return resource{}, nil
 }

@@ -63,11 +63,11 @@ func (s *Server) endpoint(answer func(*call) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		output, err := s.answer(w, r, answer)
 		code := http.StatusOK
-		if err != nil {
+		if refused, ok := errors.AsType[*fakegoogle.Error](err); ok {
+			code, output = refused.Code, refused
+		} else if err != nil {
 			refused, ok := errors.AsType[*refusal](err)
-			if google, is := errors.AsType[*fakegoogle.Error](err); is {
-				refused = &refusal{code: google.Code, status: google.Status, message: google.Message}
-			} else if !ok {
+			if !ok {
 				refused = &refusal{code: http.StatusInternalServerError, status: "INTERNAL", message: err.Error()}
 			}
 			code = refused.code

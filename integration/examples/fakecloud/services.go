@@ -118,8 +118,7 @@ func (s *Server) getOperation(c *call) (any, error) {
 }
 
 // checkEnabled refuses an operator's call to an API that the project in its path has not
-// enabled. Text and details are those of an IAM call in a fresh project
-// (terraform-google-modules/terraform-example-foundation#1133, 2024).
+// enabled, as the offline Google does.
 func (s *Server) checkEnabled(r *http.Request) error {
 	service, _, _ := strings.Cut(r.Host, ":")
 	title, needed := perProject[service]
@@ -132,22 +131,7 @@ func (s *Server) checkEnabled(r *http.Request) error {
 	if s.enabled[projectService{id, service}] {
 		return nil
 	}
-	url := "https://console.developers.google.com/apis/api/" + service + "/overview?project=" + number
-	return &refusal{
-		code: http.StatusForbidden, status: statuses[http.StatusForbidden],
-		message: title + " has not been used in project " + number + " before or it is disabled. Enable it by visiting " + url + " then retry. " +
-			"If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.",
-		details: []any{
-			resource{
-				"@type": "type.googleapis.com/google.rpc.Help",
-				"links": []any{resource{"description": "Google developers console API activation", "url": url}},
-			},
-			resource{
-				"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED", "domain": "googleapis.com",
-				"metadata": resource{"service": service, "consumer": "projects/" + number},
-			},
-		},
-	}
+	return fakegoogle.ServiceDisabled(number, service, title)
 }
 
 // billGcloud names the project in the path as the quota project of gcloud's own requests,

@@ -20,9 +20,12 @@ func keysRemedy(r refusal) string {
 		signedBy(r.subject), uploadKeysCommand(r.provider))
 }
 
+// fleetHost is the host in a membership's name.
+const fleetHost = "https://gkehub.googleapis.com/"
+
 // membershipName matches a fleet's membership; its submatches are the project, the location
 // and the membership.
-var membershipName = regexp.MustCompile(`^https://gkehub\.googleapis\.com/projects/([^/]+)/locations/([^/]+)/memberships/([^/]+)$`)
+var membershipName = regexp.MustCompile(`^` + regexp.QuoteMeta(fleetHost) + `projects/([^/]+)/locations/([^/]+)/memberships/([^/]+)$`)
 
 // uploadKeysCommand is the command that uploads the cluster's keys to a provider or to a
 // fleet's membership. gcloud 528 updates the keys of a membership (authority.oidcJwks) only
@@ -41,10 +44,15 @@ func uploadKeysCommand(provider string) string {
 		match[3], project, match[2])
 }
 
+// providerPath is a provider's name as gcloud takes it.
+func providerPath(provider string) string {
+	return strings.TrimPrefix(provider, "//iam.googleapis.com/")
+}
+
 // describeCommand shows the state of a provider or of a fleet's membership.
 func describeCommand(provider string) string {
-	if membership, found := strings.CutPrefix(provider, "https://gkehub.googleapis.com/"); found {
-		return "gcloud container fleet memberships describe " + membership
+	if membershipName.MatchString(provider) {
+		return "gcloud container fleet memberships describe " + strings.TrimPrefix(provider, fleetHost)
 	}
 	return "gcloud iam workload-identity-pools providers describe " + providerPath(provider)
 }
@@ -52,8 +60,8 @@ func describeCommand(provider string) string {
 // invalidGrant reports whether STS refused the KSA's token itself. RFC 6749 says no more
 // than "invalid, expired, revoked".
 func invalidGrant(err error) bool {
-	var refusal *oauth2.RetrieveError
-	return errors.As(err, &refusal) && refusal.Response != nil && oauthAnswer(stsService, refusal).code == "invalid_grant"
+	var e *oauth2.RetrieveError
+	return errors.As(err, &e) && e.Response != nil && oauthAnswer(stsService, e).code == "invalid_grant"
 }
 
 // signedBy names the key and the issuer in a token.
