@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -135,6 +136,10 @@ func clusterError(w identity.Workload, err error) *Error {
 		e.Kind = Denied
 		e.Message += "\nThe token of a static pod is bound to its node, which requires Kubernetes 1.32 and the chart's value admission.staticPods; " +
 			"set it, or turn the pod into a DaemonSet or a Deployment."
+	case apierrors.IsForbidden(err) && strings.Contains(e.Message, "ValidatingAdmissionPolicy"):
+		e.Kind = Misconfigured
+		e.Message += "\nThe admission policy of the metadata server's installation refuses the token. If it names audiences, it was installed for another " +
+			"--workload-identity-provider: install it again with this one. If it names the namespace, the chart's value admission.excludedNamespaces lists it."
 	case apierrors.IsForbidden(err):
 		e.Kind = Misconfigured
 		e.Message += "\nThe metadata server needs permission to create serviceaccounts/token; apply its RBAC rules."

@@ -79,7 +79,9 @@ func TestKSAToken_APIServerErrorsAreExplained(t *testing.T) {
 		kind Kind
 		text string
 	}{
-		"forbidden":    {apierrors.NewForbidden(resource, "cart", errors.New("no role")), Misconfigured, "no role\nThe metadata server needs permission to create serviceaccounts/token; apply its RBAC rules."},
+		"forbidden": {apierrors.NewForbidden(resource, "cart", errors.New("no role")), Misconfigured, "no role\nThe metadata server needs permission to create serviceaccounts/token; apply its RBAC rules."},
+		"policy": {apierrors.NewForbidden(resource, "cart", errors.New("ValidatingAdmissionPolicy 'gke-metadata-emulator-tokens' with binding 'b' denied request: only for these audiences: a")),
+			Misconfigured, "only for these audiences: a\nThe admission policy of the metadata server's installation refuses the token."},
 		"unauthorized": {apierrors.NewUnauthorized("expired"), Unavailable, "the API server returned: expired\nThe API server does not accept the metadata server's own credential."},
 		"gone":         {apierrors.NewNotFound(resource, "cart"), Denied, "recreate the pod"},
 		"bad":          {apierrors.NewBadRequest("no audience"), Denied, "the API server returned: no audience\nA retry does not help"},
