@@ -90,7 +90,7 @@ func (s *Fixture) follow(t *testing.T, w way) {
 	s.tryGcloud(t, "iam workload-identity-pools create way-"+w.name+" --location=global --project="+w.project, "", "ALREADY_EXISTS")
 }
 
-// upload lets a pod of the KSA upload an object, and checks who has done so for Google.
+// upload lets a pod of the KSA upload an object, and checks the principals that Google saw.
 func (s *Fixture) upload(t *testing.T, w way) {
 	t.Helper()
 	bucket := "way-" + w.name

@@ -163,7 +163,7 @@ func (s serve) startPrefetch(p *program, pods *identity.Kubernetes, source token
 func (s serve) factsOptions(p *program, attributes facts.Attributes, api *clients) facts.Options {
 	o := factsOptions(s.Project, attributes, p, s.Node.Name)
 	o.Cluster, o.ZoneFromNode = api.requests, s.Project.Zone == ""
-	if s.Credentials.Kind != config.Fake { // the built-in fake stands for GKE
+	if s.Credentials.Kind != config.Fake { // the built-in fake plays the part of GKE
 		o.Names = s.Names()
 	}
 	return o
